@@ -1,0 +1,55 @@
+# One place for what the README's commands, .ci/run and a developer share. `make help` lists it.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# Debian's and Ubuntu's own interpreter is built with PGO and LTO and starts fastest; a shim in front of it does not.
+PYTHON ?= $(shell command -v /usr/bin/python3 || command -v python3)
+CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cni-chain
+VENV   := .venv
+PY     := $(VENV)/bin/python
+FROZEN := out/frozen/bin/cni-chain
+export CACHE
+
+.PHONY: help demo test lint unit frozen dist bench tools clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: frozen tools ## freeze the program and show it at work in a private sandbox (root)
+	$(PY) -m tests.demo $(FROZEN)
+
+test: lint frozen tools ## every test, against the source and against the frozen program (root for all of them)
+	$(PY) -m pytest --program source --program $(FROZEN)
+
+lint: $(VENV)/ready ## ruff and mypy
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy
+
+unit: $(VENV)/ready ## the tests that need nothing but Python, against the source
+	$(PY) -m pytest --program source
+
+frozen: $(FROZEN) ## the frozen program in out/frozen, as it is laid out in /opt/cni
+
+$(FROZEN): $(VENV)/ready $(shell find cni_chain build -type f -not -name '*.pyc' 2>/dev/null)
+	build/freeze $(PY) out/frozen
+
+dist: frozen ## out/dist/cni-chain-<version>-linux-<arch>.tar.gz, to unpack into /opt/cni
+	build/package out/frozen out/dist
+
+bench: frozen ## what one call costs, against a bare interpreter in the same run
+	$(PY) -m tests.bench $(FROZEN)
+
+tools: ## cnitool and the reference plugins, pinned, from the cache or built into it
+	tests/tools/build
+
+# System packages: asked for only where one is missing, so that a second run needs neither root nor a network.
+$(VENV)/ready: pyproject.toml build/packages
+	build/packages
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+clean: ## remove what the targets above made here (the cache stays)
+	rm -rf out $(VENV)

@@ -1,0 +1,218 @@
+"""One call of cni-chain: what was asked, and how a delegate is asked on its behalf."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from cni_chain import answer, chain, delegate, fragments, jsontext, record, records, request, results
+from cni_chain.answer import DelegateError
+from cni_chain.errors import DELEGATE_FAILED, INVALID_CONFIG, IO_FAILURE, TRY_AGAIN, CNIError
+from cni_chain.facade import Owner
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+    from cni_chain.chain import Link, Part
+    from cni_chain.facade import Facade
+    from cni_chain.log import Log
+    from cni_chain.record import Step
+    from cni_chain.spec import CmdArgs
+
+
+class Call:
+    """What a runtime asked, with the facade that it came through.
+
+    `version` is the request's cniVersion, which is one that cni-chain speaks; `network` is its valid name.
+    """
+
+    def __init__(
+        self,
+        args: CmdArgs,
+        conf: Mapping[str, Any],
+        version: str,
+        facade: Facade,
+        environ: Mapping[str, str],
+        log: Log,
+    ) -> None:
+        self.args = args
+        self.conf = conf
+        self.network: str = conf["name"]
+        self.version = version
+        self.facade = facade
+        self.environ = environ
+        self.log = log
+        self.state = records.State(facade.state_dir, allow_unsafe=facade.allow_unsafe)
+        self.deadline = self.until(args.command)
+        self._remembered: dict[str, Any] | None = None
+
+    def until(self, verb: str) -> float:
+        """Return when a budget of `verb` that begins now is used up (monotonic seconds)."""
+        return time.monotonic() + self.facade.timeouts[verb]
+
+    def attachment(self) -> record.Attachment:
+        """Return the attachment that the call is about."""
+        return record.Attachment(self.network, self.args.container_id, self.args.ifname)
+
+    def owners(self) -> list[Owner]:
+        """Return the owners in order: the facade's, or every directory that there is. Raises CNIError 5."""
+        if self.facade.owners is not None:
+            return self.facade.owners
+        try:
+            names, _ = fragments.owner_names(self.facade.chain_dir)
+        except OSError as error:
+            raise io_error(error, self.facade.chain_dir) from None
+        return [Owner(name, listed=False) for name in names]
+
+    def owner(self, name: str) -> Owner | None:
+        """Return today's owner of that name, None if the facade lists others."""
+        if self.facade.owners is None:
+            return Owner(name, listed=False)
+        return next((owner for owner in self.facade.owners if owner.name == name), None)
+
+    def part(self, owner: Owner, *, wait: float = fragments.HALF_WRITTEN, exempt: bool = True) -> Part:
+        """Return what one owner contributes now; with `exempt`, nothing if it exempts the call's pod."""
+        pod = self.args.pod() if exempt else ("", "")
+        directory = fragments.read(owner.name, self.facade.chain_dir, allow_unsafe=self.facade.allow_unsafe, wait=wait)
+        return chain.resolve([owner], [directory], pod)[0]
+
+    def parts(self) -> list[Part]:
+        """Return what each owner contributes now, in order."""
+        return [self.part(owner) for owner in self.owners()]
+
+    def find(self, step: Step | Link) -> str:
+        """Return a delegate's file. Raises CNIError 11 if CNI_PATH hasn't got it."""
+        try:
+            return delegate.find(step.type, self.args.path)
+        except delegate.NotFoundError as error:
+            name = step.owner if isinstance(step.owner, str) else step.owner.name
+            raise CNIError(TRY_AGAIN, f"{name}/{step.type}: {error}") from None
+
+    def prev_result(self) -> results.Result | None:
+        """Return the runtime's prevResult in the call's version. Raises CNIError 7 if it is no Result."""
+        given = self.conf.get("prevResult")
+        if given is None:
+            return None
+        fault = results.check(given)
+        if fault:
+            raise CNIError(INVALID_CONFIG, f"network configuration: key prevResult: {fault}")
+        return results.convert({**given, "cniVersion": given.get("cniVersion") or self.version}, self.version)
+
+    def step(self, link: Link) -> Step:
+        """Return a link as it is recorded; its delegate's version is yet to be asked."""
+        return record.Step(
+            owner=link.owner.name,
+            type=link.type,
+            path=link.path,
+            conf=request.own_part(link.conf),
+            capabilities=request.capabilities(link.conf),
+            version=self.version,
+            disable_check=link.disable_check,
+            on_del_error=link.owner.on_del_error,
+        )
+
+    def speaks(self, step: Step, file: str, deadline: float) -> tuple[str, ...]:
+        """Return the versions that a delegate's binary supports, asking it once (SPEC section 2, VERSION).
+
+        The answer is kept for as long as the file is the same. Raises CNIError.
+        """
+        try:
+            status = os.stat(file)
+        except OSError as error:
+            raise CNIError(TRY_AGAIN, f"{step.owner}/{step.type}: {file} was taken away: {error.strerror}") from None
+        identity = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
+        if self._remembered is None:
+            self._remembered = self.state.versions()
+        known = self._remembered.get(file)
+        if isinstance(known, dict) and known.get("file") == identity and isinstance(known.get("versions"), list):
+            return tuple(known["versions"])
+        question = jsontext.encode({"cniVersion": self.version})
+        environ = {**self.environ, "CNI_COMMAND": "VERSION"}
+        outcome = self._execute(step, file, environ, question, deadline - time.monotonic())
+        versions = self._judged(step, "VERSION", outcome, lambda: answer.versions(outcome))
+        self._remembered[file] = {"file": identity, "versions": list(versions)}
+        try:
+            self.state.remember_versions(self._remembered)
+        except OSError as error:
+            self.log.note(f"what {file} supports can't be remembered: {error}")
+        return versions
+
+    def choose(self, supported: tuple[str, ...]) -> str:
+        """Return what a delegate is spoken to in: the call's version if it supports that, else its highest."""
+        return self.version if self.version in supported else supported[-1]
+
+    def add(self, step: Step, file: str, before: results.Result | None, deadline: float) -> results.Result:
+        """Run a delegate's ADD and return its result, complete and in the call's version. Raises CNIError."""
+        sent = None if before is None else results.convert(before, step.version)
+        outcome = self._run(step, file, "ADD", sent, deadline - time.monotonic())
+        result = self._judged(step, "ADD", outcome, lambda: answer.added(outcome, step.version, before))
+        result = results.convert(result, self.version)
+        return result if before is None else results.restore(result, before, step.version)
+
+    def run(
+        self,
+        step: Step,
+        file: str,
+        command: str,
+        prev_result: results.Result | None,
+        seconds: float,
+        *,
+        conf: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """Run a delegate for a verb that has no answer but success.
+
+        `prev_result` is in the call's version. `conf` and `environ` stand in for the call's own. Raises CNIError.
+        """
+        sent = None if prev_result is None else results.convert(prev_result, step.version)
+        outcome = self._run(step, file, command, sent, seconds, conf, environ)
+        self._judged(step, command, outcome, lambda: answer.require_success(outcome))
+
+    def _run(
+        self,
+        step: Step,
+        file: str,
+        command: str,
+        prev_result: results.Result | None,
+        seconds: float,
+        conf: Mapping[str, Any] | None = None,
+        environ: Mapping[str, str] | None = None,
+    ) -> answer.Outcome:
+        stdin = request.derive(step.conf, step.capabilities, conf or self.conf, step.version, prev_result)
+        environ = {**(environ or self.environ), "CNI_COMMAND": command}
+        return self._execute(step, file, environ, jsontext.encode(stdin), seconds)
+
+    def _execute(
+        self, step: Step, file: str, environ: Mapping[str, str], stdin: bytes, seconds: float
+    ) -> answer.Outcome:
+        owner = self.owner(step.owner)
+        if owner is not None and owner.timeout is not None:
+            seconds = min(seconds, owner.timeout)
+        if seconds <= 0:  # starting it only to kill it at once would leave something half done
+            return answer.Outcome(None, b"", b"", 0.0, 0.0)
+        try:
+            return delegate.execute(file, environ, stdin, seconds)
+        except OSError as error:
+            failed = CNIError(DELEGATE_FAILED, f"{step.owner}/{step.type}: {file} can't be executed: {error.strerror}")
+            self.log.call(step.owner, step.type, environ["CNI_COMMAND"], None, failed)
+            raise failed from None
+
+    def _judged(self, step: Step, command: str, outcome: answer.Outcome, judge: Callable[[], T]) -> T:
+        """Return what `judge` makes of an execution, and log that; its failure says whose delegate it was."""
+        try:
+            verdict = judge()
+        except DelegateError as error:
+            error.msg = f"{step.owner}/{step.type}: {error.msg}"
+            self.log.call(step.owner, step.type, command, outcome, error)
+            raise
+        self.log.call(step.owner, step.type, command, outcome, None)
+        return verdict
+
+
+def io_error(error: OSError, path: str) -> CNIError:
+    """Return an OSError as the specification's I/O failure, with the file's name."""
+    return CNIError(IO_FAILURE, f"{error.filename or path}: {error.strerror or error}")

@@ -1,0 +1,220 @@
+"""Finds and executes delegates. The only module that starts processes.
+
+A delegate is a process group of its own, has pipes of its own (never the runtime's, which would hold the runtime up
+for as long as anything of the delegate lives), and doesn't outlive cni-chain.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import select
+import time
+
+from cni_chain.answer import Outcome
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+# How long an executable that is being written may stay "text file busy", as in libcni (`pkg/invoke/raw_exec.go`).
+_BUSY_SECONDS = 5.0
+_BUSY_INTERVAL = 0.05
+_STDERR_KEPT = 4096
+_STDOUT_LIMIT = 16 << 20
+_PIECE = 1 << 16
+
+# include/uapi/asm-generic/signal.h; `import signal` would cost more than the call it serves.
+_SIGKILL, _SIGPIPE, _SIGXFSZ = 9, 13, 25
+
+
+class NotFoundError(Exception):
+    """No plugin of this name is in CNI_PATH, or what is there can't be executed; the text says which and where."""
+
+
+def find(name: str, path: str) -> str:
+    """Return the file that `name` is in the directories of CNI_PATH `path`, as `pkg/invoke/find.go` looks for it.
+
+    Raises NotFoundError.
+    """
+    directories = [directory for directory in path.split(":") if directory]
+    for directory in directories:
+        file = f"{directory}/{name}"
+        if os.path.isfile(file):
+            if not os.access(file, os.X_OK):
+                raise NotFoundError(f"{file} is not executable (chmod +x)")
+            return file
+    raise NotFoundError(f"no plugin {name} in {', '.join(directories) or 'CNI_PATH'}; its agent installs it there")
+
+
+def execute(file: str, environ: Mapping[str, str], stdin: bytes, seconds: float) -> Outcome:
+    """Run a plugin to its end, or kill its process group after `seconds`. Its stderr is passed on as it comes.
+
+    The answer is complete when the plugin's own process ends, whoever else still holds its pipes.
+    Raises OSError if it can't be started.
+    """
+    start = time.monotonic()
+    running = _Running(file, environ, stdin, start + seconds)
+    try:
+        in_time = running.exchange(start + seconds)
+    finally:
+        # After its end this reaches only what it left in its group at the deadline, or when we are about to fail.
+        status = running.end()
+    ms = (time.monotonic() - start) * 1000
+    return Outcome(status if in_time else None, bytes(running.stdout), bytes(running.stderr), ms, seconds)
+
+
+class _Running:
+    """A delegate's process and our ends of its pipes."""
+
+    def __init__(self, file: str, environ: Mapping[str, str], text: bytes, until: float) -> None:
+        self.stdout = bytearray()
+        self.stderr = bytearray()
+        self._unsent = memoryview(text)
+        self._ended = False
+        pipes: list[int] = []
+        try:
+            for _ in range(4):
+                pipes += os.pipe()
+            stdin, self._stdin, self._stdout, stdout, self._stderr, stderr, lifeline, self._lifeline = pipes
+            given = [(os.POSIX_SPAWN_DUP2, end, at) for at, end in enumerate((stdin, stdout, stderr, lifeline))]
+            self._pid = _spawn(file, environ, given, until)
+        except BaseException:
+            _close(*pipes)
+            raise
+        _end_with_us(self._pid, lifeline)
+        _close(stdin, stdout, stderr, lifeline)
+        for descriptor in (self._stdin, self._stdout, self._stderr):
+            os.set_blocking(descriptor, False)
+
+    def exchange(self, until: float) -> bool:
+        """Feed stdin and take stdout and stderr until the process ends (True) or time is up (False)."""
+        poll = select.poll()
+        poll.register(self._stdin, select.POLLOUT)
+        poll.register(self._stdout, select.POLLIN)
+        poll.register(self._stderr, select.POLLIN)
+        try:
+            end = os.pidfd_open(self._pid)
+            poll.register(end, select.POLLIN)
+        except OSError:  # a kernel before 5.3: look now and then
+            end = -1
+        try:
+            while not self._ended:
+                left = until - time.monotonic()
+                if left <= 0:
+                    return False
+                self._turn(poll, end, left)
+        finally:
+            _close(end)
+        for descriptor in (self._stdout, self._stderr):
+            # What a pipe holds by default, and no more: a daemon that the plugin left behind may write for ever.
+            for _ in range(16):
+                if not self._read(descriptor):
+                    break
+        return True
+
+    def _turn(self, poll: select.poll, end: int, seconds: float) -> None:
+        """Serve the pipes that are ready within `seconds`, and learn whether the process has ended."""
+        if end < 0:
+            seconds = min(seconds, 0.005)
+        for descriptor, _ in poll.poll(seconds * 1000 + 1):
+            if descriptor == end:
+                self._ended = True
+            elif not self._serve(descriptor):
+                poll.unregister(descriptor)
+        if end < 0:
+            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
+            self._ended = os.waitid(os.P_PID, self._pid, flags) is not None
+
+    def end(self) -> int:
+        """Kill the process and its group unless it ended by itself; return its status and close what is open."""
+        if not self._ended:
+            for kill in (os.killpg, os.kill):
+                try:
+                    kill(self._pid, _SIGKILL)
+                except ProcessLookupError:
+                    pass
+        status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        _close(self._stdin, self._stdout, self._stderr, self._lifeline)
+        return status
+
+    def _serve(self, descriptor: int) -> bool:
+        """Do what a pipe is ready for; return whether it is to be watched on."""
+        return self._write() if descriptor == self._stdin else self._read(descriptor)
+
+    def _write(self) -> bool:
+        try:
+            sent = os.write(self._stdin, self._unsent[:_PIECE])
+        except BlockingIOError:  # ready for less than a page
+            return True
+        except BrokenPipeError:  # it may answer without having read all
+            sent = len(self._unsent)
+        self._unsent = self._unsent[sent:]
+        if self._unsent:
+            return True
+        _close(self._stdin)
+        self._stdin = -1
+        return False
+
+    def _read(self, descriptor: int) -> bool:
+        """Take a piece of stdout or stderr; return whether more may come."""
+        try:
+            piece = os.read(descriptor, _PIECE)
+        except BlockingIOError:
+            return False
+        if descriptor == self._stdout:
+            if len(self.stdout) < _STDOUT_LIMIT:
+                self.stdout += piece
+        elif piece:
+            self.stderr += piece
+            del self.stderr[:-_STDERR_KEPT]
+            _pass_on(piece)
+        return bool(piece)
+
+
+def _spawn(file: str, environ: Mapping[str, str], given: list[tuple[int, int, int]], until: float) -> int:
+    until = min(until, time.monotonic() + _BUSY_SECONDS)
+    while True:
+        try:
+            # Python ignores these two signals, and what is ignored stays so in whatever is executed.
+            return os.posix_spawn(
+                file, [file], environ, file_actions=given, setpgroup=0, setsigdef=(_SIGPIPE, _SIGXFSZ)
+            )
+        except OSError as error:
+            if error.errno != errno.ETXTBSY or time.monotonic() >= until:
+                raise
+            time.sleep(_BUSY_INTERVAL)
+
+
+def _end_with_us(pid: int, lifeline: int) -> None:
+    """Have the kernel kill process `pid` when this process is gone, however it ends.
+
+    This process alone can write to the lifeline; `pid` holds the other end. When the last writer is gone the kernel
+    signals the reader's owner (fcntl(2), F_SETSIG; `fs/pipe.c`, pipe_release). Unlike PR_SET_PDEATHSIG this needs
+    nothing to run between fork and exec, and a plugin that changes its credentials doesn't escape. Should this
+    process end before these lines, the plugin's stdin ends before its configuration does.
+    """
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, pid)
+    fcntl.fcntl(lifeline, fcntl.F_SETSIG, _SIGKILL)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _pass_on(text: bytearray | bytes) -> None:
+    """Copy a piece to our own stderr, as far as its reader takes it: a log that nobody reads delays no pod."""
+    poll = select.poll()
+    poll.register(2, select.POLLOUT)
+    try:
+        # A pipe that is ready takes this much at once (pipe(7), PIPE_BUF).
+        for start in range(0, len(text), 4096):
+            if not poll.poll(0):
+                return
+            os.write(2, text[start : start + 4096])
+    except OSError:
+        return
+
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        if descriptor >= 0:
+            os.close(descriptor)

@@ -1,0 +1,43 @@
+"""The one error that leaves this program, and the codes of the CNI specification that it uses.
+
+Codes: https://github.com/containernetworking/cni/blob/spec-v1.1.0/SPEC.md#error; 8 is libcni's own
+(`pkg/types/types.go`, ErrInvalidNetNS), 50 and 51 are STATUS's.
+"""
+
+INCOMPATIBLE_VERSION = 1
+INVALID_ENVIRONMENT = 4
+IO_FAILURE = 5
+DECODING_FAILURE = 6
+INVALID_CONFIG = 7
+INVALID_NETNS = 8
+TRY_AGAIN = 11
+NOT_AVAILABLE = 50
+NOT_AVAILABLE_LIMITED = 51
+DELEGATE_FAILED = 100
+DELEGATE_TIMED_OUT = 101
+INTERNAL = 999
+
+
+class CNIError(Exception):
+    """A failure as the specification prints it: `code`, a `msg` of one line, and `details` (may be empty)."""
+
+    def __init__(self, code: int, msg: str, details: str = "") -> None:
+        super().__init__(msg)
+        self.code = code
+        self.msg = msg
+        self.details = details
+
+    def document(self, version: str) -> dict[str, object]:
+        """Return the Error object for a caller that speaks `version`; `details` is left out where empty."""
+        error: dict[str, object] = {"cniVersion": version, "code": self.code, "msg": self.msg}
+        if self.details:
+            error["details"] = self.details
+        return error
+
+
+def joined(errors: "list[CNIError]") -> CNIError:
+    """Return the first of `errors` (at least one) with all others in its `details`."""
+    first, *others = errors
+    told = [first.details] if first.details else []
+    told += [f"{other.msg}: {other.details}" if other.details else other.msg for other in others]
+    return CNIError(first.code, first.msg, "; ".join(told))

@@ -1,0 +1,198 @@
+"""What was run for each attachment, on disk: so that DEL undoes exactly that. The only module that writes state.
+
+<stateDir>/                              root's, mode 0700
+  <network>:<container ID>:<interface>   one attachment's record (none of the three may hold a ':')
+  .lock                                  empty; an attachment is locked by a byte range of it
+  .versions                              what each plugin binary answered to VERSION
+  .new-…, .damaged-…                     a record being written; one that could not be read
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+
+from cni_chain import jsontext
+from cni_chain.record import Attachment, Record, parse
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+_PERMISSIONS_OF_OTHERS = 0o022
+
+
+class UnsafeStateError(OSError):
+    """The state directory is not root's alone, so nothing in it may be trusted."""
+
+
+class State:
+    """The state directory of one facade. Every method may raise OSError."""
+
+    def __init__(self, directory: str, *, allow_unsafe: bool = False) -> None:
+        self.directory = directory
+        self._allow_unsafe = allow_unsafe
+        self._locks = -1
+        self._safe = False
+
+    def create(self) -> None:
+        """Make the directory if it isn't there. Raises UnsafeStateError if others than root may write to it."""
+        if not self._safe and not os.path.isdir(self.directory):
+            os.makedirs(os.path.dirname(self.directory), exist_ok=True)
+            try:
+                os.mkdir(self.directory, 0o700)
+            except FileExistsError:
+                pass
+        self._check()
+
+    def _check(self) -> None:
+        if self._safe or self._allow_unsafe:
+            return
+        status = os.stat(self.directory)
+        if status.st_uid != 0 or status.st_mode & _PERMISSIONS_OF_OTHERS:
+            raise UnsafeStateError(
+                errno.EPERM, "must be root's, not writable by others (chown root, chmod 0700)", self.directory
+            )
+        self._safe = True
+
+    def lock(self, attachment: Attachment) -> bool:
+        """Take the attachment for this process, until `unlock` or its end; False if another process has it.
+
+        The lock is on a byte of one file, at a place that the attachment's name hashes to: the kernel gives it back
+        whenever the process ends, and there is no file per attachment that could be left behind.
+        """
+        self._check()
+        if self._locks < 0:
+            self._locks = os.open(f"{self.directory}/.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(attachment.file))
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                return False
+            raise
+        return True
+
+    def unlock(self, attachment: Attachment) -> None:
+        """Give the attachment back."""
+        fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, _place(attachment.file))
+
+    def load(self, attachment: Attachment) -> Record | None:
+        """Return the attachment's record, None if it has none. Raises ValueError if it is damaged."""
+        try:
+            self._check()
+            text = _read(f"{self.directory}/{attachment.file}")
+        except FileNotFoundError:
+            return None
+        return parse(text)
+
+    def set_aside(self, attachment: Attachment) -> str:
+        """Move a damaged record out of the way and return its new path."""
+        path = f"{self.directory}/.damaged-{attachment.file}"
+        os.rename(f"{self.directory}/{attachment.file}", path)
+        return path
+
+    def begin(self, record: Record) -> None:
+        """Write a new record so that it survives a power loss: only then may a delegate run."""
+        self.create()
+        self._replace(record.attachment.file, record.text(), durable=True)
+
+    def update(self, record: Record) -> None:
+        """Append the record's present state to its file."""
+        path = f"{self.directory}/{record.attachment.file}"
+        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        try:
+            # A writer that was killed in the middle of its line must not spoil this one.
+            _write(file, b"\n" + record.line())
+        finally:
+            os.close(file)
+
+    def remove(self, record: Record) -> None:
+        """Forget the attachment."""
+        try:
+            os.unlink(f"{self.directory}/{record.attachment.file}")
+        except FileNotFoundError:
+            pass
+
+    def attachments(self, network: str) -> Iterator[Attachment]:
+        """Yield the attachments of `network` that have a record, bytewise by file name."""
+        try:
+            names = sorted(os.listdir(self.directory), key=os.fsencode)
+        except FileNotFoundError:
+            return
+        self._check()
+        for name in names:
+            parts = name.split(":")
+            if len(parts) == 3 and parts[0] == network:
+                yield Attachment(*parts)
+            elif len(parts) == 2 and parts[0] == network[:100]:
+                try:
+                    attachment = parse(_read(f"{self.directory}/{name}")).attachment
+                except (OSError, ValueError):
+                    continue  # only its own ADD or DEL, which know its name, can tell what it was
+                if attachment.network == network:
+                    yield attachment
+
+    def versions(self) -> dict[str, Any]:
+        """Return what was remembered by `remember_versions`; nothing if that can't be read."""
+        try:
+            self._check()
+            remembered = jsontext.decode(_read(f"{self.directory}/.versions"))
+        except (OSError, ValueError):
+            return {}
+        return remembered if isinstance(remembered, dict) else {}
+
+    def remember_versions(self, versions: dict[str, Any]) -> None:
+        """Keep `versions` for later calls. Two processes may overwrite each other: that costs one more question."""
+        self.create()
+        self._replace(".versions", jsontext.encode(versions), durable=False)
+
+    def _replace(self, name: str, text: bytes, *, durable: bool) -> None:
+        temporary = f"{self.directory}/.new-{name}-{os.getpid()}"
+        try:
+            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            try:
+                _write(file, text)
+                if durable:
+                    os.fdatasync(file)
+            finally:
+                os.close(file)
+            os.rename(temporary, f"{self.directory}/{name}")
+        except BaseException:
+            try:
+                os.unlink(temporary)
+            except OSError:
+                pass
+            raise
+        if durable:
+            directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+
+
+def _place(name: str) -> int:
+    """Return a place in a file for `name`: 62 bits of FNV-1a, which needs no import."""
+    value = 0xCBF29CE484222325
+    for byte in name.encode("utf-8", "surrogateescape"):
+        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
+    return value >> 2
+
+
+def _write(file: int, text: bytes) -> None:
+    written = os.write(file, text)
+    if written != len(text):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def _read(path: str) -> bytes:
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        chunks = []
+        while chunk := os.read(file, 1 << 16):
+            chunks.append(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(file)

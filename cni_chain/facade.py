@@ -174,7 +174,7 @@ def _exempt(pods: Any, where: str, parent: _Keys) -> tuple[str, str] | None:
             keys.problems.append(
                 Problem(
                     f"{where}.{key}",
-                    "missing: a name alone would exempt pods of any tenant, a namespace all its pods",
+                    "missing: both are needed, or other pods would be exempt too",
                 )
             )
     parent.merge(keys)

@@ -1,0 +1,155 @@
+"""What may import what, and what a call may load: the rules that keep the plugin path small and the parts apart."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import cni_chain
+
+PACKAGE = Path(cni_chain.__file__).parent
+
+# Floors: a module imports only from floors below its own, or earlier ones of its own floor as listed.
+FLOORS: list[list[str]] = [
+    ["errors", "jsontext", "spec", "facade", "results", "request", "answer", "record", "fragments", "chain"],
+    ["delegate", "records", "log"],
+    ["call", "teardown", "verbs"],
+    ["plugin"],
+    ["cli"],
+    ["__main__"],
+]
+PLACES = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
+
+# Who may do what to the world. `os` is looked at name by name: reading a file is no effect, starting a program is.
+STARTS_PROCESSES = {"delegate"}
+WRITES_STATE = {"records", "log"}
+PROCESS_CALLS = {"posix_spawn", "posix_spawnp", "fork", "forkpty", "execv", "execve", "system", "popen", "spawnv"}
+WRITE_CALLS = {"rename", "replace", "unlink", "remove", "mkdir", "makedirs", "rmdir", "chmod", "link", "symlink"}
+
+# What people need and a pod doesn't: never on the plugin path.
+BANNED = {
+    "argparse", "asyncio", "collections", "contextlib", "ctypes", "dataclasses", "enum", "functools", "hashlib",
+    "inspect", "json", "logging", "pathlib", "pyroute2", "re", "rich", "shutil", "signal", "socket", "struct",
+    "subprocess", "tempfile", "threading", "typer", "typing",
+}  # fmt: skip
+
+
+def modules() -> list[tuple[str, Path]]:
+    """Every module of the package, those of the command line under the one name `cli`."""
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if parts != ("__init__",):
+            found.append((parts[0], path))
+    return found
+
+
+def imported(path: Path) -> set[str]:
+    """The package's modules that a file imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cni_chain":
+            parts = (node.module or "").split(".")[1:]
+            names |= {parts[0]} if parts else {alias.name for alias in node.names}
+        elif isinstance(node, ast.Import):
+            names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("cni_chain.")}
+    return names - {"__version__"}
+
+
+def os_calls(path: Path) -> set[str]:
+    return {
+        node.attr
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os"
+    }
+
+
+@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: Path(value).name)
+def test_imports_point_down_only(name: str, path: Path) -> None:
+    assert name in PLACES, f"{name} has no place in FLOORS yet"
+    upward = {other for other in imported(path) if other != name and PLACES[other] >= PLACES[name]}
+
+    assert upward == set()
+
+
+@pytest.mark.parametrize(("name", "path"), [m for m in modules() if m[0] != "cli"], ids=lambda value: Path(value).name)
+def test_effects_stay_in_the_modules_that_are_named_for_them(name: str, path: Path) -> None:
+    calls = os_calls(path)
+
+    assert name in STARTS_PROCESSES or not calls & PROCESS_CALLS
+    assert name in WRITES_STATE or not calls & WRITE_CALLS
+
+
+@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: Path(value).name)
+def test_a_module_fits_ones_head(name: str, path: Path) -> None:
+    del name
+
+    assert len(path.read_text().splitlines()) <= 320
+
+
+def loaded(verb: str, tmp_path: Path) -> set[str]:
+    """The modules that one call in a fresh interpreter has loaded at its end, beyond the interpreter's own."""
+    (tmp_path / "chain.d" / "local.d").mkdir(parents=True, exist_ok=True)
+    (tmp_path / "chain.d").chmod(0o755)
+    script = (
+        "import sys; before = set(sys.modules)\n"
+        f"sys.path.insert(0, {str(PACKAGE.parent)!r})\n"
+        "from cni_chain.__main__ import main\n"
+        "status = main()\n"
+        "print(' '.join(sorted(set(sys.modules) - before)), file=sys.stderr)\n"
+    )
+    conf = {
+        "cniVersion": "1.1.0",
+        "name": "net",
+        "type": "cni-chain",
+        "chainDir": str(tmp_path / "chain.d"),
+        "stateDir": str(tmp_path / "state"),
+        "logFile": str(tmp_path / "log"),
+        "allowUnsafePermissions": True,
+        "owners": [{"name": "local", "required": False}],
+        "prevResult": {"cniVersion": "1.1.0", "ips": [{"address": "192.0.2.1/24"}]},
+    }
+    environ = {
+        "CNI_COMMAND": verb,
+        "CNI_CONTAINERID": "c1",
+        "CNI_NETNS": "/run/netns/none",
+        "CNI_IFNAME": "eth0",
+        "CNI_PATH": str(tmp_path),
+        "PATH": os.environ["PATH"],
+        "LC_ALL": "C.UTF-8",
+    }
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", script],
+        input=json.dumps(conf).encode(),
+        env=environ,
+        capture_output=True,
+        check=True,
+    )
+    return set(done.stderr.decode().splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("verb", ["ADD", "CHECK", "DEL", "GC", "STATUS", "VERSION"])
+def test_a_call_loads_nothing_that_only_people_need(verb: str, tmp_path: Path) -> None:
+    names = {name.split(".")[0] for name in loaded(verb, tmp_path)}
+
+    assert names & BANNED == set()
+    assert not any(name.startswith("cni_chain.cli") for name in loaded(verb, tmp_path))
+
+
+def test_version_loads_next_to_nothing(tmp_path: Path) -> None:
+    ours = {name for name in loaded("VERSION", tmp_path) if name.startswith("cni_chain")}
+
+    assert ours == {
+        "cni_chain",
+        "cni_chain.__main__",
+        "cni_chain.errors",
+        "cni_chain.jsontext",
+        "cni_chain.plugin",
+        "cni_chain.spec",
+    }

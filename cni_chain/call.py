@@ -77,7 +77,10 @@ class Call:
     def part(self, owner: Owner, *, wait: float = fragments.HALF_WRITTEN, exempt: bool = True) -> Part:
         """Return what one owner contributes now; with `exempt`, nothing if it exempts the call's pod."""
         pod = self.args.pod() if exempt else ("", "")
-        directory = fragments.read(owner.name, self.facade.chain_dir, allow_unsafe=self.facade.allow_unsafe, wait=wait)
+        directory = fragments.Directory(owner.name, self.facade.chain_dir)
+        if not owner.exempts(pod):
+            unsafe = self.facade.allow_unsafe
+            directory = fragments.read(owner.name, self.facade.chain_dir, allow_unsafe=unsafe, wait=wait)
         return chain.resolve([owner], [directory], pod)[0]
 
     def parts(self) -> list[Part]:

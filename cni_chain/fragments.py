@@ -88,7 +88,7 @@ def owner_names(chain_dir: str) -> tuple[list[str], list[tuple[str, str]]]:
             ignored.append((entry, "not a directory"))
         else:
             names.append(entry.removesuffix(".d"))
-    return names, ignored
+    return sorted(names), ignored
 
 
 def read(owner: str, chain_dir: str, *, allow_unsafe: bool = False, wait: float = HALF_WRITTEN) -> Directory:

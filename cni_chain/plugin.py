@@ -40,6 +40,7 @@ def main(environ: Mapping[str, str]) -> int:
             # A runtime asks this with a made-up environment: nothing is read, and the answer is always the same.
             document = {"cniVersion": _LATEST, "supportedVersions": list(spec.VERSIONS)}
         else:
+            _keep_to_ourselves()
             conf = _read_conf()
             speaking = _version(conf)
             document = _carry_out(args, conf, speaking, environ)
@@ -69,6 +70,20 @@ def _claim_stdout() -> int:
     answer_to = os.dup(1)
     os.dup2(2, 1)
     return answer_to
+
+
+def _keep_to_ourselves() -> None:
+    """Keep what the caller may have left open beyond the standard three from delegates."""
+    try:
+        descriptors = os.listdir("/proc/self/fd")
+    except OSError:
+        return
+    for descriptor in descriptors:
+        if int(descriptor) > 2:
+            try:
+                os.set_inheritable(int(descriptor), False)
+            except OSError:  # the one that listed the others
+                continue
 
 
 def _answer(descriptor: int, document: Mapping[str, Any]) -> bool:
@@ -103,7 +118,9 @@ def _read_conf() -> dict[str, Any]:
 
 
 def _version(conf: Mapping[str, Any]) -> str:
-    version = conf.get("cniVersion", "") or spec.VERSIONS[0]
+    version = conf.get("cniVersion")
+    if version is None or version == "":
+        version = spec.VERSIONS[0]
     if not isinstance(version, str):
         raise CNIError(DECODING_FAILURE, "network configuration: key cniVersion: must be a text")
     if version not in spec.VERSIONS:

@@ -8,11 +8,14 @@ file that was renamed over another), leaves the intent: every delegate that may 
 
 from __future__ import annotations
 
-from cni_chain import jsontext
+from cni_chain import jsontext, results
+from cni_chain.spec import VERSIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    Kinds = dict[str, type | tuple[type, ...]]
 
 KIND = "cni-chain/1"
 _NAME_LIMIT = 200  # bytes; file systems take 255, and the temporary name is longer
@@ -109,32 +112,69 @@ class Record:
         return jsontext.encode(self._state()) + b"\n"
 
 
+# What each key of a record holds; a file that says otherwise was damaged, or is somebody else's.
+_INTENT: Kinds = {
+    "network": str,
+    "containerID": str,
+    "ifname": str,
+    "created": (int, float),
+    "call": dict,
+    "steps": list,
+}
+_CALL: Kinds = {"path": str, "netns": str, "cniArgs": str}
+_STEP: Kinds = {
+    "owner": str,
+    "type": str,
+    "path": str,
+    "conf": dict,
+    "capabilities": list,
+    "version": str,
+    "disable_check": bool,
+    "on_del_error": str,
+}
+_STATE: Kinds = {"state": str, "pending": list, "result": (dict, type(None))}
+
+
 def parse(text: bytes) -> Record:
     """Return the record in a file's bytes. Raises ValueError if its intent can't be read."""
     intent, *later = text.split(b"\n")[:-1]
     document = jsontext.decode(intent)
-    try:
-        if document["kind"] != KIND:
-            raise ValueError(f"of kind {document['kind']!r}, not {KIND!r}")
-        attachment = Attachment(document["network"], document["containerID"], document["ifname"])
-        steps = [Step(**step) for step in document["steps"]]
-        record = Record(attachment, steps, document["call"], document["created"])
-        _apply(record, document)
-        for line in reversed(later):
-            try:  # the last may have been cut short with its writer; then the one before counts
-                _apply(record, jsontext.decode(line))
-                break
-            except (ValueError, TypeError, KeyError):
-                continue
-    except (TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"not a record: {error!r}") from None
+    if not isinstance(document, dict) or document.get("kind") != KIND:
+        raise ValueError(f"not of kind {KIND}")
+    _require(document, _INTENT)
+    _require(document["call"], _CALL)
+    for step in document["steps"]:
+        _require(step, _STEP)
+        if step["version"] not in VERSIONS or "/" in step["type"]:
+            raise ValueError(f"type {step['type']!r} at version {step['version']!r}")
+    record = Record(
+        Attachment(document["network"], document["containerID"], document["ifname"]),
+        [Step(**{key: step[key] for key in _STEP}) for step in document["steps"]],
+        document["call"],
+        document["created"],
+    )
+    _apply(record, document)
+    for line in reversed(later):
+        try:
+            _apply(record, jsontext.decode(line))
+            break
+        except ValueError:  # cut short with its writer: the one before counts
+            continue
     return record
 
 
-def _apply(record: Record, state: dict[str, Any]) -> None:
-    pending, result, name = state["pending"], state["result"], state["state"]
-    if not isinstance(pending, list) or not all(
-        type(index) is int and 0 <= index < len(record.steps) for index in pending
-    ):
-        raise ValueError(f"pending: {pending!r}")
-    record.pending, record.result, record.state = pending, result, name
+def _require(document: Any, keys: Kinds) -> None:
+    for key, kind in keys.items():
+        if not isinstance(document, dict) or not isinstance(document.get(key, ...), kind):
+            raise ValueError(f"key {key}: missing or of the wrong kind")
+
+
+def _apply(record: Record, state: Any) -> None:
+    _require(state, _STATE)
+    if not all(type(index) is int and 0 <= index < len(record.steps) for index in state["pending"]):
+        raise ValueError(f"key pending: {state['pending']!r}")
+    result = state["result"]
+    fault = "" if result is None else results.check(result)
+    if fault or (result is not None and "cniVersion" not in result):
+        raise ValueError(f"key result: {fault or 'without cniVersion'}")
+    record.pending, record.result, record.state = state["pending"], result, state["state"]

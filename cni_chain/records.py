@@ -63,20 +63,26 @@ class State:
         The lock is on a byte of one file, at a place that the attachment's name hashes to: the kernel gives it back
         whenever the process ends, and there is no file per attachment that could be left behind.
         """
+        return self._take(attachment.file)
+
+    def unlock(self, attachment: Attachment) -> None:
+        """Give the attachment back."""
+        self._give_back(attachment.file)
+
+    def _take(self, name: str) -> bool:
         self._check()
         if self._locks < 0:
             self._locks = os.open(f"{self.directory}/.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
-            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(attachment.file))
+            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(name))
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 return False
             raise
         return True
 
-    def unlock(self, attachment: Attachment) -> None:
-        """Give the attachment back."""
-        fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, _place(attachment.file))
+    def _give_back(self, name: str) -> None:
+        fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, _place(name))
 
     def load(self, attachment: Attachment) -> Record | None:
         """Return the attachment's record, None if it has none. Raises ValueError if it is damaged."""
@@ -85,7 +91,10 @@ class State:
             text = _read(f"{self.directory}/{attachment.file}")
         except FileNotFoundError:
             return None
-        return parse(text)
+        record = parse(text)
+        if record.attachment.file != attachment.file:
+            raise ValueError(f"the record of {record.attachment.file}")
+        return record
 
     def set_aside(self, attachment: Attachment) -> str:
         """Move a damaged record out of the way and return its new path."""
@@ -108,12 +117,13 @@ class State:
         finally:
             os.close(file)
 
-    def remove(self, record: Record) -> None:
-        """Forget the attachment."""
-        try:
-            os.unlink(f"{self.directory}/{record.attachment.file}")
-        except FileNotFoundError:
-            pass
+    def remove(self, attachment: Attachment) -> None:
+        """Forget the attachment, and what a process that was killed may have left of writing its record."""
+        for name in (attachment.file, _temporary(attachment.file)):
+            try:
+                os.unlink(f"{self.directory}/{name}")
+            except FileNotFoundError:
+                pass
 
     def attachments(self, network: str) -> Iterator[Attachment]:
         """Yield the attachments of `network` that have a record, bytewise by file name."""
@@ -144,12 +154,14 @@ class State:
         return remembered if isinstance(remembered, dict) else {}
 
     def remember_versions(self, versions: dict[str, Any]) -> None:
-        """Keep `versions` for later calls. Two processes may overwrite each other: that costs one more question."""
+        """Keep `versions` for later calls, unless another process is just doing so: that costs one more question."""
         self.create()
-        self._replace(".versions", jsontext.encode(versions), durable=False)
+        if self._take(".versions"):
+            self._replace(".versions", jsontext.encode(versions), durable=False)
+            self._give_back(".versions")
 
     def _replace(self, name: str, text: bytes, *, durable: bool) -> None:
-        temporary = f"{self.directory}/.new-{name}-{os.getpid()}"
+        temporary = f"{self.directory}/{_temporary(name)}"
         try:
             file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
             try:
@@ -171,6 +183,11 @@ class State:
                 os.fsync(directory)
             finally:
                 os.close(directory)
+
+
+def _temporary(name: str) -> str:
+    # The same each time, so that one which a killed process left is found: whoever writes `name` has its lock.
+    return f".new-{name}"
 
 
 def _place(name: str) -> int:

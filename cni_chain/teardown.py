@@ -49,8 +49,7 @@ def delete(call: Call) -> None:
     if errors:
         failure = joined(errors)
         raise CNIError(failure.code, _reworded(failure.msg), _reworded(failure.details))
-    if recorded:
-        forget(call, record)
+    forget(call, attachment)
 
 
 def _hold(call: Call, attachment: Attachment) -> None:
@@ -101,10 +100,10 @@ def load(call: Call, attachment: Attachment) -> Record | None:
         return None
 
 
-def forget(call: Call, record: Record) -> None:
+def forget(call: Call, attachment: Attachment) -> None:
     """Remove a record of which nothing is left to undo. Should that fail, its DELs are merely repeated one day."""
     try:
-        call.state.remove(record)
+        call.state.remove(attachment)
     except OSError as error:
         call.log.note(f"the record can't be removed: {error}")
 
@@ -257,7 +256,7 @@ def undo_left_over(call: Call, record: Record) -> None:
             f"an earlier attachment of this container is still there and can't be deleted: {failure.msg}",
             failure.details,
         )
-    forget(call, record)
+    forget(call, record.attachment)
 
 
 def roll_back(call: Call, record: Record, started: int, error: CNIError) -> CNIError:
@@ -265,7 +264,7 @@ def roll_back(call: Call, record: Record, started: int, error: CNIError) -> CNIE
     record.pending = list(range(started))
     failures = Undoing(call, record, keep_first=False).run(call.until("DEL"))
     if not failures:
-        forget(call, record)
+        forget(call, record.attachment)
         return error
     try:
         call.state.update(record)

@@ -257,7 +257,7 @@ def _collect_one(call: Call, attachment: Attachment, to_come: int, errors: list[
             call.deadline, to_come=to_come
         )
         if not failures:
-            teardown.forget(call, record)
+            teardown.forget(call, attachment)
         errors += failures
         return not failures
     except OSError as error:

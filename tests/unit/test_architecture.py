@@ -17,7 +17,19 @@ PACKAGE = Path(cni_chain.__file__).parent
 
 # Floors: a module imports only from floors below its own, or earlier ones of its own floor as listed.
 FLOORS: list[list[str]] = [
-    ["errors", "jsontext", "spec", "facade", "results", "request", "answer", "record", "fragments", "chain"],
+    [
+        "errors",
+        "jsontext",
+        "spec",
+        "facade",
+        "results",
+        "request",
+        "answer",
+        "record",
+        "fragments",
+        "chain",
+        "environment",
+    ],
     ["delegate", "records", "log"],
     ["call", "teardown", "verbs"],
     ["plugin"],
@@ -148,6 +160,7 @@ def test_version_loads_next_to_nothing(tmp_path: Path) -> None:
     assert ours == {
         "cni_chain",
         "cni_chain.__main__",
+        "cni_chain.environment",
         "cni_chain.errors",
         "cni_chain.jsontext",
         "cni_chain.plugin",

@@ -76,6 +76,9 @@ def test_a_record_whose_intent_was_cut_short_is_damaged() -> None:
         {"pending": [3]},
         {"pending": [True]},
         {"pending": None},
+        {"created": "today"},
+        {"call": {}},
+        {"result": {"ips": [{"address": "here"}]}},
     ],
 )
 def test_a_record_of_another_kind_or_shape_is_damaged(change: dict[str, object]) -> None:

@@ -27,8 +27,8 @@ lint: $(VENV)/ready ## ruff and mypy
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 
-unit: $(VENV)/ready ## the tests that need nothing but Python, against the source
-	$(PY) -m pytest --program source
+unit: $(VENV)/ready ## the tests that need no network namespaces, against the source
+	$(PY) -m pytest --program source --ignore tests/e2e
 
 frozen: $(FROZEN) ## the frozen program in out/frozen, as it is laid out in /opt/cni
 
@@ -41,7 +41,7 @@ dist: frozen ## out/dist/cni-chain-<version>-linux-<arch>.tar.gz, to unpack into
 bench: frozen ## what one call costs, against a bare interpreter in the same run
 	$(PY) -m tests.bench $(FROZEN)
 
-tools: ## cnitool and the reference plugins, pinned, from the cache or built into it
+tools: $(VENV)/ready ## cnitool and the reference plugins, pinned, from the cache or built into it
 	tests/tools/build
 
 # System packages: asked for only where one is missing, so that a second run needs neither root nor a network.

@@ -1,0 +1,1 @@
+"""cni-chain with the real reference plugins, called through libcni, in namespaces of its own."""

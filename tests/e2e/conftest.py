@@ -1,0 +1,44 @@
+"""A node for each test, and a look at what the test has left on it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.sandbox import node as sandbox_node
+from tests.sandbox.inventory import inventory
+from tests.sandbox.namespaces import Sandbox, SandboxUnavailableError
+from tests.sandbox.node import Node
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    """cnitool, our driver of libcni and the reference plugins."""
+    built = sandbox_node.tools()
+    if built is None:
+        pytest.skip("cnitool and the reference plugins are not built: make tools")
+    return built
+
+
+@pytest.fixture
+def sandbox() -> Iterator[Sandbox]:
+    try:
+        sandbox = Sandbox()
+    except SandboxUnavailableError as e:
+        pytest.skip(str(e))
+    with sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def node(sandbox: Sandbox, program: str, tools: Path) -> Iterator[Node]:
+    """A node with the usual chain; when the test is over, nothing may be there that wasn't before."""
+    node = Node(sandbox, Path(program), tools)
+    node.warm_up()
+    node.usual_chain()
+    before = inventory(sandbox)
+
+    yield node
+
+    left = sorted(inventory(sandbox) - before)
+    assert not left, "left behind:\n" + "\n".join(left)

@@ -10,7 +10,7 @@ from cni_chain import environment
 
 def main() -> int:
     """Return the exit status."""
-    environ = _caller_environ()
+    environ = caller_environ()
     called = environ.get("CNI_COMMAND") or (
         # Somebody who tries cnitool has CNI_PATH exported, and still wants `cni-chain show`.
         len(sys.argv) == 1 and any(name.startswith("CNI_") for name in environ)
@@ -24,15 +24,19 @@ def main() -> int:
     return cli.main()
 
 
-def _caller_environ() -> dict[str, str]:
+def caller_environ() -> dict[str, str]:
+    """Return the environment as the caller gave it."""
+    try:
+        with open("/proc/self/environ", "rb", buffering=0) as block:
+            environ = environment.parse(block.readall())
+    except OSError:
+        environ = dict(os.environ)
     home = getattr(sys, "_MEIPASS", None)
-    if home is not None:
-        return environment.before_boot_loader(os.environ, home)
-    if os.environ.get("LC_CTYPE") == "C.UTF-8":
-        with open("/proc/self/environ", "rb") as given:
-            return environment.before_interpreter(os.environ, given.read())
-    return dict(os.environ)
+    return environ if home is None else environment.before_boot_loader(environ, home)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    if "cni_chain.cli" not in sys.modules:
+        os._exit(status)  # the answer is out, and taking the interpreter down would cost more than writing it did
+    sys.exit(status)

@@ -32,12 +32,14 @@ def test_what_the_boot_loader_adds_is_undone(environ: dict[str, str], callers: d
 
 
 @pytest.mark.parametrize(
-    ("given", "callers"),
+    ("block", "variables"),
     [
-        pytest.param(b"A=b\0", {"A": "b"}, id="python's"),
-        pytest.param(b"A=b\0LC_CTYPE=C.UTF-8\0", {"A": "b", "LC_CTYPE": "C.UTF-8"}, id="the caller's own"),
-        pytest.param(b"A=b\0LC_CTYPE=C\0", {"A": "b", "LC_CTYPE": "C"}, id="changed by python"),
+        pytest.param(b"A=b\0C=d=e\0", {"A": "b", "C": "d=e"}, id="usual"),
+        pytest.param(b"A=1\0A=2\0", {"A": "1"}, id="the first of two counts"),
+        pytest.param(b"A=\xff\0", {"A": "\udcff"}, id="not UTF-8"),
+        pytest.param(b"A=\0nonsense\0=x\0", {"A": ""}, id="empty, and what is no variable"),
+        pytest.param(b"", {}, id="none"),
     ],
 )
-def test_the_locale_that_python_sets_is_undone(given: bytes, callers: dict[str, str]) -> None:
-    assert environment.before_interpreter({"A": "b", "LC_CTYPE": "C.UTF-8"}, given) == callers
+def test_the_environment_is_the_one_that_the_process_was_started_with(block: bytes, variables: dict[str, str]) -> None:
+    assert environment.parse(block) == variables

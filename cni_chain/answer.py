@@ -14,14 +14,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_RESULT_KEYS = ("interfaces", "ips", "routes", "dns", "ip4", "ip6")
+_RESULT_KEYS = ("interfaces", "ips", "routes", "ip4", "ip6")
 
 
 class Outcome:
     """How one execution of a delegate ended.
 
     `status` is the exit status, negative for the signal that ended it, None if it was killed at its deadline of
-    `seconds`. `stderr` is the last part of what it said there; `ms` is how long it took.
+    `seconds`, or never started because that was 0. `stderr` is the last part of what it said there; `ms` is how long
+    it took.
     """
 
     __slots__ = ("ms", "seconds", "status", "stderr", "stdout")
@@ -35,16 +36,18 @@ class Outcome:
 
 
 class DelegateError(CNIError):
-    """A delegate's failure, before it is known whose delegate it is; `own` if the words are the delegate's own."""
+    """A delegate's failure. `said` are its own words, of msg and details; "" if it had none."""
 
-    def __init__(self, code: int, msg: str, details: str = "", *, own: bool = False) -> None:
+    def __init__(self, code: int, msg: str, details: str = "", *, said: str = "") -> None:
         super().__init__(code, msg, details)
-        self.own = own
+        self.said = said
 
 
 def require_success(outcome: Outcome) -> None:
     """Raise the DelegateError that `outcome` tells of, if it is no success."""
     if outcome.status is None:
+        if outcome.seconds <= 0:
+            raise DelegateError(DELEGATE_TIMED_OUT, "no time was left to start it")
         raise DelegateError(DELEGATE_TIMED_OUT, f"did not end within {outcome.seconds:.3g} s and was killed")
     if outcome.status == 0:
         return
@@ -58,29 +61,36 @@ def require_success(outcome: Outcome) -> None:
     raise DelegateError(DELEGATE_FAILED, f"failed without an error object: {ended}", _last_line(outcome.stderr))
 
 
-def added(outcome: Outcome, version: str, before: results.Result | None) -> results.Result:
-    """Return the Result with which a delegate answered ADD, with its `cniVersion`.
+def added(outcome: Outcome, spoken: str, before: results.Result | None) -> results.Result:
+    """Return the Result with which a delegate answered ADD, complete and in results.WHOLE.
 
-    `version` is the one it was spoken to in, `before` the result that it was given. Raises DelegateError.
+    `spoken` is the version that it was spoken to in, `before` the result so far in results.WHOLE. Raises DelegateError.
     """
     require_success(outcome)
     if not outcome.stdout.strip():
         raise DelegateError(DECODING_FAILURE, "ended with success but printed no result")
     try:
-        result = jsontext.decode(outcome.stdout)
+        answer = jsontext.decode(outcome.stdout)
     except ValueError as unreadable:
         raise DelegateError(DECODING_FAILURE, f"printed something that is no result: {unreadable}") from None
-    error = _error_in(result)
-    if error and not any(key in result for key in _RESULT_KEYS):
+    error = _error_in(answer)
+    if error and not any(key in answer for key in _RESULT_KEYS):
         raise error
+    _require_result(answer)
+    answered = answer.get("cniVersion") or spoken
+    result = results.convert({**answer, "cniVersion": answered}, results.WHOLE)
+    if before is not None:
+        if results.has_addresses(before) and not results.has_addresses(result):
+            raise DelegateError(DECODING_FAILURE, "dropped the addresses of the result that it was given")
+        result = results.restore(result, before, answered)
+        _require_result(result)
+    return result
+
+
+def _require_result(result: Any) -> None:
     fault = results.check(result)
     if fault:
         raise DelegateError(DECODING_FAILURE, f"printed something that is no result: {fault}")
-    if results.has_addresses(before) and not results.has_addresses(result):
-        raise DelegateError(DECODING_FAILURE, "dropped the addresses of the result that it was given")
-    if not result.get("cniVersion"):
-        result["cniVersion"] = version
-    return result  # type: ignore[no-any-return]  # checked above
 
 
 def versions(outcome: Outcome) -> tuple[str, ...]:
@@ -118,7 +128,8 @@ def _error_in(document: Any) -> DelegateError | None:
     if not msg and not details:
         return None
     # 0 is what a plugin leaves unset; as an error's code it would read as none.
-    return DelegateError(code or DELEGATE_FAILED, msg or details, details if msg else "", own=True)
+    own = (msg or details, details if msg else "")
+    return DelegateError(code or DELEGATE_FAILED, *own, said=" ".join(own))
 
 
 def _last_line(stderr: bytes) -> str:

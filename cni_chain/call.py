@@ -9,6 +9,7 @@ from cni_chain import answer, chain, delegate, fragments, jsontext, record, reco
 from cni_chain.answer import DelegateError
 from cni_chain.errors import DELEGATE_FAILED, INVALID_CONFIG, IO_FAILURE, TRY_AGAIN, CNIError
 from cni_chain.facade import Owner
+from cni_chain.spec import VERSIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,13 +61,13 @@ class Call:
 
     def owners(self) -> list[Owner]:
         """Return the owners in order: the facade's, or every directory that there is. Raises CNIError 5."""
-        if self.facade.owners is not None:
-            return self.facade.owners
-        try:
-            names, _ = fragments.owner_names(self.facade.chain_dir)
-        except OSError as error:
-            raise io_error(error, self.facade.chain_dir) from None
-        return [Owner(name, listed=False) for name in names]
+        names: list[str] = []
+        if self.facade.owners is None:
+            try:
+                names, _ = fragments.owner_names(self.facade.chain_dir)
+            except OSError as error:
+                raise io_error(error, self.facade.chain_dir) from None
+        return chain.owners(self.facade, names)
 
     def owner(self, name: str) -> Owner | None:
         """Return today's owner of that name, None if the facade lists others."""
@@ -96,14 +97,14 @@ class Call:
             raise CNIError(TRY_AGAIN, f"{name}/{step.type}: {error}") from None
 
     def prev_result(self) -> results.Result | None:
-        """Return the runtime's prevResult in the call's version. Raises CNIError 7 if it is no Result."""
+        """Return the runtime's prevResult in results.WHOLE. Raises CNIError 7 if it is no Result."""
         given = self.conf.get("prevResult")
         if given is None:
             return None
         fault = results.check(given)
         if fault:
             raise CNIError(INVALID_CONFIG, f"network configuration: key prevResult: {fault}")
-        return results.convert({**given, "cniVersion": given.get("cniVersion") or self.version}, self.version)
+        return results.convert({**given, "cniVersion": given.get("cniVersion") or self.version}, results.WHOLE)
 
     def step(self, link: Link) -> Step:
         """Return a link as it is recorded; its delegate's version is yet to be asked."""
@@ -130,9 +131,9 @@ class Call:
         identity = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
         if self._remembered is None:
             self._remembered = self.state.versions()
-        known = self._remembered.get(file)
-        if isinstance(known, dict) and known.get("file") == identity and isinstance(known.get("versions"), list):
-            return tuple(known["versions"])
+        known = _remembered_versions(self._remembered.get(file), identity)
+        if known:
+            return known
         question = jsontext.encode({"cniVersion": self.version})
         environ = {**self.environ, "CNI_COMMAND": "VERSION"}
         outcome = self._execute(step, file, environ, question, deadline - time.monotonic())
@@ -149,12 +150,9 @@ class Call:
         return self.version if self.version in supported else supported[-1]
 
     def add(self, step: Step, file: str, before: results.Result | None, deadline: float) -> results.Result:
-        """Run a delegate's ADD and return its result, complete and in the call's version. Raises CNIError."""
-        sent = None if before is None else results.convert(before, step.version)
-        outcome = self._run(step, file, "ADD", sent, deadline - time.monotonic())
-        result = self._judged(step, "ADD", outcome, lambda: answer.added(outcome, step.version, before))
-        result = results.convert(result, self.version)
-        return result if before is None else results.restore(result, before, step.version)
+        """Run a delegate's ADD and return the result so far, as `before` in results.WHOLE. Raises CNIError."""
+        outcome = self._run(step, file, "ADD", before, deadline - time.monotonic())
+        return self._judged(step, "ADD", outcome, lambda: answer.added(outcome, step.version, before))
 
     def run(
         self,
@@ -169,10 +167,9 @@ class Call:
     ) -> None:
         """Run a delegate for a verb that has no answer but success.
 
-        `prev_result` is in the call's version. `conf` and `environ` stand in for the call's own. Raises CNIError.
+        `prev_result` is in results.WHOLE. `conf` and `environ` stand in for the call's own. Raises CNIError.
         """
-        sent = None if prev_result is None else results.convert(prev_result, step.version)
-        outcome = self._run(step, file, command, sent, seconds, conf, environ)
+        outcome = self._run(step, file, command, prev_result, seconds, conf, environ)
         self._judged(step, command, outcome, lambda: answer.require_success(outcome))
 
     def _run(
@@ -185,7 +182,8 @@ class Call:
         conf: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> answer.Outcome:
-        stdin = request.derive(step.conf, step.capabilities, conf or self.conf, step.version, prev_result)
+        sent = None if prev_result is None else results.convert(prev_result, step.version)
+        stdin = request.derive(step.conf, step.capabilities, conf or self.conf, step.version, sent)
         environ = {**(environ or self.environ), "CNI_COMMAND": command}
         return self._execute(step, file, environ, jsontext.encode(stdin), seconds)
 
@@ -214,6 +212,13 @@ class Call:
             raise
         self.log.call(step.owner, step.type, command, outcome, None)
         return verdict
+
+
+def _remembered_versions(entry: Any, identity: list[int]) -> tuple[str, ...]:
+    """Return the versions in an entry of the remembered ones, none unless it is about this very file."""
+    if not isinstance(entry, dict) or entry.get("file") != identity or not isinstance(entry.get("versions"), list):
+        return ()
+    return tuple(version for version in VERSIONS if version in entry["versions"])
 
 
 def io_error(error: OSError, path: str) -> CNIError:

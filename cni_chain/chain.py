@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cni_chain.errors import INVALID_CONFIG, IO_FAILURE, TRY_AGAIN, CNIError
+from cni_chain.facade import Owner
 from cni_chain.fragments import BROKEN, REFUSED, UNREADABLE
 
 TYPE_CHECKING = False
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from cni_chain.facade import Owner
+    from cni_chain.facade import Facade
     from cni_chain.fragments import Directory, Fault
 
 
@@ -93,6 +94,11 @@ class Part:
         )
 
 
+def owners(facade: Facade, directories: Iterable[str]) -> list[Owner]:
+    """Return a facade's owners in order: those that it lists, else all that have one of the `directories`."""
+    return facade.owners if facade.owners is not None else [Owner(name, listed=False) for name in directories]
+
+
 def resolve(owners: Iterable[Owner], directories: Iterable[Directory], pod: tuple[str, str]) -> list[Part]:
     """Return each owner's part, in order. An owner that exempts the pod (namespace, name) contributes nothing."""
     parts = []
@@ -125,6 +131,16 @@ def _fill(part: Part) -> None:
                 part.links.append(link)
                 continue
             part.dropped.append(Dropped(owner.name, fragment.path, kind, reason))
+
+
+def nobody(owners: Iterable[Owner], chain_dir: str) -> CNIError:
+    """Return the error for a pod of which no owner has a delegate."""
+    names = ", ".join(owner.name for owner in owners)
+    return CNIError(
+        TRY_AGAIN,
+        f"no owner has a delegate for this pod: {names or 'there is none'} in {chain_dir}; "
+        "`cni-chain show --all` tells why",
+    )
 
 
 def complete(parts: list[Part]) -> list[Link]:

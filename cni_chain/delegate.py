@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 _BUSY_SECONDS = 5.0
 _BUSY_INTERVAL = 0.05
 _STDERR_KEPT = 4096
+_STDERR_WAIT = 200  # milliseconds, once
 _STDOUT_LIMIT = 16 << 20
 _PIECE = 1 << 16
+_PIPE_LIMIT = 1 << 20  # as large as a pipe gets (/proc/sys/fs/pipe-max-size)
+_DYING_SECONDS = 1.0
 
 # include/uapi/asm-generic/signal.h; `import signal` would cost more than the call it serves.
 _SIGKILL, _SIGPIPE, _SIGXFSZ = 9, 13, 25
@@ -73,20 +76,27 @@ class _Running:
         self.stderr = bytearray()
         self._unsent = memoryview(text)
         self._ended = False
+        self._passed_on = True
+        self._pid = 0
         pipes: list[int] = []
         try:
             for _ in range(4):
                 pipes += os.pipe()
-            stdin, self._stdin, self._stdout, stdout, self._stderr, stderr, lifeline, self._lifeline = pipes
-            given = [(os.POSIX_SPAWN_DUP2, end, at) for at, end in enumerate((stdin, stdout, stderr, lifeline))]
+            stdin, self._stdin, self._stdout, stdout, self._stderr, stderr, read_end, self._lifeline = pipes
+            for descriptor in (self._stdin, self._stdout, self._stderr):
+                os.set_blocking(descriptor, False)
+            lifeline = _out_of_the_way(read_end)
+            pipes.append(lifeline)
+            given = [(os.POSIX_SPAWN_DUP2, end, at) for at, end in enumerate((stdin, stdout, stderr))]
             self._pid = _spawn(file, environ, given, until)
+            _end_with_us(self._pid, lifeline)
         except BaseException:
+            if self._pid:
+                os.kill(self._pid, _SIGKILL)
+                os.waitpid(self._pid, 0)
             _close(*pipes)
             raise
-        _end_with_us(self._pid, lifeline)
-        _close(stdin, stdout, stderr, lifeline)
-        for descriptor in (self._stdin, self._stdout, self._stderr):
-            os.set_blocking(descriptor, False)
+        _close(stdin, stdout, stderr, read_end, lifeline)
 
     def exchange(self, until: float) -> bool:
         """Feed stdin and take stdout and stderr until the process ends (True) or time is up (False)."""
@@ -108,11 +118,17 @@ class _Running:
         finally:
             _close(end)
         for descriptor in (self._stdout, self._stderr):
-            # What a pipe holds by default, and no more: a daemon that the plugin left behind may write for ever.
-            for _ in range(16):
-                if not self._read(descriptor):
-                    break
+            self._drain(descriptor)
         return True
+
+    def _drain(self, descriptor: int) -> None:
+        """Take what the ended process left in a pipe: no more than one can hold, for others may write on for ever."""
+        try:
+            for _ in range(_PIPE_LIMIT // _PIECE):
+                if not self._read(descriptor):
+                    return
+        except BlockingIOError:
+            return
 
     def _turn(self, poll: select.poll, end: int, seconds: float) -> None:
         """Serve the pipes that are ready within `seconds`, and learn whether the process has ended."""
@@ -133,21 +149,30 @@ class _Running:
             for kill in (os.killpg, os.kill):
                 try:
                     kill(self._pid, _SIGKILL)
-                except ProcessLookupError:
+                except OSError:  # gone, or out of reach of a user namespace
                     pass
-        status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         _close(self._stdin, self._stdout, self._stderr, self._lifeline)
-        return status
+        return self._status()
+
+    def _status(self) -> int:
+        # One that hangs in the kernel takes no signal, and must not take us with it.
+        until = time.monotonic() + _DYING_SECONDS
+        while (found := os.waitpid(self._pid, 0 if self._ended else os.WNOHANG)) == (0, 0):
+            if time.monotonic() >= until:
+                return -_SIGKILL
+            time.sleep(0.001)
+        return os.waitstatus_to_exitcode(found[1])
 
     def _serve(self, descriptor: int) -> bool:
         """Do what a pipe is ready for; return whether it is to be watched on."""
-        return self._write() if descriptor == self._stdin else self._read(descriptor)
+        try:
+            return self._write() if descriptor == self._stdin else self._read(descriptor)
+        except BlockingIOError:
+            return True
 
     def _write(self) -> bool:
         try:
             sent = os.write(self._stdin, self._unsent[:_PIECE])
-        except BlockingIOError:  # ready for less than a page
-            return True
         except BrokenPipeError:  # it may answer without having read all
             sent = len(self._unsent)
         self._unsent = self._unsent[sent:]
@@ -159,17 +184,14 @@ class _Running:
 
     def _read(self, descriptor: int) -> bool:
         """Take a piece of stdout or stderr; return whether more may come."""
-        try:
-            piece = os.read(descriptor, _PIECE)
-        except BlockingIOError:
-            return False
+        piece = os.read(descriptor, _PIECE)
         if descriptor == self._stdout:
             if len(self.stdout) < _STDOUT_LIMIT:
                 self.stdout += piece
         elif piece:
             self.stderr += piece
             del self.stderr[:-_STDERR_KEPT]
-            _pass_on(piece)
+            self._passed_on = self._passed_on and _pass_on(piece)
         return bool(piece)
 
 
@@ -187,6 +209,14 @@ def _spawn(file: str, environ: Mapping[str, str], given: list[tuple[int, int, in
             time.sleep(_BUSY_INTERVAL)
 
 
+def _out_of_the_way(descriptor: int) -> int:
+    """Return a copy that a delegate inherits, at a number that no shell script redirects to something else."""
+    try:
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD, 100)
+    except OSError:  # fewer are allowed
+        return fcntl.fcntl(descriptor, fcntl.F_DUPFD, 3)
+
+
 def _end_with_us(pid: int, lifeline: int) -> None:
     """Have the kernel kill process `pid` when this process is gone, however it ends.
 
@@ -200,18 +230,19 @@ def _end_with_us(pid: int, lifeline: int) -> None:
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
 
 
-def _pass_on(text: bytearray | bytes) -> None:
-    """Copy a piece to our own stderr, as far as its reader takes it: a log that nobody reads delays no pod."""
+def _pass_on(text: bytes) -> bool:
+    """Copy a piece to our own stderr; return whether its reader took it. One that doesn't read delays no pod."""
     poll = select.poll()
     poll.register(2, select.POLLOUT)
     try:
         # A pipe that is ready takes this much at once (pipe(7), PIPE_BUF).
         for start in range(0, len(text), 4096):
-            if not poll.poll(0):
-                return
+            if not poll.poll(_STDERR_WAIT):
+                return False
             os.write(2, text[start : start + 4096])
     except OSError:
-        return
+        return False
+    return True
 
 
 def _close(*descriptors: int) -> None:

@@ -17,6 +17,9 @@ DELEGATE_FAILED = 100
 DELEGATE_TIMED_OUT = 101
 INTERNAL = 999
 
+# How the field says that something isn't there.
+GONE = ("not found", "no such file or directory")
+
 
 class CNIError(Exception):
     """A failure as the specification prints it: `code`, a `msg` of one line, and `details` (may be empty)."""
@@ -29,15 +32,25 @@ class CNIError(Exception):
 
     def document(self, version: str) -> dict[str, object]:
         """Return the Error object for a caller that speaks `version`; `details` is left out where empty."""
-        error: dict[str, object] = {"cniVersion": version, "code": self.code, "msg": self.msg}
+        msg = " ".join(self.msg.split("\n"))  # a file or a delegate may have a line break in its name or words
+        error: dict[str, object] = {"cniVersion": version, "code": self.code, "msg": msg}
         if self.details:
             error["details"] = self.details
         return error
 
 
-def joined(errors: "list[CNIError]") -> CNIError:
+def joined(errors: list[CNIError]) -> CNIError:
     """Return the first of `errors` (at least one) with all others in its `details`."""
     first, *others = errors
     told = [first.details] if first.details else []
     told += [f"{other.msg}: {other.details}" if other.details else other.msg for other in others]
     return CNIError(first.code, first.msg, "; ".join(told))
+
+
+def reworded(error: CNIError) -> CNIError:
+    """Return a failed DEL's error without the words that containerd takes for success (go-cni, cni.go, Remove)."""
+    msg, details = error.msg, error.details
+    for words, others in zip(GONE, ("absent", "nothing at that path"), strict=True):
+        for spelt in (words, words.capitalize()):
+            msg, details = msg.replace(spelt, others), details.replace(spelt, others)
+    return CNIError(error.code, msg, details)

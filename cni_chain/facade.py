@@ -77,7 +77,6 @@ class Facade:
         "chain_dir",
         "log_file",
         "log_level",
-        "mesh",
         "owners",
         "state_dir",
         "timeouts",
@@ -91,7 +90,6 @@ class Facade:
         self.log_file = LOG_FILE
         self.log_level = "info"
         self.allow_unsafe = False
-        self.mesh = False
 
 
 def is_owner_name(text: str) -> bool:
@@ -123,7 +121,6 @@ def parse(conf: Mapping[str, Any]) -> tuple[Facade, list[Problem], list[str]]:
                 keys.problems.append(Problem(f"owners[{index}].name", f"{name!r} is listed twice"))
     keys.known.add("mesh")
     if "mesh" in conf:
-        facade.mesh = True
         keys.problems.append(
             Problem(
                 "mesh",
@@ -230,9 +227,18 @@ def _text(value: Any) -> str:
 
 
 def _path(value: Any) -> str:
-    if isinstance(value, str) and value.startswith("/") and "\0" not in value:
+    if isinstance(value, str) and value.startswith("/") and "\0" not in value and not _lone_surrogate(value):
         return ""
     return "must be an absolute path"
+
+
+def _lone_surrogate(value: str) -> bool:
+    """Tell whether `value` has half of a character, which JSON can write and no file name holds."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def _log_file(value: Any) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # An agent that writes without rename is caught in the act for this long at most (seconds), looked at this often.
 HALF_WRITTEN = 0.2
 _INTERVAL = 0.01
+_LOOKS = 3  # for those who don't wait: a file that is being replaced is there again at once
 
 # Kinds of fault, and what they mean for a call.
 REFUSED = "refused"  # unsafe or malformed for good: never run anything of it
@@ -59,7 +60,7 @@ class Fragment:
 class Directory:
     """What one owner's directory holds, files bytewise by name."""
 
-    __slots__ = ("faults", "fragments", "ignored", "missing", "owner", "path")
+    __slots__ = ("dangling", "faults", "fragments", "ignored", "missing", "owner", "path")
 
     def __init__(self, owner: str, path: str) -> None:
         self.owner = owner
@@ -68,6 +69,12 @@ class Directory:
         self.fragments: list[Fragment] = []
         self.faults: list[Fault] = []
         self.ignored: list[tuple[str, str]] = []  # file name, reason
+        self.dangling = False  # a link led nowhere
+
+    @property
+    def unsettled(self) -> bool:
+        """Tell whether another look may find what this one didn't."""
+        return self.dangling or any(fault.kind == BROKEN for fault in self.faults)
 
 
 def owner_names(chain_dir: str) -> tuple[list[str], list[tuple[str, str]]]:
@@ -94,32 +101,43 @@ def owner_names(chain_dir: str) -> tuple[list[str], list[tuple[str, str]]]:
 def read(owner: str, chain_dir: str, *, allow_unsafe: bool = False, wait: float = HALF_WRITTEN) -> Directory:
     """Return what `owner` has in `<chain_dir>/<owner>.d`.
 
-    A file that isn't JSON is read again for up to `wait` seconds (all of the directory's together). Never raises
-    for what the directory holds: that is in the faults.
+    What its writer may be in the middle of (no JSON yet, a file or a link's target gone since the directory was listed)
+    is looked at again for up to `wait` seconds, at least twice. Never raises for what the directory holds: that is
+    in the faults.
     """
-    directory = Directory(owner, f"{chain_dir}/{owner}.d")
+    until = time.monotonic() + wait
+    looks = 1
+    directory = _look(owner, f"{chain_dir}/{owner}.d", allow_unsafe)
+    while directory.unsettled and (looks < _LOOKS or time.monotonic() < until):
+        time.sleep(_INTERVAL)
+        looks += 1
+        directory = _look(owner, directory.path, allow_unsafe)
+    return directory
+
+
+def _look(owner: str, path: str, allow_unsafe: bool) -> Directory:
+    directory = Directory(owner, path)
     try:
-        opened = os.open(directory.path, os.O_RDONLY | os.O_DIRECTORY)
+        opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except FileNotFoundError:
         directory.missing = True
         return directory
     except OSError as error:
-        directory.faults.append(_unreadable(directory.path, error))
+        directory.faults.append(_unreadable(path, error))
         return directory
     try:
         unsafe = "" if allow_unsafe else _unsafe(os.fstat(opened))
         if unsafe:
-            directory.faults.append(Fault(directory.path, REFUSED, unsafe))
+            directory.faults.append(Fault(path, REFUSED, unsafe))
             return directory
-        until = time.monotonic() + wait
         for name in sorted(os.listdir(opened), key=os.fsencode):
             reason = ignored_because(name)
             if reason:
                 directory.ignored.append((name, reason))
             else:
-                _read_file(directory, opened, name, allow_unsafe, until)
+                _look_at(directory, opened, name, allow_unsafe)
     except OSError as error:
-        directory.faults.append(_unreadable(directory.path, error))
+        directory.faults.append(_unreadable(path, error))
     finally:
         os.close(opened)
     return directory
@@ -145,34 +163,32 @@ def ignored_because(name: str) -> str:
     return ""
 
 
-def _read_file(directory: Directory, opened: int, name: str, allow_unsafe: bool, until: float) -> None:
+def _look_at(directory: Directory, opened: int, name: str, allow_unsafe: bool) -> None:
     path = f"{directory.path}/{name}"
-    document: dict[str, Any] | None = None
-    while document is None:
-        try:
-            text, fault = _content(directory.path, opened, name, allow_unsafe)
-        except FileNotFoundError:
-            return  # gone since the directory was listed, as if it had never been there
-        except OSError as error:
-            directory.faults.append(_unreadable(path, error))
-            return
-        if text is None:
-            if fault:
-                directory.faults.append(Fault(path, REFUSED, fault))
-            else:
-                directory.ignored.append((name, "not a regular file"))
-            return
-        document, problem = _decoded(text)
-        if document is None:
-            if time.monotonic() >= until:
-                directory.faults.append(Fault(path, BROKEN, problem))
-                return
-            time.sleep(_INTERVAL)
-    fragment = parse(path, document)
-    if isinstance(fragment, Fault):
-        directory.faults.append(fragment)
+    try:
+        text, problem = _content(directory, opened, name, allow_unsafe)
+    except FileNotFoundError:
+        # Taken for absent, it would silently be missing from a chain in which it is needed.
+        directory.faults.append(Fault(path, BROKEN, "was taken away while it was being read"))
+        return
+    except OSError as error:
+        directory.faults.append(_unreadable(path, error))
+        return
+    if text is None:
+        if problem:
+            directory.faults.append(Fault(path, REFUSED, problem))
+        else:
+            directory.ignored.append((name, "not a regular file"))
+        return
+    document, problem = _decoded(text)
+    if document is None:
+        directory.faults.append(Fault(path, BROKEN, problem))
+        return
+    parsed = parse(path, document)
+    if isinstance(parsed, Fragment):
+        directory.fragments.append(parsed)
     else:
-        directory.fragments.append(fragment)
+        directory.faults += parsed
 
 
 def _decoded(text: bytes) -> tuple[dict[str, Any] | None, str]:
@@ -183,7 +199,7 @@ def _decoded(text: bytes) -> tuple[dict[str, Any] | None, str]:
     return (document, "") if isinstance(document, dict) else (None, "not a JSON object")
 
 
-def _content(directory: str, opened: int, name: str, allow_unsafe: bool) -> tuple[bytes | None, str]:
+def _content(directory: Directory, opened: int, name: str, allow_unsafe: bool) -> tuple[bytes | None, str]:
     """Return a file's bytes, or None with why it is refused ("" if it is no file at all). Raises OSError."""
     # A FIFO must not hold the call up, and a link is followed only to where it may lead.
     flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
@@ -194,10 +210,12 @@ def _content(directory: str, opened: int, name: str, allow_unsafe: bool) -> tupl
             return None, ""  # a socket
         if error.errno != errno.ELOOP:
             raise
-        target = os.path.realpath(f"{directory}/{name}")
-        if not target.startswith(os.path.realpath(directory) + "/"):
+        target = os.path.realpath(f"{directory.path}/{name}")
+        if not target.startswith(os.path.realpath(directory.path) + "/"):
             return None, f"a link out of the owner's directory, to {target}"
         if not os.path.isfile(target):
+            # A link whose directory is being exchanged leads nowhere for a moment.
+            directory.dangling = True
             return None, f"a link to {target}, which is no regular file"
         file = os.open(target, flags)
     try:
@@ -232,47 +250,46 @@ def _unreadable(path: str, error: OSError) -> Fault:
     return Fault(path, UNREADABLE, f"can't be read: {error.strerror}")
 
 
-def parse(path: str, document: dict[str, Any]) -> Fragment | Fault:
-    """Return the fragment in `document`, a list of plugins if it has `plugins`, else one; or what is wrong with it."""
-    if "plugins" in document:
-        plugins = document["plugins"]
-        if not isinstance(plugins, list):
-            return Fault(path, REFUSED, "key plugins: must be a list")
-        where = "plugins[{}]."
-    else:
-        plugins = [document]
-        where = ""
-        if "type" not in document:
-            return Fault(path, REFUSED, "neither a plugin (key type) nor a list of them (key plugins)")
-    problem = ""
-    for index, plugin in enumerate(plugins):
-        problem = problem or _plugin_problem(plugin, where.format(index))
+def parse(path: str, document: dict[str, Any]) -> Fragment | list[Fault]:
+    """Return the fragment in `document`, a list if it has `plugins`, else a plugin; or all that is wrong with it."""
+    listed = "plugins" in document
+    plugins = document["plugins"] if listed else [document]
+    if not isinstance(plugins, list):
+        return [Fault(path, REFUSED, "key plugins: must be a list")]
+    if not listed and "type" not in document:
+        return [Fault(path, REFUSED, "neither a plugin (key type) nor a list of them (key plugins)")]
     fragment = Fragment(path, plugins)
-    fragment.versions, version_problem = _declared(document)
-    problem = problem or version_problem
-    if "plugins" in document:
-        fragment.disable_check, check_problem = _flag(document, "disableCheck")
-        fragment.disable_gc, gc_problem = _flag(document, "disableGC")
-        problem = problem or check_problem or gc_problem
-    return Fault(path, REFUSED, problem) if problem else fragment
+    fragment.versions, problem = _declared(document)
+    problems = [problem]
+    for index, plugin in enumerate(plugins):
+        problems += _plugin_problems(plugin, f"plugins[{index}]." if listed else "")
+    if listed:
+        fragment.disable_check, problem = _flag(document, "disableCheck")
+        problems.append(problem)
+        fragment.disable_gc, problem = _flag(document, "disableGC")
+        problems.append(problem)
+    faults = [Fault(path, REFUSED, problem) for problem in problems if problem]
+    return faults or fragment
 
 
-def _plugin_problem(plugin: Any, where: str) -> str:
+def _plugin_problems(plugin: Any, where: str) -> list[str]:
     if not isinstance(plugin, dict):
-        return f"key {where.removesuffix('.')}: must be an object"
+        return [f"key {where.removesuffix('.')}: must be an object"]
     name = plugin.get("type")
+    problem = ""
     if not isinstance(name, str) or not name:
-        return f"key {where}type: must be the name of a plugin"
-    if "/" in name or "\0" in name or name in (".", ".."):
-        return f"key {where}type: {name!r} must be a plain file name"
-    if name == "cni-chain":
-        return f"key {where}type: cni-chain can't run itself"
+        problem = "must be the name of a plugin"
+    elif "/" in name or "\0" in name or name in (".", ".."):
+        problem = f"{name!r} must be a plain file name"
+    elif name == "cni-chain":
+        problem = "cni-chain can't run itself"
+    problems = [f"key {where}type: {problem}"] if problem else []
     capabilities = plugin.get("capabilities")
     if capabilities is not None and not (
         isinstance(capabilities, dict) and all(isinstance(value, bool) for value in capabilities.values())
     ):
-        return f"key {where}capabilities: must be an object of true and false"
-    return ""
+        problems.append(f"key {where}capabilities: must be an object of true and false")
+    return problems
 
 
 def _declared(document: dict[str, Any]) -> tuple[tuple[str, ...], str]:

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, NoReturn
 
+# How deep a value may be nested, so that what was read can always be written, and read again, inside of something else.
+DEPTH = 200
+
 _WHITESPACE = " \t\n\r"
 
 
@@ -81,12 +84,29 @@ except Exception:  # noqa: BLE001  # whatever a future interpreter does differen
     _decode, _encode = _portable()
 
 
-def decode(text: bytes) -> Any:
-    """Return the value of one JSON text in UTF-8. Raises ValueError, with line and column, for anything else."""
+def decode(text: bytes, depth: int = DEPTH) -> Any:
+    """Return the value of one JSON text in UTF-8, nested at most `depth` times.
+
+    Raises ValueError, with line and column, for anything else.
+    """
     try:
-        return _decode(text.decode())
+        value = _decode(text.decode())
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        value = None
+    else:
+        if text.count(b"{") + text.count(b"[") <= depth or _depth(value) <= depth:
+            return value
+    raise ValueError(f"nested more than {depth} times")
+
+
+def _depth(value: Any) -> int:
+    depth = 0
+    level = [value]
+    while level:
+        inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, (dict, list))]
+        depth += bool(inner)
+        level = [item for items in inner for item in items]
+    return depth
 
 
 def encode(value: object) -> bytes:

@@ -11,6 +11,8 @@ import time
 
 from cni_chain import jsontext
 
+_LONGEST = 4096  # characters of one text
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -23,13 +25,13 @@ if TYPE_CHECKING:
 class Log:
     """What happens in one call, until it is written as one line."""
 
-    def __init__(self, args: CmdArgs) -> None:
+    def __init__(self, args: CmdArgs, network: object) -> None:
         self._args = args
+        self._network = network if isinstance(network, str) else ""
         self._start = time.monotonic()
         self._time = time.time()
         self._calls: list[dict[str, Any]] = []
         self._notes: list[str] = []
-        self.network = ""
 
     def note(self, text: str) -> None:
         """Keep a sentence about something that didn't fail the call but that an operator may look for."""
@@ -41,9 +43,7 @@ class Log:
         if outcome is not None:
             entry["ms"] = round(outcome.ms, 1)
         if error is not None:
-            entry.update(code=error.code, msg=error.msg)
-            if error.details:
-                entry["details"] = error.details
+            entry.update(_told(error))
             if outcome is not None and outcome.stderr:
                 entry["stderr"] = outcome.stderr.decode("utf-8", "replace")
         self._calls.append(entry)
@@ -54,7 +54,7 @@ class Log:
             return
         try:
             line = jsontext.encode(self._line(level, error)) + b"\n"
-            file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o600)
+            file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, 0o600)
             try:
                 os.write(file, line)
             finally:
@@ -72,7 +72,7 @@ class Log:
             "time": f"{second}.{int(self._time % 1 * 1000):03d}Z",
             "level": "info" if error is None else "error",
             "verb": self._args.command,
-            "network": self.network,
+            "network": self._network[:_LONGEST],
             "containerID": self._args.container_id,
             "ifname": self._args.ifname,
             "netns": self._args.netns,
@@ -80,12 +80,18 @@ class Log:
             "ms": round((time.monotonic() - self._start) * 1000, 1),
         }
         if error is not None:
-            line.update(code=error.code, msg=error.msg)
-            if error.details:
-                line["details"] = error.details
+            line.update(_told(error))
         if self._notes:
             line["notes"] = self._notes
         calls = self._calls if level == "debug" else self._failed()
         if calls:
             line["delegates"] = calls
         return line
+
+
+def _told(error: CNIError) -> dict[str, Any]:
+    """Return what a line says of an error; a delegate's words may be without end."""
+    told: dict[str, Any] = {"code": error.code, "msg": error.msg[:_LONGEST]}
+    if error.details:
+        told["details"] = error.details[:_LONGEST]
+    return told

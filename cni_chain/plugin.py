@@ -6,6 +6,8 @@ pyroute2, asyncio, logging, dataclasses, pathlib, subprocess, argparse, enum, re
 
 from __future__ import annotations
 
+# The signal module wraps this one in enumerations, which takes longer than a whole VERSION.
+import _signal  # type: ignore[import-not-found]
 import os
 
 from cni_chain import spec
@@ -16,14 +18,15 @@ from cni_chain.errors import (
     INVALID_CONFIG,
     IO_FAILURE,
     CNIError,
+    reworded,
 )
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
-    from cni_chain.facade import Facade
+    from cni_chain.call import Call
     from cni_chain.spec import CmdArgs
 
 _LATEST = spec.VERSIONS[-1]
@@ -32,8 +35,10 @@ _LATEST = spec.VERSIONS[-1]
 def main(environ: Mapping[str, str]) -> int:
     """Carry out the call that `environ` and standard input ask for; return the exit status, 0 or 1."""
     answer_to = _claim_stdout()
+    _restore_signals()
     speaking = _LATEST
-    document: dict[str, Any] | None
+    document: dict[str, Any] | None = None
+    failure: CNIError | None = None
     try:
         args = spec.parse_environment(environ)
         if args.command == "VERSION":
@@ -42,20 +47,21 @@ def main(environ: Mapping[str, str]) -> int:
         else:
             _keep_to_ourselves()
             conf = _read_conf()
-            speaking = _version(conf)
-            document = _carry_out(args, conf, speaking, environ)
+            version = _told_version(conf)
+            speaking = version if version in spec.VERSIONS else _LATEST
+            document = _carry_out(args, conf, environ)
     except CNIError as error:
-        document = error.document(speaking)
-        status = 1
+        failure = error
     except RecursionError:
-        document = CNIError(DECODING_FAILURE, "network configuration: nested too deeply").document(speaking)
-        status = 1
+        failure = CNIError(DECODING_FAILURE, "network configuration: nested too deeply")
     except BaseException as error:  # noqa: BLE001  # whatever it is, a runtime must be told in its own terms
-        document = CNIError(INTERNAL, f"{type(error).__name__}: {error}").document(speaking)
-        status = 1
-    else:
-        status = 0
-    return status if document is None or _answer(answer_to, document) else 1
+        failure = CNIError(INTERNAL, f"{type(error).__name__}: {error}")
+    if failure is not None:
+        if environ.get("CNI_COMMAND") == "DEL":
+            failure = reworded(failure)
+        document = failure.document(speaking)
+    told = document is None or _answer(answer_to, document)
+    return 0 if told and failure is None else 1
 
 
 def _claim_stdout() -> int:
@@ -64,12 +70,26 @@ def _claim_stdout() -> int:
     So nothing that any library prints can spoil the answer, and no delegate can inherit it. Descriptors that the
     caller left closed are opened, or a delegate's pipes would take their numbers.
     """
-    while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(spare, True)
-    os.close(spare)
-    answer_to = os.dup(1)
-    os.dup2(2, 1)
+    try:
+        while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
+            os.set_inheritable(spare, True)
+        os.close(spare)
+        answer_to = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:  # no /dev/null, no descriptors: whatever is there must do
+        return 1
     return answer_to
+
+
+def _restore_signals() -> None:
+    """Have SIGINT end the process as SIGTERM does, and ended children wait to be asked for.
+
+    Python's exception for the first could come in the middle of anything, where the kernel's way leaves the record to
+    the next DEL; and whoever starts us with SIGCHLD ignored would have us never learn how a delegate ended.
+    """
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
 
 
 def _keep_to_ourselves() -> None:
@@ -117,43 +137,22 @@ def _read_conf() -> dict[str, Any]:
     return conf
 
 
-def _version(conf: Mapping[str, Any]) -> str:
-    version = conf.get("cniVersion")
-    if version is None or version == "":
-        version = spec.VERSIONS[0]
-    if not isinstance(version, str):
-        raise CNIError(DECODING_FAILURE, "network configuration: key cniVersion: must be a text")
-    if version not in spec.VERSIONS:
-        raise CNIError(
-            INCOMPATIBLE_VERSION,
-            "incompatible CNI versions",
-            f"config is {version!r}, cni-chain supports {', '.join(spec.VERSIONS)}",
-        )
-    return version
-
-
-def _carry_out(
-    args: CmdArgs, conf: Mapping[str, Any], version: str, environ: Mapping[str, str]
-) -> dict[str, Any] | None:
-    from cni_chain import verbs  # VERSION does without, and so does a request that is refused before
-    from cni_chain.call import Call
+def _carry_out(args: CmdArgs, conf: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any] | None:
+    from cni_chain import facade as keys
     from cni_chain.log import Log
 
-    minimum = verbs.MINIMUM_VERSION.get(args.command)
-    if minimum and not spec.at_least(version, minimum):
-        raise CNIError(
-            INCOMPATIBLE_VERSION,
-            f"cniVersion {version} does not allow {args.command}",
-            f"{args.command} exists since {minimum}",
-        )
-    log = Log(args)
-    log.network = spec.network_name(conf)
-    facade, refused = _facade(conf)
+    log = Log(args, conf.get("name"))
+    facade, problems, _ = keys.parse(conf)
     failure: CNIError | None = None
     try:
-        if refused is not None:
-            raise refused
-        document: dict[str, Any] | None = verbs.VERBS[args.command](Call(args, conf, version, facade, environ, log))
+        version = _version(conf, args.command)
+        network = spec.network_name(conf)
+        if problems:
+            told = "; ".join(str(problem) for problem in problems)
+            raise CNIError(INVALID_CONFIG, f"facade of network {network}: {told}")
+        from cni_chain.call import Call
+
+        return _verb(args.command)(Call(args, conf, version, facade, environ, log))
     except CNIError as error:
         failure = error
         raise
@@ -162,15 +161,40 @@ def _carry_out(
         raise
     finally:
         log.write(facade.log_file, facade.log_level, failure)
-    return document
 
 
-def _facade(conf: Mapping[str, Any]) -> tuple[Facade, CNIError | None]:
-    """Return the facade in a request, with what is wrong with its keys if anything is."""
-    from cni_chain import facade as keys
+def _version(conf: Mapping[str, Any], command: str) -> str:
+    """Return the request's version. Raises CNIError 1 or 6 if it is none, or one that has no such command."""
+    version = _told_version(conf)
+    if not isinstance(version, str):
+        raise CNIError(DECODING_FAILURE, "network configuration: key cniVersion: must be a text")
+    if version not in spec.VERSIONS:
+        raise CNIError(
+            INCOMPATIBLE_VERSION,
+            "incompatible CNI versions",
+            f"config is {version!r}, cni-chain supports {', '.join(spec.VERSIONS)}",
+        )
+    minimum = spec.MINIMUM.get(command)
+    if minimum and not spec.at_least(version, minimum):
+        raise CNIError(
+            INCOMPATIBLE_VERSION,
+            f"cniVersion {version} does not allow {command}",
+            f"{command} exists since {minimum}",
+        )
+    return version
 
-    facade, problems, _ = keys.parse(conf)
-    if not problems:
-        return facade, None
-    told = "; ".join(str(problem) for problem in problems)
-    return facade, CNIError(INVALID_CONFIG, f"facade of network {conf['name']}: {told}")
+
+def _told_version(conf: Mapping[str, Any]) -> Any:
+    """Return the request's cniVersion; the specification's first where it has none, as in libcni."""
+    version = conf.get("cniVersion")
+    return spec.VERSIONS[0] if version is None or version == "" else version
+
+
+def _verb(command: str) -> Callable[[Call], dict[str, Any] | None]:
+    if command == "GC":
+        from cni_chain.collect import collect
+
+        return collect
+    from cni_chain import verbs
+
+    return {"ADD": verbs.add, "DEL": verbs.delete, "CHECK": verbs.check, "STATUS": verbs.status}[command]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Kinds = dict[str, type | tuple[type, ...]]
 
 KIND = "cni-chain/1"
+_DEPTH = jsontext.DEPTH + 10  # a delegate's configuration, and what is around it
 _NAME_LIMIT = 200  # bytes; file systems take 255, and the temporary name is longer
 
 
@@ -74,7 +75,7 @@ class Record:
     """An attachment's intent and state.
 
     `pending` are the indices of the steps that still need their DEL; `result` is the last one that a delegate gave, in
-    the version of the ADD; `call` has what a DEL without a runtime needs: path, netns, args, runtimeConfig, cniArgs.
+    results.WHOLE; `call` has what a DEL without a runtime needs: path, netns, args, runtimeConfig, cniArgs.
     """
 
     __slots__ = ("attachment", "call", "created", "pending", "result", "state", "steps")
@@ -138,7 +139,7 @@ _STATE: Kinds = {"state": str, "pending": list, "result": (dict, type(None))}
 def parse(text: bytes) -> Record:
     """Return the record in a file's bytes. Raises ValueError if its intent can't be read."""
     intent, *later = text.split(b"\n")[:-1]
-    document = jsontext.decode(intent)
+    document = jsontext.decode(intent, _DEPTH)
     if not isinstance(document, dict) or document.get("kind") != KIND:
         raise ValueError(f"not of kind {KIND}")
     _require(document, _INTENT)
@@ -156,7 +157,7 @@ def parse(text: bytes) -> Record:
     _apply(record, document)
     for line in reversed(later):
         try:
-            _apply(record, jsontext.decode(line))
+            _apply(record, jsontext.decode(line, _DEPTH))
             break
         except ValueError:  # cut short with its writer: the one before counts
             continue

@@ -32,26 +32,25 @@ class State:
     """The state directory of one facade. Every method may raise OSError."""
 
     def __init__(self, directory: str, *, allow_unsafe: bool = False) -> None:
-        self.directory = directory
+        self.directory = directory.rstrip("/")
         self._allow_unsafe = allow_unsafe
         self._locks = -1
         self._safe = False
 
     def create(self) -> None:
         """Make the directory if it isn't there. Raises UnsafeStateError if others than root may write to it."""
-        if not self._safe and not os.path.isdir(self.directory):
-            os.makedirs(os.path.dirname(self.directory), exist_ok=True)
-            try:
-                os.mkdir(self.directory, 0o700)
-            except FileExistsError:
-                pass
-        self._check()
+        try:
+            self.check()
+        except FileNotFoundError:
+            _make(self.directory, 0o700)
+            self.check()
 
-    def _check(self) -> None:
-        if self._safe or self._allow_unsafe:
+    def check(self) -> None:
+        """Raise UnsafeStateError if others than root may write to the directory, FileNotFoundError if there is none."""
+        if self._safe:
             return
         status = os.stat(self.directory)
-        if status.st_uid != 0 or status.st_mode & _PERMISSIONS_OF_OTHERS:
+        if not self._allow_unsafe and _is_unsafe(status):
             raise UnsafeStateError(
                 errno.EPERM, "must be root's, not writable by others (chown root, chmod 0700)", self.directory
             )
@@ -70,7 +69,7 @@ class State:
         self._give_back(attachment.file)
 
     def _take(self, name: str) -> bool:
-        self._check()
+        self.check()
         if self._locks < 0:
             self._locks = os.open(f"{self.directory}/.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
@@ -87,8 +86,8 @@ class State:
     def load(self, attachment: Attachment) -> Record | None:
         """Return the attachment's record, None if it has none. Raises ValueError if it is damaged."""
         try:
-            self._check()
-            text = _read(f"{self.directory}/{attachment.file}")
+            self.check()
+            text = self._read(attachment.file)
         except FileNotFoundError:
             return None
         record = parse(text)
@@ -131,14 +130,14 @@ class State:
             names = sorted(os.listdir(self.directory), key=os.fsencode)
         except FileNotFoundError:
             return
-        self._check()
+        self.check()
         for name in names:
             parts = name.split(":")
             if len(parts) == 3 and parts[0] == network:
                 yield Attachment(*parts)
             elif len(parts) == 2 and parts[0] == network[:100]:
                 try:
-                    attachment = parse(_read(f"{self.directory}/{name}")).attachment
+                    attachment = parse(self._read(name)).attachment
                 except (OSError, ValueError):
                     continue  # only its own ADD or DEL, which know its name, can tell what it was
                 if attachment.network == network:
@@ -147,8 +146,8 @@ class State:
     def versions(self) -> dict[str, Any]:
         """Return what was remembered by `remember_versions`; nothing if that can't be read."""
         try:
-            self._check()
-            remembered = jsontext.decode(_read(f"{self.directory}/.versions"))
+            self.check()
+            remembered = jsontext.decode(self._read(".versions"))
         except (OSError, ValueError):
             return {}
         return remembered if isinstance(remembered, dict) else {}
@@ -178,11 +177,20 @@ class State:
                 pass
             raise
         if durable:
-            directory = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(directory)
-            finally:
-                os.close(directory)
+            _sync(self.directory)
+
+    def _read(self, name: str) -> bytes:
+        file = os.open(f"{self.directory}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            # One that was put here while the directory was open to others is no record of ours.
+            if not self._allow_unsafe and _is_unsafe(os.fstat(file)):
+                raise ValueError("not root's, or writable by others")
+            chunks = []
+            while chunk := os.read(file, 1 << 16):
+                chunks.append(chunk)
+            return b"".join(chunks)
+        finally:
+            os.close(file)
 
 
 def _temporary(name: str) -> str:
@@ -198,18 +206,32 @@ def _place(name: str) -> int:
     return value >> 2
 
 
-def _write(file: int, text: bytes) -> None:
-    written = os.write(file, text)
-    if written != len(text):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+def _is_unsafe(status: os.stat_result) -> bool:
+    return status.st_uid != 0 or bool(status.st_mode & _PERMISSIONS_OF_OTHERS)
 
 
-def _read(path: str) -> bytes:
-    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+def _make(directory: str, mode: int) -> None:
+    """Make a directory, and those above it, so that a power loss doesn't take it away again."""
+    parent = os.path.dirname(directory)
     try:
-        chunks = []
-        while chunk := os.read(file, 1 << 16):
-            chunks.append(chunk)
-        return b"".join(chunks)
+        os.mkdir(directory, mode)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        _make(parent, 0o755)
+        _make(directory, mode)
+        return
+    _sync(parent)
+
+
+def _sync(directory: str) -> None:
+    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
     finally:
-        os.close(file)
+        os.close(opened)
+
+
+def _write(file: int, text: bytes) -> None:
+    while text:
+        text = text[os.write(file, text) :]

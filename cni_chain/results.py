@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     Result = dict[str, Any]
 
+# The version that can say all that any other can: what a chain passes on is kept in it.
+WHOLE = VERSIONS[-1]
+
 # What 1.1.0 added to an interface and to a route; a delegate of an older version can't be asked to carry it.
 _INTERFACE_EXTRAS = ("mtu", "socketPath", "pciID")
 _ROUTE_EXTRAS = ("mtu", "advmss", "priority", "table", "scope")
@@ -91,9 +94,11 @@ def _is_cidr(text: Any) -> bool:
     )
 
 
-def has_addresses(result: Result | None) -> bool:
-    """Tell whether `result` gives a pod any address."""
-    return bool(result and (result.get("ips") or result.get("ip4") or result.get("ip6")))
+def has_addresses(result: Result) -> bool:
+    """Tell whether `result` gives a pod any address, in the words of its version."""
+    if _shape(result["cniVersion"]) == "020":
+        return bool(result.get("ip4") or result.get("ip6"))
+    return bool(result.get("ips"))
 
 
 def convert(result: Result, to: str) -> Result:
@@ -193,18 +198,19 @@ def _to_020(result: Result) -> Result:
     return converted
 
 
-def restore(result: Result, before: Result, spoken: str) -> Result:
-    """Return a delegate's `result` with what it could not carry, spoken to in version `spoken`, from `before`.
+def restore(result: Result, before: Result, answered: str) -> Result:
+    """Return a delegate's `result` with what it could not carry, having answered in version `answered`, from `before`.
 
-    `before` is the result that it was given, both in the request's version. Only what `spoken` has no words for is put
-    back, and only where the delegate left the thing itself alone: an interface by its name and sandbox, a route
-    by its destination and gateway.
+    `before` is the result that it was given; both are in WHOLE. Only what `answered` has no words for is put back, and
+    only where the delegate left the thing itself alone: an interface by its name and sandbox, a route by its
+    destination and gateway.
     """
-    if at_least(spoken, "1.1.0"):
+    if at_least(answered, WHOLE):
         return result
     restored = dict(result)
-    if _shape(spoken) == "020":
+    if _shape(answered) == "020":
         _restore_lists(restored, before)
+        return restored
     for key, identity, extras in (
         ("interfaces", ("name", "sandbox"), _INTERFACE_EXTRAS),
         ("routes", ("dst", "gw"), _ROUTE_EXTRAS),
@@ -217,31 +223,63 @@ def restore(result: Result, before: Result, spoken: str) -> Result:
 def _with_extras(
     entries: list[Result], before: list[Result], identity: tuple[str, ...], extras: tuple[str, ...]
 ) -> list[Result]:
-    known = {tuple(entry.get(key) or "" for key in identity): entry for entry in reversed(before)}
+    """Give each of `entries` the extras of its counterpart: the first of an identity those of the first, and so on."""
+    ours, theirs = _by_identity(before, identity), _by_identity(entries, identity)
     completed = []
     for entry in entries:
-        source = known.get(tuple(entry.get(key) or "" for key in identity), {})
-        kept = {key: source[key] for key in extras if key in source and key not in entry}
+        key = _identity(entry, identity)
+        kept: Result = {}
+        # Where entries came or went, nobody can tell which is which; and what carried one extra carried all.
+        if len(ours.get(key, ())) == len(theirs[key]) and not any(name in entry for name in extras):
+            source = ours[key][_position(theirs[key], entry)]
+            kept = {name: source[name] for name in extras if name in source}
         completed.append({**entry, **kept} if kept else entry)
     return completed
 
 
+def _identity(entry: Result, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(entry.get(name) or "" for name in names)
+
+
+def _by_identity(entries: list[Result], names: tuple[str, ...]) -> dict[tuple[str, ...], list[Result]]:
+    groups: dict[tuple[str, ...], list[Result]] = {}
+    for entry in entries:
+        groups.setdefault(_identity(entry, names), []).append(entry)
+    return groups
+
+
+def _position(entries: list[Result], entry: Result) -> int:
+    return next(index for index, other in enumerate(entries) if other is entry)
+
+
 def _restore_lists(result: Result, before: Result) -> None:
-    """Put back what 0.1.0 and 0.2.0 have no list for: interfaces, second addresses of a family, their routes."""
+    """Put back what 0.1.0 and 0.2.0 have no lists for, in the order in which it was.
+
+    They carry the first address of each family, and routes of those families by destination and gateway alone.
+    """
     if before.get("interfaces"):
         result["interfaces"] = before["interfaces"]
-    earlier = {ip["address"]: ip for ip in before.get("ips") or ()}
-    ips = [
-        {**ip, "interface": earlier[ip["address"]]["interface"]}
-        if "interface" in earlier.get(ip["address"], ())
-        else ip
-        for ip in result.get("ips") or ()
-    ]
-    carried = _to_020(before)
-    told = {carried[key]["ip"] for key in ("ip4", "ip6") if key in carried}
-    ips += [ip for address, ip in earlier.items() if address not in told]
-    if ips:
-        result["ips"] = ips
-    untold = [r for r in before.get("routes") or () if "ip" + _family(r["dst"]) not in carried]
-    if untold:
-        result["routes"] = [*(result.get("routes") or []), *untold]
+    answered = {ip["address"]: ip for ip in result.get("ips") or ()}
+    ips: list[Result] = []
+    carried: set[str] = set()
+    for ip in before.get("ips") or ():
+        family = _family(ip["address"])
+        if family in carried:
+            ips.append(ip)  # a second of its family: it was never told of it
+        elif ip["address"] in answered:
+            ips.append({**ip, **answered.pop(ip["address"])})
+        carried.add(family)
+    routes: list[Result] = []
+    answered_routes = _by_identity(result.get("routes") or [], ("dst", "gw"))
+    for route in before.get("routes") or ():
+        same = answered_routes.get(_identity(route, ("dst", "gw")))
+        if _family(route["dst"]) not in carried:
+            routes.append(route)
+        elif same:
+            routes.append({**route, **same.pop(0)})
+    for key, entries in (
+        ("ips", [*answered.values(), *ips]),
+        ("routes", [*routes, *(route for rest in answered_routes.values() for route in rest)]),
+    ):
+        if entries:
+            result[key] = entries

@@ -24,6 +24,9 @@ REQUIRED = {
     "VERSION": (),
 }
 
+# What each verb asks of a request's cniVersion, where it isn't as old as the specification.
+MINIMUM = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
+
 _ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
 _NAME = _ALPHANUMERIC | frozenset("_.-")
 

@@ -22,6 +22,16 @@ class Position(NamedTuple):
     column: int
 
 
+class _Open:
+    """An object or list whose end is not yet seen: its key, and what it has so far."""
+
+    def __init__(self, key: str, *, is_list: bool) -> None:
+        self.key = key
+        self.is_list = is_list
+        self.length = 0
+        self.names: set[str] = set()
+
+
 class Locator:
     """The places of all members and elements of one JSON text."""
 
@@ -32,6 +42,9 @@ class Locator:
         self.duplicates: list[str] = []  # keys that one object has twice; the last one counts, as in Go
         self._index()
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._offsets
+
     def find(self, key: str) -> Position:
         """Return where the member or element `key` begins; of one that isn't there, where what would hold it does."""
         while key and key not in self._offsets:
@@ -39,42 +52,42 @@ class Locator:
         return position(self._text, self._offsets.get(key, 0))
 
     def _index(self) -> None:
-        start = re.search(r"\S", self._text)
-        self._offsets[""] = start.start() if start else 0
-        # One entry for each open bracket: the key of its value, and its next index if it is a list, else None.
-        open_: list[tuple[str, int | None]] = []
+        around: list[_Open] = []
         key = ""  # of the value that comes next
-        name: re.Match[str] | None = None  # a string in an object, before it is known to be a member's name
+        string = '""'  # the last one, which a colon makes a member's name
+        start = 0
         for token in _TOKEN.finditer(self._text):
-            text = token[0]
-            if text == ",":
-                continue
-            if text == ":":
-                assert name is not None
-                key = self._member(open_[-1][0], name)
-                continue
-            if text in "]}":
-                open_.pop()
-                continue
-            if open_ and open_[-1][1] is not None:
-                parent, index = open_[-1]
-                key = f"{parent}[{index}]"
-                self._offsets[key] = token.start()
-                open_[-1] = (parent, index + 1)
-            if text in "[{":
-                open_.append((key, 0 if text == "[" else None))
+            match token[0]:
+                case ",":
+                    continue
+                case ":":
+                    key = self._member(around[-1], json.loads(string), start)
+                    continue
+                case "]" | "}":
+                    around.pop()
+                    continue
+            start = token.start()
+            if not around:
+                self._offsets[""] = start
+            elif around[-1].is_list:
+                key = f"{around[-1].key}[{around[-1].length}]"
+                around[-1].length += 1
+                self._offsets[key] = start
+            if token[0] in "[{":
+                around.append(_Open(key, is_list=token[0] == "["))
             else:
-                name = token
+                string = token[0]
 
-    def _member(self, parent: str, name: re.Match[str]) -> str:
-        key = f"{parent}.{json.loads(name[0])}" if parent else str(json.loads(name[0]))
-        if key in self._offsets:
+    def _member(self, around: _Open, name: str, start: int) -> str:
+        key = f"{around.key}.{name}" if around.key else name
+        if name in around.names:
             self.duplicates.append(key)
-        self._offsets[key] = name.start()
+        around.names.add(name)
+        self._offsets[key] = start
         return key
 
 
-class Unreadable(ValueError):
+class UnreadableError(ValueError):
     """A text that is no JSON object: what is wrong, and where if that is known."""
 
     def __init__(self, message: str, at: Position | None = None) -> None:
@@ -83,23 +96,23 @@ class Unreadable(ValueError):
 
 
 def decode(content: bytes) -> tuple[dict[str, object], Locator]:
-    """Return the JSON object in `content`, and where its members are. Raises Unreadable."""
+    """Return the JSON object in `content`, and where its members are. Raises UnreadableError."""
     if not content.strip():
-        raise Unreadable("empty")
+        raise UnreadableError("empty")
     try:
         document = jsontext.decode(content)
         if not isinstance(document, dict):
-            raise Unreadable("not a JSON object", Position(1, 1))
+            raise UnreadableError("not a JSON object", Position(1, 1))
         return document, Locator(content.decode())
     except json.JSONDecodeError as error:
-        raise Unreadable(f"not JSON: {error.msg}", Position(error.lineno, error.colno)) from None
+        raise UnreadableError(f"not JSON: {error.msg}", Position(error.lineno, error.colno)) from None
     except UnicodeDecodeError as error:
         before = content[: error.start].decode()
-        raise Unreadable(f"not JSON: not UTF-8: {error.reason}", position(before, len(before))) from None
-    except Unreadable:
+        raise UnreadableError(f"not JSON: not UTF-8: {error.reason}", position(before, len(before))) from None
+    except UnreadableError:
         raise
     except ValueError as error:  # what JSON has no word for: NaN, an infinite number, a thousand brackets
-        raise Unreadable(f"not JSON: {error}") from None
+        raise UnreadableError(f"not JSON: {error}") from None
 
 
 def position(text: str, offset: int) -> Position:

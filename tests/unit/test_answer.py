@@ -10,7 +10,7 @@ import pytest
 from cni_chain import answer, request
 from cni_chain.answer import DelegateError, Outcome
 
-BEFORE = {"cniVersion": "1.0.0", "ips": [{"address": "192.0.2.1/24"}]}
+BEFORE: dict[str, Any] = {"cniVersion": "1.0.0", "ips": [{"address": "192.0.2.1/24"}]}
 
 
 def outcome(status: int | None, stdout: object = b"", stderr: bytes = b"") -> Outcome:
@@ -86,12 +86,34 @@ def test_an_answer_to_add_that_is_no_result_is_a_failure(stdout: Any, code: int,
     assert told in raised.value.msg
 
 
+@pytest.mark.parametrize("spoken", ["0.4.0", "1.0.0"])
+def test_a_result_without_a_version_is_in_the_one_spoken(spoken: str) -> None:
+    result = answer.added(outcome(0, {"ips": [{"address": "192.0.2.1/24"}]}), spoken, None)
+
+    assert result["ips"] == [{"address": "192.0.2.1/24"}]
+    assert result["cniVersion"] == "1.1.0"
+
+
 @pytest.mark.parametrize(
-    ("stdout", "version"),
-    [({"ips": [{"address": "192.0.2.1/24"}]}, "0.4.0"), ({**BEFORE, "code": 3}, "1.0.0"), ({}, "0.4.0")],
+    "stdout",
+    [
+        pytest.param({"cniVersion": "0.2.0", "ips": [{"address": "192.0.2.1/24"}]}, id="ips mean nothing in 0.2.0"),
+        pytest.param({"cniVersion": "1.0.0", "ip4": {"ip": "192.0.2.1/24"}}, id="ip4 means nothing in 1.0.0"),
+    ],
 )
-def test_a_result_without_a_version_is_in_the_one_asked_for(stdout: Any, version: str) -> None:
-    assert answer.added(outcome(0, stdout), "0.4.0", None)["cniVersion"] == version
+def test_addresses_count_only_in_the_words_of_the_answers_version(stdout: Any) -> None:
+    with pytest.raises(DelegateError, match=r"dropped the addresses"):
+        answer.added(outcome(0, stdout), "1.0.0", {**BEFORE, "cniVersion": "1.1.0"})
+
+
+def test_an_error_object_is_an_error_though_it_has_dns() -> None:
+    with pytest.raises(DelegateError, match=r"boom"):
+        answer.added(outcome(0, {"code": 100, "msg": "boom", "dns": {}}), "1.0.0", None)
+
+
+def test_a_delegate_that_was_never_started_was_not_killed() -> None:
+    with pytest.raises(DelegateError, match=r"no time was left to start it"):
+        answer.require_success(Outcome(None, b"", b"", 0.0, 0.0))
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ FLOORS: list[list[str]] = [
         "environment",
     ],
     ["delegate", "records", "log"],
-    ["call", "teardown", "verbs"],
+    ["call", "undoing", "teardown", "verbs", "collect"],
     ["plugin"],
     ["cli"],
     ["__main__"],

@@ -160,10 +160,25 @@ def test_a_files_name_tells_whether_it_can_be_a_fragment(name: str, reason: str)
     ],
 )
 def test_a_fragment_that_is_refused_says_which_key(document: dict[str, Any], told: str) -> None:
-    fault = fragments.parse("/d/o.d/1.conf", document)
+    faults = fragments.parse("/d/o.d/1.conf", document)
 
-    assert isinstance(fault, fragments.Fault)
-    assert (fault.kind, fault.text) == (fragments.REFUSED, told)
+    assert isinstance(faults, list)
+    assert [(fault.kind, fault.text) for fault in faults] == [(fragments.REFUSED, told)]
+
+
+def test_all_that_is_wrong_with_a_fragment_is_told() -> None:
+    faults = fragments.parse(
+        "/x", {"cniVersion": 1, "plugins": [{}, {"type": "..", "capabilities": 1}], "disableGC": 2}
+    )
+
+    assert isinstance(faults, list)
+    assert [fault.text for fault in faults] == [
+        "key cniVersion: must be a text",
+        "key plugins[0].type: must be the name of a plugin",
+        "key plugins[1].type: '..' must be a plain file name",
+        "key plugins[1].capabilities: must be an object of true and false",
+        "key disableGC: must be true or false",
+    ]
 
 
 @pytest.mark.parametrize("value", [True, "true", "TRUE"])

@@ -20,7 +20,7 @@ def test_an_empty_object_has_the_documented_defaults() -> None:
     assert (parsed.chain_dir, parsed.state_dir) == ("/etc/cni/chain.d", "/var/lib/cni/chain")
     assert parsed.timeouts == {"ADD": 110, "DEL": 50, "CHECK": 35, "GC": 25, "STATUS": 2}
     assert (parsed.log_file, parsed.log_level) == ("/var/log/cni-chain.log", "info")
-    assert (parsed.allow_unsafe, parsed.mesh, parsed.owners) == (False, False, None)
+    assert (parsed.allow_unsafe, parsed.owners) == (False, None)
 
 
 def test_a_listed_owner_is_required_and_may_contribute_anything_by_default() -> None:
@@ -39,6 +39,7 @@ def test_a_listed_owner_is_required_and_may_contribute_anything_by_default() -> 
     [
         ({"chainDir": "chain.d"}, ["key chainDir: must be an absolute path"]),
         ({"chainDir": 1}, ["key chainDir: must be an absolute path"]),
+        ({"chainDir": "/\ud800"}, ["key chainDir: must be an absolute path"]),
         ({"stateDir": ""}, ["key stateDir: must be an absolute path"]),
         ({"logFile": "log"}, ['key logFile: must be an absolute path, or "" for no log']),
         ({"logFile": None}, ['key logFile: must be an absolute path, or "" for no log']),

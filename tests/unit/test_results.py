@@ -78,27 +78,54 @@ def test_a_result_is_converted_between_any_two_versions(source: str, target: str
     assert results.check(converted) == ""
 
 
-@pytest.mark.parametrize("spoken", VERSIONS)
-@pytest.mark.parametrize("version", [v for v in VERSIONS if at_least(v, "0.3.0")])
-def test_a_delegate_that_echoes_what_it_understands_loses_nothing(version: str, spoken: str) -> None:
-    before = full(version)
-    echoed = results.convert(results.convert(before, spoken), version)
+@pytest.mark.parametrize("answered", VERSIONS)
+def test_a_delegate_that_echoes_what_it_understands_loses_nothing(answered: str) -> None:
+    before = full("1.1.0")
+    echoed = results.convert(results.convert(before, answered), "1.1.0")
 
-    restored = results.restore(echoed, before, spoken)
+    assert before == results.restore(echoed, before, answered)
 
-    assert {**before, "routes": sorted_routes(before), "ips": sorted_ips(before)} == {
-        **restored,
-        "routes": sorted_routes(restored),
-        "ips": sorted_ips(restored),
+
+@pytest.mark.parametrize("answered", VERSIONS)
+def test_order_and_second_addresses_survive_an_old_delegate(answered: str) -> None:
+    before: dict[str, Any] = {
+        "cniVersion": "1.1.0",
+        "interfaces": [{"name": "eth0", "sandbox": "/n"}, {"name": "eth1", "sandbox": "/n"}],
+        "ips": [
+            {"address": "2001:db8::7/64", "interface": 0},
+            {"address": "192.0.2.7/24", "interface": 0},
+            {"address": "192.0.2.7/24", "interface": 1},
+        ],
+        "routes": [{"dst": "::/0"}, {"dst": "0.0.0.0/0"}, {"dst": "198.51.100.0/24"}],
+        "dns": {},
     }
+    echoed = results.convert(results.convert(before, answered), "1.1.0")
+
+    assert before == {"dns": {}, **results.restore(echoed, before, answered)}
 
 
-def sorted_routes(result: dict[str, Any]) -> list[Any]:
-    return sorted(result["routes"], key=lambda route: str(route["dst"]))
+POLICY: list[dict[str, Any]] = [
+    {"dst": "0.0.0.0/0", "gw": "10.0.0.1", "table": 100, "priority": 5},
+    {"dst": "0.0.0.0/0", "gw": "10.0.0.1", "table": 200},
+    {"dst": "0.0.0.0/0", "gw": "10.0.0.1"},
+]
 
 
-def sorted_ips(result: dict[str, Any]) -> list[Any]:
-    return sorted(result["ips"], key=lambda ip: str(ip["address"]))
+@pytest.mark.parametrize("answered", ["0.2.0", "0.3.1", "1.0.0"])
+@pytest.mark.parametrize("carries", [True, False])
+def test_routes_that_differ_by_table_alone_keep_their_own(answered: str, carries: bool) -> None:
+    before = {"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/24"}], "routes": POLICY}
+    plain = [{"dst": route["dst"], "gw": route["gw"]} for route in POLICY]
+    result = {**before, "routes": POLICY if carries else plain}
+
+    assert results.restore(result, before, answered)["routes"] == POLICY
+
+
+def test_nothing_is_put_back_where_nobody_can_tell_which_route_is_which() -> None:
+    before = {"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/24"}], "routes": POLICY}
+    result = {**before, "routes": [{"dst": "0.0.0.0/0", "gw": "10.0.0.1"}]}
+
+    assert results.restore(result, before, "1.0.0") == result
 
 
 def test_attributes_are_not_put_back_on_an_interface_that_the_delegate_replaced() -> None:

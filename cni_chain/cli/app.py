@@ -1,0 +1,204 @@
+"""The commands and their options; what they do is in the modules named after them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from cni_chain import __version__, spec
+from cni_chain.cli import facades, show, survey, verify
+from cni_chain.cli.facades import FacadeFile, NetDir
+from cni_chain.cli.findings import Place
+from cni_chain.cli.locate import UnreadableError
+from cni_chain.cli.survey import Survey
+from cni_chain.cli.terminal import print_json, printable
+from cni_chain.cli.tree import Tree
+
+# No markup: with rich or without it, the help and the messages are the same plain text.
+app = typer.Typer(
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+Root = Annotated[
+    str,
+    typer.Option(
+        metavar="DIR",
+        help="Look at the file system tree below DIR instead of this system's. Every path given and printed is "
+        "as seen from inside it (but verify's FILE is as you see it), and no plugin is run.",
+    ),
+]
+NetDirectory = Annotated[
+    str, typer.Option(metavar="DIR", help="The runtime's configuration directory: its facades are looked at.")
+]
+Conf = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", show_default=False, help="Look at this facade alone, wherever it is."),
+]
+BinDir = Annotated[
+    list[str],
+    typer.Option(
+        metavar="DIR", help="Where the runtime has its plugins (CNI_PATH); repeat the option or separate by ':'."
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, with everything in it.")]
+
+
+def run() -> int:
+    """Run the command in sys.argv and return the exit status."""
+    try:
+        app(prog_name="cni-chain")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
+    return 0
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"cni-chain {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def cni_chain(
+    context: typer.Context,
+    version: Annotated[  # noqa: ARG001  # its callback does the work
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """A CNI plugin that runs other CNI plugins, each from a directory that its own agent writes.
+
+    A container runtime calls this program as a plugin, with CNI_COMMAND in its environment. For people it has
+    the commands below; they change nothing. Run them as root: agents' files may be readable by root only.
+
+    \b
+    Examples:
+      cni-chain show                          what runs for a new pod on this node, and in which order
+      cni-chain verify && echo fine           all that is wrong, before a pod finds out
+      cni-chain verify ./10-portmap.conf      a fragment, before it is moved into place
+
+    \b
+    Exit status: 0 fine, 1 findings or a failure, 2 wrong usage.
+    """
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        # What every plugin says when a person calls it (skel, `pkg/skel/skel.go`).
+        print(f"CNI plugin cni-chain v{__version__}", file=sys.stderr)
+        print(f"CNI protocol versions supported: {', '.join(spec.VERSIONS)}", file=sys.stderr)
+
+
+@app.command("show", short_help="Show the effective chain.")
+def show_command(
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Also list ignored files, plugins that a file before has, and directories that aren't listed."
+        ),
+    ] = False,
+    json: Json = False,
+    net_dir: NetDirectory = facades.NET_DIR,
+    conf: Conf = None,
+    bin_dir: BinDir = [survey.BIN_DIR],  # noqa: B006  # typer's way to write a default; never changed
+    root: Root = "/",
+) -> None:
+    """Show the effective chain: which plugins run for a new pod, in which order, whose they are, and what is left out.
+
+    A line that begins with '!' can't run; below it is what a new pod gets instead of a network.
+
+    \b
+    Examples:
+      cni-chain show --all
+      cni-chain show --json | jq -r '.facades[].chain[].type'
+      cni-chain show --root /mnt/node --net-dir /etc/cni/net.d
+
+    \b
+    Exit status: 0 if a new pod gets a network, 1 if not (for one facade at least) or if there is no facade.
+    """
+    tree = Tree(root)
+    directory, files = _find(tree, net_dir, conf)
+    surveys = [Survey(tree, file, _directories(tree, bin_dir)) for file in files]
+    if json:
+        print_json(show.document(tree, directory, surveys))
+    else:
+        texts = ["\n".join(show.text(directory, one, everything=everything)) for one in surveys]
+        if not texts:
+            raise _failure(f"{directory.path}: no facade here: no file has a plugin of type {facades.TYPE}")
+        print("\n\n".join(texts))
+    raise typer.Exit(0 if surveys and all(one.refusal() is None for one in surveys) else 1)
+
+
+@app.command("verify", short_help="Find every problem at once.")
+def verify_command(
+    file: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE]...",
+            show_default=False,
+            help="Facades or fragments that are not in place yet: each is checked by itself.",
+        ),
+    ] = None,
+    json: Json = False,
+    net_dir: NetDirectory = facades.NET_DIR,
+    conf: Conf = None,
+    bin_dir: BinDir = [survey.BIN_DIR],  # noqa: B006  # as above
+    root: Root = "/",
+) -> None:
+    """Find every problem at once: in the facade, the owners' fragments, their plugins, and who may write them.
+
+    Each line is 'path:line:column: message', errors first; warnings say so. The last line counts. Plugins are
+    asked for the versions that they speak (VERSION, which changes nothing) unless --root is given.
+
+    \b
+    Examples:
+      cni-chain verify
+      cni-chain verify ./10-portmap.conf && install -m 644 ./10-portmap.conf /etc/cni/chain.d/local.d/
+      cni-chain verify --root ./image --bin-dir /opt/cni/bin --bin-dir /usr/lib/cni
+
+    \b
+    Exit status: 0 if there is no error (there may be warnings), 1 if there is.
+    """
+    if file:
+        report = verify.files(file)
+    else:
+        tree = Tree(root)
+        directory, files = _find(tree, net_dir, conf)
+        report = verify.node(tree, directory, files, _directories(tree, bin_dir))
+    if json:
+        print_json(report.document())
+    else:
+        for finding in report.sorted():
+            print(finding.line())
+        print(report.count())
+    raise typer.Exit(1 if report.errors else 0)
+
+
+def _find(tree: Tree, net_dir: str, conf: str | None) -> tuple[NetDir, list[FacadeFile]]:
+    """Return the runtime's directory and the facades to look at: those in it, or the file `conf`."""
+    net_dir = tree.path(net_dir)
+    try:
+        directory = facades.look(tree, net_dir)
+    except OSError as error:
+        raise _failure(f"{net_dir}: can't be read: {error.strerror}") from None
+    if conf is None:
+        return directory, directory.facades
+    path = tree.path(conf)
+    try:
+        file = facades.read(tree, path)
+    except UnreadableError as error:
+        raise _failure(f"{Place(path, error.at)}: {error}") from None
+    if file is None:
+        raise _failure(f"{path}: no facade: it has no plugin of type {facades.TYPE}")
+    return directory, [file]
+
+
+def _directories(tree: Tree, given: list[str]) -> list[str]:
+    return [tree.path(directory) for several in given for directory in several.split(":") if directory]
+
+
+def _failure(message: str) -> typer.Exit:
+    print(f"cni-chain: {printable(message)}", file=sys.stderr)
+    return typer.Exit(1)

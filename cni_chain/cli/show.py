@@ -1,0 +1,217 @@
+"""`cni-chain show`: the effective chain of each facade, for people and for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cni_chain import request
+from cni_chain.chain import Dropped, Link, Part
+from cni_chain.cli.facades import FacadeFile, NetDir
+from cni_chain.cli.survey import Survey, error_of
+from cni_chain.cli.terminal import WIDTH, paint, paragraph, printable, widths
+from cni_chain.cli.tree import Tree
+from cni_chain.errors import CNIError
+
+_NONE = "-"
+
+
+def document(tree: Tree, directory: NetDir, surveys: list[Survey]) -> dict[str, Any]:
+    """Return everything that `show` knows, for a program."""
+    return {
+        "root": tree.root,
+        "netDir": directory.path,
+        "first": directory.first,
+        "facades": [_facade(survey, directory) for survey in surveys],
+    }
+
+
+def _facade(survey: Survey, directory: NetDir) -> dict[str, Any]:
+    file, facade = survey.file, survey.facade
+    refusal = survey.refusal()
+    order = {id(link): number for number, link in enumerate(survey.links, 1)}
+    return {
+        "file": file.path,
+        "first": file.path == directory.first,
+        "network": file.network,
+        "cniVersion": file.version,
+        "cniVersions": file.versions,
+        "capabilities": file.capabilities,
+        "chainDir": facade.chain_dir,
+        "stateDir": facade.state_dir,
+        "logFile": facade.log_file,
+        "timeouts": facade.timeouts,
+        "newPod": None if refusal is None else {"code": refusal.code, "msg": refusal.msg},
+        "chain": [_link(survey, link) | {"order": order[id(link)]} for link in survey.links],
+        "owners": [_owner(survey, part) for part in survey.parts],
+        "dropped": [
+            {"owner": dropped.owner, "file": dropped.path, "type": dropped.type, "reason": dropped.reason}
+            for part in survey.parts
+            for dropped in part.dropped
+        ],
+        "ignored": [{"file": path, "reason": reason} for path, reason in _ignored(survey)],
+        "unlisted": survey.unlisted,
+    }
+
+
+def _link(survey: Survey, link: Link) -> dict[str, Any]:
+    binary = survey.binary(link)
+    return {
+        "owner": link.owner.name,
+        "type": link.type,
+        "file": link.path,
+        "binary": None if isinstance(binary, CNIError) else binary,
+        "capabilities": request.capabilities(link.conf),
+        "disableCheck": link.disable_check,
+        "disableGC": link.disable_gc,
+    }
+
+
+def _owner(survey: Survey, part: Part) -> dict[str, Any]:
+    owner, error = part.owner, error_of(part)
+    return {
+        "name": owner.name,
+        "directory": part.directory.path,
+        "required": owner.required,
+        "types": None if owner.types is None else sorted(owner.types),
+        "exempt": [{"namespace": namespace, "podNamePrefix": prefix} for namespace, prefix in owner.exempt],
+        "duplicates": owner.duplicates,
+        "onDelError": owner.on_del_error,
+        "timeoutSeconds": owner.timeout,
+        "usable": part.usable,
+        "error": None if error is None else {"code": error.code, "msg": error.msg},
+        "faults": [{"file": fault.path, "kind": fault.kind, "message": fault.text} for fault in part.directory.faults],
+        "plugins": [_link(survey, link) for link in part.links],
+    }
+
+
+def text(directory: NetDir, survey: Survey, *, everything: bool) -> list[str]:
+    """Return the lines about one facade; with `everything` also what is left out as it should be."""
+    return [
+        *_heading(directory, survey.file),
+        "",
+        *_table(survey),
+        *_left_out(survey, everything=everything),
+        "",
+        *_verdict(survey),
+    ]
+
+
+def _heading(directory: NetDir, file: FacadeFile) -> list[str]:
+    name = printable(file.network) or "without a name"
+    lines = [paint("bold", f"network {name}") + f"  {printable(file.path)}"]
+    if not directory.holds(file.path):
+        place = f"not in {directory.path}: no runtime takes this file"
+    elif file.path == directory.first:
+        place = f"containerd takes this file: it sorts first in {directory.path}"
+    else:
+        place = f"containerd takes another file, which sorts before it: {directory.first}"
+    return lines + paragraph(place, "  ")
+
+
+class _Row:
+    """One line of the table, and what is said below it."""
+
+    def __init__(self, cells: tuple[str, str, str, str], notes: list[str], error: str = "") -> None:
+        self.cells = tuple(map(printable, cells))
+        self.notes = notes
+        self.error = error
+
+
+def _table(survey: Survey) -> list[str]:
+    rows = [_Row(("#", "OWNER", "PLUGIN", "FILE"), [])]
+    number = 0
+    for part in survey.parts:
+        notes = _owner_notes(part)
+        for link in part.links:
+            number += part.usable
+            runs = part.usable and isinstance(survey.binary(link), str)
+            rows.append(_link_row(survey, link, str(number) if runs else "!", notes))
+            notes = []
+        if not part.links:
+            rows.append(_Row(("!" if error_of(part) else _NONE, part.owner.name, _NONE, _NONE), notes))
+        rows[-1].error = _trouble(part) or rows[-1].error
+    columns = widths([row.cells for row in rows])
+    lines = [line for row in rows for line in _lines(row, columns)]
+    return [paint("bold", lines[0]), *lines[1:]]
+
+
+def _trouble(part: Part) -> str:
+    error = error_of(part)
+    if error is not None:
+        return f"error {error.code}: {error.msg}"
+    return f"left out: {part.directory.faults[0]}" if part.directory.faults else ""
+
+
+def _link_row(survey: Survey, link: Link, mark: str, notes: list[str]) -> _Row:
+    file = link.path.removeprefix(f"{survey.facade.chain_dir}/")
+    notes = notes + request.capabilities(link.conf)
+    notes += [f"no {verb}" for verb, off in (("CHECK", link.disable_check), ("GC", link.disable_gc)) if off]
+    binary = survey.binary(link)
+    error = f"error {binary.code}: {binary.msg}" if isinstance(binary, CNIError) else ""
+    return _Row((mark, link.owner.name, link.type, file), notes, error)
+
+
+def _owner_notes(part: Part) -> list[str]:
+    notes = ["required" if part.owner.required else "optional"]
+    return notes + [f"not for {namespace}/{prefix}*" for namespace, prefix in part.owner.exempt]
+
+
+def _lines(row: _Row, columns: list[int]) -> list[str]:
+    line = "  ".join(cell.ljust(width) for cell, width in zip(row.cells, columns, strict=True))
+    indent = " " * (columns[0] + 2)
+    lines: list[str] = []
+    for index, note in enumerate(row.notes):
+        longer = f"{line}, {note}" if index else f"{line}  {note}"
+        if len(longer) > WIDTH:
+            lines.append(line.rstrip())
+            longer = " " * (sum(columns) + 8) + note
+            if len(longer) > WIDTH:
+                longer = indent + note
+        line = longer
+    lines.append(line.rstrip())
+    return lines + [paint("red", told) for told in paragraph(row.error, indent)]
+
+
+def _left_out(survey: Survey, *, everything: bool) -> list[str]:
+    """Return what is there but doesn't run; without `everything` only what an owner's `types` leave out."""
+    filtered: list[tuple[str, str]] = []
+    masked: list[tuple[str, str]] = []
+    for part in survey.parts:
+        for dropped in part.dropped:
+            (filtered if _is_filtered(part, dropped) else masked).append(
+                (dropped.path, f"{dropped.type}: {dropped.reason}")
+            )
+    unlisted = [(path, "a directory that the facade doesn't list as an owner") for path in survey.unlisted]
+    more = [*masked, *_ignored(survey), *unlisted]
+    lines: list[str] = []
+    for title, entries in (("Left out:", filtered), ("Ignored:", more if everything else [])):
+        if entries:
+            lines += ["", paint("bold", title)]
+        for path, reason in entries:
+            lines += paragraph(f"{path.removeprefix(survey.facade.chain_dir + '/')}: {reason}", "  ")
+    if more and not everything:
+        lines += ["", paint("faint", f"{len(more)} more ignored (--all lists them)")]
+    return lines
+
+
+def _is_filtered(part: Part, dropped: Dropped) -> bool:
+    return part.owner.types is not None and dropped.type not in part.owner.types
+
+
+def _ignored(survey: Survey) -> list[tuple[str, str]]:
+    """Return the files that are no fragments and the entries that are no owner's directory, with the reasons."""
+    files = [
+        (f"{part.directory.path}/{name}", reason) for part in survey.parts for name, reason in part.directory.ignored
+    ]
+    return files + [(f"{survey.facade.chain_dir}/{name}", reason) for name, reason in survey.strangers]
+
+
+def _verdict(survey: Survey) -> list[str]:
+    refusal = survey.refusal()
+    if refusal is None:
+        count = len(survey.links)
+        return [paint("green", f"A new pod runs {count} plugin{'' if count == 1 else 's'}.")]
+    told = [error_of(part) for part in survey.parts] + [survey.binary(link) for link in survey.links]
+    in_table = any(isinstance(error, CNIError) and error.msg == refusal.msg for error in told)
+    why = "and no network: see above" if in_table else f"and no network: {refusal.msg}"
+    return [paint("red", line) for line in paragraph(f"A new pod gets error {refusal.code} {why}", "")]

@@ -1,0 +1,93 @@
+"""One facade's chain as a call would find it now: owners, fragments, binaries, and what a new pod would get.
+
+The rules are the plugin's own (`fragments`, `chain`, `delegate`); here they are only asked. Reads only.
+"""
+
+from __future__ import annotations
+
+from cni_chain import chain, delegate, fragments
+from cni_chain.chain import Link, Part
+from cni_chain.cli.facades import FacadeFile
+from cni_chain.cli.tree import Tree
+from cni_chain.errors import INVALID_CONFIG, IO_FAILURE, TRY_AGAIN, CNIError
+from cni_chain.facade import Owner
+
+BIN_DIR = "/opt/cni/bin"
+_NO_POD = ("", "")  # nobody's: no owner exempts it
+
+
+class Survey:
+    """What there is for one facade. All paths are as seen from inside the tree."""
+
+    def __init__(self, tree: Tree, file: FacadeFile, bin_dirs: list[str]) -> None:
+        self.tree = tree
+        self.file = file
+        self.facade = file.facade
+        self.bin_dirs = bin_dirs
+        self.failure: CNIError | None = None  # why there are no parts at all
+        self.strangers: list[tuple[str, str]] = []  # entries of chainDir that are no owner's directory, and why
+        names = self._directories()
+        owners = [owner for owner in chain.owners(self.facade, names) if owner.name]
+        listed = {owner.name for owner in owners}
+        self.unlisted = [f"{self.facade.chain_dir}/{name}.d" for name in names if name not in listed]
+        self.parts = chain.resolve(owners, map(self._read, owners), _NO_POD)
+
+    def _directories(self) -> list[str]:
+        try:
+            names, self.strangers = fragments.owner_names(self.tree.real(self.facade.chain_dir))
+        except OSError as error:
+            self.failure = CNIError(IO_FAILURE, f"{self.facade.chain_dir}: {error.strerror}")
+            return []
+        return names
+
+    def _read(self, owner: Owner) -> fragments.Directory:
+        directory = fragments.read(
+            owner.name, self.tree.real(self.facade.chain_dir), allow_unsafe=self.facade.allow_unsafe
+        )
+        directory.path = self.tree.seen(directory.path)
+        for fragment in directory.fragments:
+            fragment.path = self.tree.seen(fragment.path)
+        for fault in directory.faults:
+            fault.path = self.tree.seen(fault.path)
+            fault.text = self.tree.seen(fault.text)
+        return directory
+
+    @property
+    def links(self) -> list[Link]:
+        """The chain as far as it can run."""
+        return [link for part in self.parts if part.usable for link in part.links]
+
+    def binary(self, link: Link) -> str | CNIError:
+        """Return a delegate's file, or the error of a call that needs it."""
+        return self.executable(link.type, link)
+
+    def executable(self, name: str, link: Link) -> str | CNIError:
+        """Return the file of a plugin that a delegate is or itself executes, or the error of a call that needs it."""
+        try:
+            return self.tree.seen(delegate.find(name, ":".join(map(self.tree.real, self.bin_dirs))))
+        except delegate.NotFoundError as error:
+            return CNIError(TRY_AGAIN, f"{link.owner.name}/{link.type}: {self.tree.seen(str(error))}")
+
+    def refusal(self) -> CNIError | None:
+        """Return what a new pod gets instead of a network, None if its chain can run."""
+        if self.file.problems:
+            told = "; ".join(map(str, self.file.problems))
+            return CNIError(INVALID_CONFIG, f"facade of network {self.file.network}: {told}")
+        if self.failure is not None:
+            return self.failure
+        try:
+            links = chain.complete(self.parts)
+        except CNIError as error:
+            return error
+        if not links and self.file.index == 0:
+            return chain.nobody((part.owner for part in self.parts), self.facade.chain_dir)
+        return next((found for found in map(self.binary, links) if isinstance(found, CNIError)), None)
+
+
+def error_of(part: Part) -> CNIError | None:
+    """Return the error of a new pod that is this owner's doing, None if the owner has none."""
+    try:
+        chain.complete([part])
+    except CNIError as error:
+        return error
+    return None

@@ -1,0 +1,38 @@
+"""The file system that is looked at: this system's, or one below `--root`. Reads only."""
+
+from __future__ import annotations
+
+import os
+
+
+class Tree:
+    """A file system tree. Paths are written as seen from inside it, also in whatever is printed.
+
+    An absolute symbolic link inside the tree leads where it would lead on this system.
+    """
+
+    def __init__(self, root: str = "/") -> None:
+        self.root = os.path.realpath(root)
+        self._prefix = "" if self.root == "/" else self.root
+
+    @property
+    def is_this_system(self) -> bool:
+        """Tell whether programs of this tree may be run."""
+        return not self._prefix
+
+    def path(self, given: str) -> str:
+        """Return what a person `given` on the command line as an absolute path inside the tree."""
+        return os.path.normpath("/" + given.lstrip("/")) if self._prefix else os.path.abspath(given)
+
+    def real(self, path: str) -> str:
+        """Return where `path` is for this process."""
+        return self._prefix + path
+
+    def seen(self, text: str) -> str:
+        """Return `text`, a path or a message that holds some, as seen from inside the tree."""
+        return text.replace(f"{self._prefix}/", "/") if self._prefix else text
+
+    def read(self, path: str) -> bytes:
+        """Return what a file holds. Raises OSError."""
+        with open(self.real(path), "rb") as file:
+            return file.read()

@@ -1,0 +1,91 @@
+"""`cni-chain verify`: every problem at once, of a node or of files that are not in place yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cni_chain import fragments
+from cni_chain.cli import binaries, chain_traps, facade_traps, facades, locate, permissions, places
+from cni_chain.cli.facades import FacadeFile, NetDir
+from cni_chain.cli.findings import Finding, Place, Report
+from cni_chain.cli.locate import Locator, UnreadableError
+from cni_chain.cli.places import Places
+from cni_chain.cli.plugins import ISTIO
+from cni_chain.cli.survey import Survey
+from cni_chain.cli.tree import Tree
+
+
+def node(tree: Tree, directory: NetDir, files: list[FacadeFile], bin_dirs: list[str]) -> Report:
+    """Return what is wrong with the facades `files`, with what they lead to, and with their runtime's directory."""
+    report = Report()
+    report.add(_net_dir(directory, files))
+    report.files.update(f"{directory.path}/{name}" for name in directory.unreadable)
+    for file in files:
+        survey = Survey(tree, file, bin_dirs)
+        where = Places(survey)
+        report.files.add(file.path)
+        report.add(facade_traps.own(file))
+        if directory.holds(file.path):
+            report.add(facade_traps.in_place(file, directory, tree))
+        for part in survey.parts:
+            report.files.update(fragment.path for fragment in part.directory.fragments)
+            report.files.update(fault.path for fault in part.directory.faults if fault.path != part.directory.path)
+        report.add(chain_traps.chain(survey, where))
+        report.add(binaries.check(survey, where))
+        if not file.facade.allow_unsafe:
+            report.add(permissions.check(tree, _trusted(survey)))
+    return report
+
+
+def _net_dir(directory: NetDir, files: list[FacadeFile]) -> Iterator[Finding]:
+    if not files:
+        message = f"no facade here: no file has a plugin of type {facades.TYPE}"
+        yield Finding(Place(directory.path), message)
+    for name, error in directory.unreadable.items():
+        # containerd takes the first file or nothing; others don't matter to it.
+        matters = name == directory.names[0] or not files
+        yield Finding(Place(f"{directory.path}/{name}", error.at), str(error), warning=not matters)
+
+
+def _trusted(survey: Survey) -> Iterator[str]:
+    """Yield the paths that must be root's alone."""
+    yield survey.file.path
+    yield survey.facade.chain_dir
+    yield survey.facade.state_dir
+    yield from survey.bin_dirs
+    for part in survey.parts:
+        yield from (found for found in map(survey.binary, part.links) if isinstance(found, str))
+
+
+def files(paths: list[str]) -> Report:
+    """Return what is wrong with facades and fragments by themselves, wherever they are."""
+    report = Report()
+    for path in paths:
+        report.files.add(path)
+        try:
+            with open(path, "rb") as file:
+                content = file.read()
+            document, locator = locate.decode(content)
+        except OSError as error:
+            report.add([Finding(Place(path), f"can't be read: {error.strerror}")])
+        except UnreadableError as error:
+            report.add([Finding(Place(path, error.at), str(error))])
+        else:
+            if facades.is_facade(document):
+                report.add(facade_traps.own(FacadeFile(path, document, locator)))
+            else:
+                report.add(_fragment(path, document, locator))
+    return report
+
+
+def _fragment(path: str, document: dict[str, object], locator: Locator) -> Iterator[Finding]:
+    yield from places.duplicates(path, locator)
+    fragment = fragments.parse(path, document)
+    if not isinstance(fragment, fragments.Fragment):
+        for fault in fragment:
+            yield Finding(Place(path, places.position_in(fault.text, locator)), fault.text)
+        return
+    for index, conf in enumerate(fragment.plugins):
+        if conf["type"] == ISTIO and chain_traps.lacks_retry(conf):
+            key = f"plugins[{index}].type" if "plugins" in locator else "type"
+            yield Finding(Place(path, locator.find(key)), chain_traps.NO_RETRY, warning=True)

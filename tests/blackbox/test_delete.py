@@ -1,0 +1,259 @@
+"""Section 4 of the contract: DEL repeats exactly what ran, and always comes to an end."""
+
+import itertools
+import json
+from typing import Any
+
+import pytest
+
+from tests.blackbox.double import Json
+from tests.blackbox.host import ABSENT, Host, needs_root
+
+DELS = ["DEL portmap", "DEL istio-cni", "DEL cilium-cni"]
+
+
+@pytest.fixture
+def pod(node: Host) -> Host:
+    """The node with an attachment c1."""
+    assert node.add().ok
+    return node
+
+
+@pytest.mark.parametrize("change", ["edited", "removed", "another-order", "another-owner", "broken", "unsafe"])
+def test_del_runs_the_records_delegates_whatever_the_fragments_are_now(pod: Host, change: str) -> None:
+    """The record's delegates, configurations and order, backward."""
+    if change == "edited":
+        pod.fragment("istio", "10-istio-cni.conf", {"type": "istio-cni", "new": True})
+    elif change == "removed":
+        (pod.chain / "istio.d/10-istio-cni.conf").unlink()
+    elif change == "another-order":
+        pod.owners.reverse()
+    elif change == "another-owner":
+        pod.owner("linkerd", "linkerd-cni")
+    elif change == "broken":
+        pod.fragment("istio", "10-istio-cni.conf", b"{")
+    else:
+        (pod.chain / "istio.d").chmod(0o777)
+
+    outcome = pod.delete()
+
+    assert outcome.ok
+    assert outcome.ran == DELS
+    assert "new" not in outcome.conf("istio-cni")
+    assert pod.records == []
+
+
+def test_a_records_configurations_are_exact(host: Host) -> None:
+    """64-bit integers, unknown keys and unicode come back at DEL as ADD had them."""
+    host.owner("cilium")
+    own = {"type": "cilium-cni", "big": 18446744073709551615, "kubeconfig": "/etc/é", "f": 1.5, "n": None}
+    host.fragment("cilium", "10.conf", own)
+    host.add()
+    host.fragment("cilium", "10.conf", {"type": "cilium-cni"})
+
+    conf = host.delete().conf("cilium-cni")
+
+    assert conf == own | {"name": "pods", "cniVersion": "1.1.0", "prevResult": host.result()}
+
+
+def test_deleting_again_succeeds(pod: Host) -> None:
+    """Runtimes do: without a record the chain as it is now."""
+    assert pod.delete().ok
+
+    again = pod.delete(CNI_NETNS="")
+
+    assert again.ok
+    assert again.ran == DELS
+
+
+def test_del_without_any_add_runs_the_chain_as_it_is_now(node: Host) -> None:
+    """Older pods, a lost disk."""
+    outcome = node.delete(prevResult=node.result())
+
+    assert outcome.ok
+    assert outcome.ran == DELS
+    assert all(call.conf["prevResult"] == node.result() for call in outcome.calls)
+
+
+def test_del_without_record_and_fragments_succeeds(host: Host) -> None:
+    host.owner("cilium")
+    host.owner("istio", required=False)
+
+    outcome = host.delete()
+
+    assert (outcome.ok, outcome.ran) == (True, [])
+
+
+@pytest.mark.parametrize("fault", ["missing", "broken", "refused", pytest.param("unsafe", marks=needs_root)])
+def test_without_a_record_owners_that_are_not_usable_are_skipped(node: Host, fault: str) -> None:
+    if fault == "missing":
+        (node.chain / "istio.d/10-istio-cni.conf").unlink()
+    elif fault == "broken":
+        node.fragment("istio", "10-istio-cni.conf", b"{")
+    elif fault == "unsafe":
+        node.fragment("istio", "10-istio-cni.conf", {"type": "istio-cni"}).chmod(0o666)
+    else:
+        node.fragment("istio", "10-istio-cni.conf", {"type": "a/b"}, install=False)
+
+    outcome = node.delete()
+
+    assert outcome.ok
+    assert outcome.ran == ["DEL portmap", "DEL cilium-cni"]
+
+
+def test_without_a_record_a_delegate_that_fails_is_recorded_for_the_retry(node: Host) -> None:
+    node.plugin("istio-cni").fails("DEL", "no agent")
+    assert not node.delete().ok
+    assert len(node.records) == 1
+    node.plugin("istio-cni").behaves("DEL")
+    (node.chain / "istio.d/10-istio-cni.conf").unlink()
+
+    outcome = node.delete()
+
+    assert outcome.ok
+    assert outcome.ran == ["DEL istio-cni", "DEL cilium-cni"]
+    assert node.records == []
+
+
+# A failing delegate.
+
+
+def test_del_continues_past_a_failing_delegate_but_keeps_the_addresses(pod: Host) -> None:
+    """The first delegate goes last and only when all after it are gone.
+
+    So an address is never freed under a plugin that still refers to it.
+    """
+    pod.plugin("portmap").fails("DEL", "iptables is locked", 13)
+
+    outcome = pod.delete()
+
+    assert (outcome.code, outcome.msg) == (13, "local/portmap: iptables is locked")
+    assert outcome.ran == ["DEL portmap", "DEL istio-cni"]
+
+
+@pytest.mark.parametrize("verb", ["DEL", "GC"])
+def test_what_failed_is_retried_by_the_next_del_or_gc_and_only_that(pod: Host, verb: str) -> None:
+    pod.plugin("portmap").fails("DEL")
+    assert not pod.delete().ok
+    pod.plugin("portmap").behaves("DEL")
+
+    outcome = pod.delete() if verb == "DEL" else pod.gc(None)
+
+    assert outcome.ok
+    assert [name for name in outcome.ran if name.startswith("DEL")] == ["DEL portmap", "DEL cilium-cni"]
+    assert pod.records == []
+
+
+def test_if_the_first_delegate_fails_it_alone_is_retried(pod: Host) -> None:
+    pod.plugin("cilium-cni").fails("DEL")
+    assert pod.delete().ran == DELS
+    pod.plugin("cilium-cni").behaves("DEL")
+
+    assert pod.delete().ran == ["DEL cilium-cni"]
+
+
+def test_of_several_failures_the_first_is_told_and_the_others_are_in_details(pod: Host) -> None:
+    """The first one's code and msg."""
+    pod.plugin("portmap").fails("DEL", "first", 21, details="own details")
+    pod.plugin("istio-cni").fails("DEL", "second", 22)
+
+    outcome = pod.delete()
+
+    assert (outcome.code, outcome.msg) == (21, "local/portmap: first")
+    assert "own details" in outcome.details
+    assert "istio/istio-cni: second" in outcome.details
+
+
+def test_what_a_delegate_prints_on_a_successful_del_is_ignored(pod: Host) -> None:
+    pod.plugin("portmap").does("DEL", prints=b"OK\n")
+    pod.plugin("istio-cni").does("DEL", prints={"code": 7, "msg": "x"})
+    pod.plugin("cilium-cni").does("DEL", prints=b"{" * 1000)
+
+    assert pod.delete().ok
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param({"msg": "link eth0 not found"}, id="not-found"),
+        pytest.param({"msg": "open /x: no such file or directory"}, id="no-such-file"),
+        pytest.param({"msg": "no", "details": "not found: no such file or directory"}, id="in-details"),
+        pytest.param({"msg": "not found", "details": "not found"}, id="both"),
+    ],
+)
+def test_on_del_no_words_are_left_that_containerd_takes_for_success(pod: Host, error: Json) -> None:
+    """Every failing DEL is checked for these words; here a delegate has them."""
+    pod.plugin("portmap").fails("DEL", **error)
+    pod.plugin("istio-cni").fails("DEL", **error)
+
+    outcome = pod.delete()
+
+    assert outcome.code == 7
+    assert len(pod.records) == 1
+
+
+@pytest.mark.parametrize("key", ["cniVersion", "name", "logLevel", "chainDir", "CNI_IFNAME", "CNI_PATH"])
+@pytest.mark.parametrize("words", ["not found/", "no such file or directory/"])
+def test_nor_do_our_own_words_lead_containerd_astray(pod: Host, key: str, words: str) -> None:
+    assert not pod.delete(**{key: words}).ok
+
+
+def test_without_an_error_object_the_words_of_stderr_are_reworded_too(pod: Host) -> None:
+    pod.plugin("portmap").does("DEL", "stderr open /x: no such file or directory", "exit 1")
+
+    assert pod.delete().code == 100
+
+
+# State that can't be read.
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b"{", id="half"),
+        pytest.param(b"\0" * 4096, id="zeros"),
+        pytest.param(b"{}", id="empty-object"),
+        pytest.param(b"[1]", id="list"),
+        pytest.param(b'{"version": 1, "delegates": 5}', id="other-shape"),
+    ],
+)
+def test_a_damaged_record_is_set_aside_and_never_fatal(pod: Host, content: bytes) -> None:
+    """State that can't be read: the chain as it is now."""
+    (record,) = pod.records
+    record.write_bytes(content)
+
+    outcome = pod.delete()
+
+    assert outcome.ok
+    assert outcome.ran == DELS
+    assert pod.records == []
+    assert [path.read_bytes() for path in pod.damaged] == [content]
+
+
+def test_every_field_of_a_record_may_be_damaged(pod: Host) -> None:
+    """Whatever a field is turned into, DEL succeeds and nothing is left."""
+    (path,) = pod.records
+    lines = [line for line in path.read_bytes().splitlines() if line]
+    values: list[Any] = [5, {}, "x", ABSENT]
+    for number, line in enumerate(lines):
+        record = json.loads(line)
+        for key, value in itertools.product(record, values):
+            damaged = {name: content for name, content in (record | {key: value}).items() if content is not ABSENT}
+            changed = json.dumps(damaged).encode()
+            path.write_bytes(b"".join(part + b"\n" for part in [*lines[:number], changed, *lines[number + 1 :]]))
+
+            outcome = pod.delete()
+
+            assert outcome.ok, f"line {number}, {key}: {value!r}"
+            assert pod.records == []
+
+
+def test_state_that_cannot_be_read_at_all_is_not_fatal_to_del(pod: Host) -> None:
+    pod.state.rename(pod.root / "away")
+    pod.state.write_text("a file")
+
+    outcome = pod.delete()
+
+    assert outcome.ok
+    assert outcome.ran == DELS

@@ -1,0 +1,107 @@
+"""The command line as a whole: what is printed where, and the exit status."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+from cni_chain import __version__
+from tests.cli.node import CHECKOUT, Node, Result, run
+
+VERSIONS = "CNI protocol versions supported: 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0\n"
+
+
+def test_without_arguments_it_prints_its_help_and_says_like_any_plugin_what_it_is(program: str) -> None:
+    status, stdout, stderr = run(program)
+
+    assert (status, stderr) == (0, f"CNI plugin cni-chain v{__version__}\n{VERSIONS}")
+    assert stdout == run(program, "--help").stdout
+    assert stdout.startswith("Usage: cni-chain [OPTIONS] COMMAND [ARGS]...\n")
+    for told in (
+        "  show    Show the effective chain.\n",
+        "  verify  Find every problem at once.\n",
+        "Examples:",
+        "Exit",
+    ):
+        assert told in stdout
+
+
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_the_help_of_a_command_has_examples_every_option_and_the_exit_status(program: str, command: str) -> None:
+    status, stdout, stderr = run(program, command, "--help")
+
+    assert (status, stderr) == (0, "")
+    for told in ("Examples:", "Exit status:", "--json", "--net-dir", "--conf", "--bin-dir", "--root"):
+        assert told in stdout
+    assert max(map(len, stdout.splitlines())) <= 110
+    assert "\x1b" not in stdout
+
+
+def test_it_says_its_version(program: str) -> None:
+    assert run(program, "--version") == Result(0, f"cni-chain {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["frob"], ["show", "--frob"], ["show", "extra"], ["verify", "--conf"]], ids=" ".join
+)
+def test_wrong_usage_is_status_2_with_one_error_on_stderr(program: str, arguments: list[str]) -> None:
+    status, stdout, stderr = run(program, *arguments)
+
+    assert (status, stdout) == (2, "")
+    assert stderr.count("Error: ") == 1
+
+
+def test_who_has_cni_path_exported_for_cnitool_still_gets_the_command_line(program: str, node: Node) -> None:
+    environ = {"CNI_PATH": "/opt/cni/bin", "NETCONFPATH": "/etc/cni/net.d"}
+
+    assert run(program, "show", "--root", str(node.root), environ=environ) == node.run("show")
+
+
+def test_a_runtime_gets_the_plugin_whatever_the_arguments_are(program: str) -> None:
+    status, stdout, _ = run(program, "show", environ={"CNI_COMMAND": "VERSION"})
+
+    assert status == 0
+    assert stdout.startswith('{"cniVersion":"1.1.0","supportedVersions":')
+
+
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_nothing_is_coloured_where_no_person_reads(node: Node, command: str) -> None:
+    node.clear("istio")
+
+    assert "\x1b" not in node.run(command).stdout
+
+
+@pytest.mark.parametrize(("environ", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_on_a_terminal_there_is_colour_unless_somebody_wants_none(
+    node: Node, environ: dict[str, str], coloured: bool
+) -> None:
+    command = [node.program, "show", "--root", str(node.root)]
+    on_a_terminal = f"import pty; pty.spawn({command!r})"
+
+    shown = run(sys.executable, "-c", on_a_terminal, environ={"TERM": "xterm", **environ}).stdout
+
+    assert "cilium-cni" in shown
+    assert ("\x1b[" in shown) is coloured
+
+
+def test_it_needs_no_rich(node: Node, tmp_path: Path) -> None:
+    if b"python" not in Path(node.program).read_bytes()[:100]:
+        pytest.skip("by design: the frozen program has no rich")
+    assert importlib.util.find_spec("rich"), "rich must be there for this test to tell anything"
+    launcher = tmp_path / "without-rich"
+    script = Path(node.program).read_text().replace("import sys\n", "import sys\nsys.modules['rich'] = None\n", 1)
+    launcher.write_text(script)
+    launcher.chmod(0o755)
+
+    for arguments in (["--help"], ["show", "--help"], ["frob"], ["show", "--root", str(node.root)]):
+        assert run(str(launcher), *arguments) == run(node.program, *arguments)
+
+
+def test_the_plugin_never_imports_it() -> None:
+    script = (
+        f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); import cni_chain.plugin, cni_chain.verbs\n"
+        "print([name for name in sys.modules if name.startswith(('cni_chain.cli', 'typer', 'rich'))])"
+    )
+
+    assert run(sys.executable, "-I", "-c", script).stdout == "[]\n"

@@ -1,0 +1,88 @@
+"""`cni-chain verify`: the report, and files that are not in place yet."""
+
+import json
+from pathlib import Path
+
+from tests.cli.node import CONF, FACADE, LOCAL, Node, Result, findings, needs_root, run
+
+
+@needs_root
+def test_a_node_on_which_all_is_well_is_one_line(node: Node) -> None:
+    assert node.run("verify") == Result(0, "4 files checked: 0 errors, 0 warnings\n", "")
+
+
+@needs_root
+def test_errors_come_before_warnings_and_a_count_comes_last(node: Node) -> None:
+    (node.bin_dir / "portmap").unlink()
+    node.write("local.d/20-broken.conf", '{"type": "tuning"\n "a": 1}')
+    node.change_facade(logLevle="debug")
+
+    assert node.run("verify") == Result(
+        1,
+        f"""\
+{LOCAL}/10-portmap.conf:4:3: local/portmap: no plugin portmap in /opt/cni/bin; its agent installs it there
+{LOCAL}/20-broken.conf:2:2: not JSON: Expecting ',' delimiter
+{FACADE}:53:4: warning: key logLevle: means nothing to cni-chain
+5 files checked: 2 errors, 1 warning
+""",
+        "",
+    )
+
+
+@needs_root
+def test_json_has_the_same_for_a_program(node: Node) -> None:
+    node.change_facade(logLevle="debug", stateDir="here")
+
+    assert json.loads(node.run("verify", "--json").stdout) == {
+        "findings": [
+            {
+                "severity": "error",
+                "path": FACADE,
+                "line": 54,
+                "column": 4,
+                "message": "key stateDir: must be an absolute path",
+            },
+            {
+                "severity": "warning",
+                "path": FACADE,
+                "line": 53,
+                "column": 4,
+                "message": "key logLevle: means nothing to cni-chain",
+            },
+        ],
+        "files": 4,
+        "errors": 1,
+        "warnings": 1,
+    }
+
+
+def test_files_are_checked_by_themselves(program: str, tmp_path: Path) -> None:
+    facade = json.loads((CONF / "00-cni-chain.conflist").read_bytes())
+    facade["plugins"][0]["logLevel"] = "loud"
+    (tmp_path / "facade.new").write_text(json.dumps(facade))
+    column = json.dumps(facade).index('"logLevel"') + 1
+    (tmp_path / ".10-istio.conf.tmp").write_text(
+        '{"type": "istio-cni",\n "ambient_enabled": true, "type": "istio-cni"}'
+    )
+    (tmp_path / "bad.conf").write_text('{"plugins": [{"type": "a/b"}]}')
+
+    names = ["facade.new", ".10-istio.conf.tmp", "bad.conf", "absent.conf"]
+    result = run(program, "verify", *names, cwd=tmp_path)
+
+    assert result.status == 1
+    lines = result.stdout.splitlines()
+    assert [line.split(": ")[0] for line in lines[:-1]] == [
+        "absent.conf",
+        "bad.conf:1:15",
+        f"facade.new:1:{column}",
+        ".10-istio.conf.tmp:2:27",
+        ".10-istio.conf.tmp:2:27",
+    ]
+    assert lines[-1] == "4 files checked: 3 errors, 2 warnings"
+
+
+def test_a_fragment_that_is_fine_may_be_moved_into_place(program: str) -> None:
+    result = run(program, "verify", str(CONF / "chain.d/local.d/10-portmap.conf"))
+
+    assert result == Result(0, "1 file checked: 0 errors, 0 warnings\n", "")
+    assert findings(run(program, "verify", "--json", str(CONF / "chain.d/local.d/10-portmap.conf"))) == []

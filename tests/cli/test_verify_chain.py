@@ -1,0 +1,211 @@
+"""What `cni-chain verify` finds in owners' directories, and in how their plugins stand together."""
+
+import json
+import shutil
+
+import pytest
+
+from tests.cli.node import CILIUM, CONF, FACADE, ISTIO, LOCAL, Json, Node, at
+
+
+def cilium(**keys: object) -> Json:
+    return {"plugins": [{"type": "cilium-cni", **keys}]}
+
+
+def test_a_required_owner_without_a_fragment_is_an_error_where_it_is_listed(node: Node) -> None:
+    node.clear("istio")
+
+    (finding,) = node.findings()
+
+    assert finding.startswith(f"{at(node, 'name', 'istio')}: owner istio has no fragment yet: no .conf, .conflist")
+
+
+@pytest.mark.parametrize(
+    ("content", "finding"),
+    [
+        ("", ": empty"),
+        ("[]", ":1:1: not a JSON object"),
+        ('{"type": "a"', ":1:13: not JSON: Expecting ',' delimiter"),
+        ("{}", ": neither a plugin (key type) nor a list of them (key plugins)"),
+        ('{"plugins": [{"type": "a"},\n {"type": 5}]}', ":2:3: key plugins[1].type: must be the name of a plugin"),
+        ('{"plugins": [\n {}]}', ":2:2: key plugins[0].type: must be the name of a plugin"),
+        ('{"type": "cni-chain"}', ":1:2: key type: cni-chain can't run itself"),
+        ('{"type": "a",\n "cniVersions": 1}', ":2:2: key cniVersions: must be a list of texts"),
+    ],
+)
+def test_a_fragment_at_fault_says_where(node: Node, content: str, finding: str) -> None:
+    node.write("local.d/50-bad.conf", content)
+
+    assert node.findings() == [f"{LOCAL}/50-bad.conf{finding}"]
+
+
+def test_names_that_are_nearly_a_fragments(node: Node) -> None:
+    for name in (
+        "20-a.conf.bak",
+        "30-b.CONF",
+        ".40-c.conf",
+        "a.conf.cilium_bak",
+        "ZZZ-kubeconfig",
+        "x.tmp.json",
+        "README",
+    ):
+        (node.chain_dir / "local.d" / name).touch()
+    (node.chain_dir / "local.d/50-dir.conf").mkdir()
+
+    assert node.findings() == [
+        f"{LOCAL}/20-a.conf.bak: warning: ignored: doesn't end in .conf, .conflist or .json",
+        f"{LOCAL}/30-b.CONF: warning: ignored: doesn't end in .conf, .conflist or .json",
+        f"{LOCAL}/50-dir.conf: warning: ignored: not a regular file",
+        f"{LOCAL}/x.tmp.json: warning: ignored: a temporary file (*.tmp*)",
+    ]
+
+
+def test_directories_that_nobody_runs(node: Node) -> None:
+    node.write("mesh.d/10-mesh.conf", {"type": "mesh"})
+    (node.chain_dir / "Other").mkdir()
+
+    assert node.findings() == [
+        "/etc/cni/chain.d/Other: warning: ignored: not named <owner>.d",
+        f"/etc/cni/chain.d/mesh.d: warning: not run: {FACADE} doesn't list this owner",
+    ]
+
+
+def test_a_plugin_that_an_earlier_file_has(node: Node) -> None:
+    node.write("local.d/20-again.conf", {"type": "portmap"})
+
+    assert node.findings() == [
+        f"{LOCAL}/20-again.conf:2:2: warning: portmap is not run: {LOCAL}/10-portmap.conf has it first"
+    ]
+
+
+def test_a_plugin_that_is_filtered_out_is_told_only_if_no_other_owner_runs_it(node: Node) -> None:
+    node.write("cilium.d/05-cilium.conflist", (CONF / "examples/cilium/1.14-portmap.conflist").read_text())
+
+    assert node.findings() == []
+
+    node.clear("local")
+
+    assert node.findings() == [
+        (
+            f"{CILIUM}:11:7: warning: portmap is not run, and no other owner has it: not one of the types that "
+            "cilium may contribute"
+        )
+    ]
+
+
+def test_a_capability_that_the_runtime_will_never_send(node: Node) -> None:
+    node.change_facade(capabilities={"bandwidth": True, "portMappings": False})
+
+    assert node.findings() == [
+        f"{LOCAL}/10-portmap.conf:6:20: portmap never gets portMappings: {FACADE} doesn't declare that capability"
+    ]
+
+
+@pytest.mark.parametrize(
+    "plugin", ["portmap", "bandwidth", "tuning", "istio-cni", "linkerd-cni", "kuma-cni", "consul-cni"]
+)
+def test_plugins_that_can_not_be_first(node: Node, plugin: str) -> None:
+    node.install(plugin)
+    for owner in ("cilium", "istio"):
+        node.clear(owner)
+    node.change_facade(owners=[{"name": "local", "exempt": [{"namespace": "a", "podNamePrefix": "b"}]}])
+    for owner in ("cilium", "istio"):
+        (node.chain_dir / f"{owner}.d").rmdir()
+    node.write("local.d/10-portmap.conf", {"type": plugin})
+
+    assert node.findings() == [
+        f"{LOCAL}/10-portmap.conf:2:2: {plugin} can't be first: it changes what an earlier plugin has made"
+    ]
+
+
+def test_who_waits_for_a_required_owner_is_not_called_first(node: Node) -> None:
+    node.clear("cilium")
+
+    assert len(node.findings()) == 1
+
+
+def test_cilium_behind_another_plugin_needs_a_chaining_mode(node: Node) -> None:
+    node.install("ptp")
+    node.write("base.d/10-ptp.conf", {"type": "ptp"})
+    owners = json.loads(node.facade.read_bytes())["plugins"][0]["owners"]
+    node.change_facade(owners=[{"name": "base"}, *owners])
+
+    assert node.findings() == [
+        f'{CILIUM}:6:8: cilium-cni is not first: without "chaining-mode" it refuses the result of the plugin before it'
+    ]
+
+    node.change_facade(of_list={"name": "generic-veth"})
+
+    assert node.findings() == [
+        (
+            f"{CILIUM}:6:8: warning: cilium-cni chains only because of the network's name generic-veth: "
+            'write "chaining-mode"'
+        )
+    ]
+
+    node.write("cilium.d/05-cilium.conflist", cilium(**{"chaining-mode": "generic-veth"}))
+
+    assert node.findings() == []
+
+
+@pytest.mark.parametrize("network", ["aws-cni", "azure", "flannel", "generic-veth"])
+def test_a_networks_name_that_makes_a_first_cilium_chain(node: Node, network: str) -> None:
+    node.change_facade(of_list={"name": network})
+
+    assert node.findings() == [
+        (
+            f"{at(node, 'name', network)}: key name: {network} switches cilium-cni, which is first, to chaining; "
+            "name the network otherwise"
+        )
+    ]
+
+
+def test_a_chaining_mode_with_nothing_before_it(node: Node) -> None:
+    node.write("cilium.d/05-cilium.conflist", cilium(**{"chaining-mode": "generic-veth"}))
+
+    assert node.findings() == [
+        f"{CILIUM}:5:4: cilium-cni is first, but its chaining-mode generic-veth needs a plugin before it"
+    ]
+
+
+def test_one_type_in_two_places_of_a_chain(node: Node) -> None:
+    node.write("more.d/10-portmap.conf", {"type": "portmap"})
+    owners = json.loads(node.facade.read_bytes())["plugins"][0]["owners"]
+    node.change_facade(owners=[*owners, {"name": "more"}])
+
+    assert node.findings() == [
+        (
+            f"/etc/cni/chain.d/more.d/10-portmap.conf:2:2: warning: portmap runs twice for a pod: it is also in "
+            f"{LOCAL}/10-portmap.conf"
+        )
+    ]
+
+
+def test_istio_that_lets_pods_go_when_the_api_fails(node: Node) -> None:
+    node.write("istio.d/10-istio.conf", (CONF / "examples/istio/1.30-ambient.conf").read_text())
+
+    (finding,) = node.findings()
+
+    assert finding.startswith(f"{ISTIO}:4:3: warning: istio-cni lets a pod run outside the mesh if it can't look up")
+
+
+def test_a_mesh_whose_own_agent_would_wait_for_itself(node: Node) -> None:
+    node.change_owner("istio", exempt=[])
+
+    assert node.findings() == [
+        (
+            f"{at(node, 'name', 'istio')}: warning: owner istio exempts no pod: if the agent that installs "
+            "istio-cni runs in a pod without host network, that pod waits for itself"
+        )
+    ]
+
+
+def test_no_owner_with_a_delegate(node: Node) -> None:
+    shutil.rmtree(node.chain_dir)
+    node.change_facade(remove=("owners",))
+
+    (finding,) = node.findings()
+
+    assert finding.endswith(
+        ": no owner has a delegate for this pod: there is none in /etc/cni/chain.d; `cni-chain show --all` tells why"
+    )

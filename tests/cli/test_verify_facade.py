@@ -1,0 +1,237 @@
+"""What `cni-chain verify` finds in a facade, and around it in the runtime's directory."""
+
+import json
+
+import pytest
+
+from tests.cli.node import FACADE, ISTIO, Json, Node, at
+
+
+@pytest.mark.parametrize(
+    ("keys", "place", "message"),
+    [
+        (
+            {"name": "a/b"},
+            "name",
+            "key name: invalid: letters, digits, '_', '.' and '-', beginning with a let",
+        ),
+        ({"cniVersion": "2.0.0"}, "cniVersion", "key cniVersion: cni-chain doesn't speak 2.0.0, only 0.1.0, 0.2.0"),
+        ({"cniVersions": ["1.0.0", "1.2.0"]}, "1.2.0", "key cniVersions[1]: cni-chain doesn't speak 1.2.0, only"),
+        ({"cniVersion": "1.1.0"}, "cniVersion", "warning: key cniVersion: 1.1.0 is too new for containerd before"),
+        ({"cniVersion": ""}, "cniVersion", "warning: key cniVersion: missing or no text; write 1.0.0"),
+        (
+            {"loadOnlyInlinedPlugins": False},
+            "loadOnlyInlinedPlugins",
+            "warning: key loadOnlyInlinedPlugins: must be true, or contai",
+        ),
+        (
+            {"loadOnlyInlinedPlugin": True},
+            "loadOnlyInlinedPlugin",
+            "warning: key loadOnlyInlinedPlugin: means nothin",
+        ),
+    ],
+)
+def test_traps_of_the_list(node: Node, keys: Json, place: str, message: str) -> None:
+    node.change_facade(of_list=keys)
+
+    (finding,) = node.findings()
+
+    assert finding.startswith(f"{at(node, place)}: {message}")
+
+
+def test_a_list_that_lets_runtimes_add_plugins_says_from_where(node: Node) -> None:
+    node.change_facade(remove=("loadOnlyInlinedPlugins",))
+
+    assert node.findings() == [
+        (
+            f"{FACADE}:1:1: warning: key loadOnlyInlinedPlugins: must be true, or containerd 2.1, CRI-O 1.33 and later "
+            "run every /etc/cni/net.d/cilium/*.conf behind cni-chain"
+        )
+    ]
+
+
+def test_true_as_a_text_is_true_as_runtimes_read_it(node: Node) -> None:
+    node.change_facade(of_list={"loadOnlyInlinedPlugins": "True"})
+
+    assert node.findings() == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "place", "message"),
+    [
+        ({"logLevel": "loud"}, "logLevel", "key logLevel: must be one of error, info, debug"),
+        (
+            {"timeouts": {"DEL": 44}},
+            "DEL",
+            "warning: key timeouts.DEL: cilium-cni takes up to 45 s for DEL while its",
+        ),
+        ({"timeouts": {"CHECK": 30}}, "CHECK", "warning: key timeouts.CHECK: cilium-cni takes up to 31 s for CHECK"),
+        ({"mesh": {}}, "mesh", "key mesh: not available in this version of cni-chain"),
+        (
+            {"capabilities": {"portMappings": 1}},
+            "capabilities",
+            "key capabilities: must be an object of true and fal",
+        ),
+    ],
+)
+def test_traps_of_cni_chains_own_keys(node: Node, keys: Json, place: str, message: str) -> None:
+    node.clear("local")
+    node.change_facade(**keys)
+
+    (finding,) = node.findings()
+
+    assert finding.startswith(f"{at(node, place)}: {message}")
+
+
+def test_no_capabilities_at_all_is_warned_of(node: Node) -> None:
+    node.clear("local")
+    node.change_facade(remove=("capabilities",))
+
+    assert node.findings() == [
+        (
+            f"{FACADE}:12:3: warning: key capabilities: missing, so runtimes pass no port mapping, "
+            "bandwidth or annotation to any plugin"
+        )
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("requird", True, "warning: key owners[2].requird: means nothing to cni-chain"),
+        ("duplicates", "last", "key owners[2].duplicates: must be one of first, all"),
+    ],
+)
+def test_traps_of_an_owners_keys(node: Node, key: str, value: object, message: str) -> None:
+    node.change_owner("local", **{key: value})
+
+    assert node.findings() == [f"{at(node, key)}: {message}"]
+
+
+def test_a_key_that_is_missing_is_where_its_object_is(node: Node) -> None:
+    node.change_owner("local", exempt=[{"namespace": "a"}])
+    line = int(at(node, "namespace", "a").split(":")[1]) - 1
+
+    (finding,) = node.findings()
+
+    assert finding.startswith(f"{FACADE}:{line}:7: key owners[2].exempt[0].podNamePrefix: missing: ")
+
+
+def test_a_timeout_that_would_kill_cilium_while_its_agent_is_away(node: Node) -> None:
+    node.change_owner("cilium", timeoutSeconds=20)
+
+    assert node.findings() == [
+        (
+            f"{at(node, 'timeoutSeconds')}: warning: key timeoutSeconds: cilium-cni takes up to 45 s for DEL while its "
+            "agent is stopped, and would be killed"
+        )
+    ]
+
+
+def test_an_agent_that_has_edited_the_facade(node: Node) -> None:
+    document = json.loads(node.facade.read_bytes())
+    document["plugins"].append({"type": "istio-cni"})
+    node.facade.write_text(json.dumps(document, indent=1))
+
+    twice, beside = node.findings()
+
+    assert twice == f"{ISTIO}:4:3: istio-cni runs twice for a pod: it is beside cni-chain in {FACADE} as well"
+    assert beside == (
+        f"{at(node, 'type', 'istio-cni')}: warning: istio-cni beside cni-chain: has an agent edited the facade? "
+        "Give istio-cni an owner's directory"
+    )
+
+
+def test_cni_chain_twice_in_one_list(node: Node) -> None:
+    document = json.loads(node.facade.read_bytes())
+    document["plugins"].append({"type": "cni-chain"})
+    node.facade.write_text(json.dumps(document, indent=1))
+    line = node.facade.read_text().splitlines().index('   "type": "cni-chain"') + 1
+
+    assert node.findings() == [
+        f"{FACADE}:{line}:4: cni-chain is there twice: every plugin of the chain would run twice"
+    ]
+
+
+def test_one_key_twice(node: Node) -> None:
+    text = node.facade.read_text().replace('"cniVersion"', '"name": "before",\n"cniVersion"', 1)
+    node.facade.write_text(text)
+
+    (finding,) = node.findings()
+
+    assert finding.endswith(": warning: key name: is there twice; this one counts")
+
+
+def test_a_list_in_a_file_that_no_runtime_reads_as_one(node: Node) -> None:
+    node.facade.rename(node.net_dir / "00-cni-chain.conf")
+
+    assert node.findings() == [
+        "/etc/cni/net.d/00-cni-chain.conf: runtimes read a list of plugins only from a file that does end in .conflist"
+    ]
+
+
+def test_a_facade_may_be_a_single_plugin(node: Node) -> None:
+    document = json.loads(node.facade.read_bytes())
+    node.facade.unlink()
+    single = document["plugins"][0] | {"name": "cilium", "cniVersion": "1.0.0"}
+    (node.net_dir / "00-cni-chain.conf").write_text(json.dumps(single))
+
+    assert node.findings() == []
+
+
+def test_a_file_that_containerd_takes_instead(node: Node) -> None:
+    (node.net_dir / "00-bridge.conf").write_text('{"type": "bridge"}')
+
+    assert node.findings() == [
+        (
+            "/etc/cni/net.d/00-bridge.conf: warning: sorts before 00-cni-chain.conflist: containerd takes this file, "
+            "and no pod gets the chain"
+        )
+    ]
+
+
+def test_multus_may_be_before_the_facade(node: Node) -> None:
+    node.facade.rename(node.net_dir / "01-cni-chain.conflist")
+    (node.net_dir / "00-multus.conf").write_text('{"type": "multus-shim"}')
+
+    assert node.findings() == []
+
+
+def test_a_first_file_that_is_broken_takes_the_network_away(node: Node) -> None:
+    (node.net_dir / "00-a.conf").write_text("{}}")
+    (node.net_dir / "99-z.conf").write_text("")
+
+    assert node.findings() == [
+        "/etc/cni/net.d/00-a.conf:1:3: not JSON: Extra data",
+        (
+            "/etc/cni/net.d/00-a.conf: warning: sorts before 00-cni-chain.conflist: containerd takes this file, "
+            "and no pod gets the chain"
+        ),
+        "/etc/cni/net.d/99-z.conf: warning: empty",
+    ]
+
+
+def test_a_directory_named_like_the_network(node: Node) -> None:
+    (node.net_dir / "cilium").mkdir()
+
+    assert node.findings() == [
+        (
+            "/etc/cni/net.d/cilium: warning: named like the network of 00-cni-chain.conflist: runtimes with libcni "
+            "1.3 or later look for plugins here; remove it"
+        )
+    ]
+
+
+def test_no_facade_at_all(node: Node) -> None:
+    node.facade.unlink()
+
+    assert node.findings() == ["/etc/cni/net.d: no facade here: no file has a plugin of type cni-chain"]
+
+
+def test_a_facade_that_is_broken(node: Node) -> None:
+    node.facade.write_text('{"name": "cilium"')
+
+    assert node.findings() == [
+        "/etc/cni/net.d: no facade here: no file has a plugin of type cni-chain",
+        "/etc/cni/net.d/00-cni-chain.conflist:1:18: not JSON: Expecting ',' delimiter",
+    ]

@@ -1,0 +1,106 @@
+"""What all suites share: which programs are tested, and that nothing is skipped where everything must run.
+
+`--program source` (the default) tests the checkout, `--program PATH` an executable, for instance the frozen one;
+given twice, every test that uses `program` runs against both.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.blackbox.host import Host
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+# As the frozen program is started: without site-packages, which only the command line needs, for typer.
+LAUNCHER = """\
+#!{python} -IS
+import os
+import sys
+sys.path.insert(0, {checkout!r})
+if not os.environ.get("CNI_COMMAND"):
+    import site
+    site.main()
+from cni_chain.__main__ import main
+sys.exit(main())
+"""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--program", action="append", metavar="source|PATH", help="what to test (repeatable)")
+
+
+def programs(config: pytest.Config) -> list[str]:
+    return config.getoption("--program") or ["source"]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for program in programs(config):
+        if program != "source" and not os.access(program, os.X_OK):
+            raise pytest.UsageError(f"--program {program}: no such executable")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "program" in metafunc.fixturenames:
+        names = [Path(program).name for program in programs(metafunc.config)]
+        metafunc.parametrize("program", programs(metafunc.config), ids=names, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The path of the executable under test."""
+    if request.param != "source":
+        return str(Path(request.param).absolute())
+    launcher = tmp_path_factory.mktemp("source") / "cni-chain"
+    launcher.write_text(LAUNCHER.format(python=sys.executable, checkout=str(CHECKOUT)))
+    launcher.chmod(0o755)
+    return str(launcher)
+
+
+@pytest.fixture(scope="session")
+def double(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recording delegate, compiled."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if not compiler:
+        pytest.skip("needs a C compiler for the recording delegate")
+    executable = tmp_path_factory.mktemp("double") / "double"
+    source = CHECKOUT / "tests/blackbox/double.c"
+    subprocess.run([compiler, "-O1", "-o", executable, source], check=True)
+    return executable
+
+
+@pytest.fixture
+def host(program: str, double: Path, tmp_path: Path) -> Iterator[Host]:
+    """A machine with cni-chain and, so far, no owner."""
+    host = Host(tmp_path, program, double)
+    yield host
+    host.close()
+
+
+def forbidden_skip(report: pytest.CollectReport | pytest.TestReport) -> bool:
+    if not os.environ.get("CNI_CHAIN_NO_SKIPS") or not report.skipped or hasattr(report, "wasxfail"):
+        return False
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return not reason.removeprefix("Skipped: ").startswith("by design:")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Iterator[None]:
+    report: pytest.TestReport = yield  # type: ignore[assignment]  # pytest sends the result into the generator
+    if forbidden_skip(report):
+        report.outcome = "failed"
+        report.longrepr = f"CNI_CHAIN_NO_SKIPS forbids this skip: {report.longrepr}"
+    return report  # type: ignore[return-value]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Iterator[None]:
+    report: pytest.CollectReport = yield  # type: ignore[assignment]
+    if forbidden_skip(report):
+        report.outcome = "failed"
+        report.longrepr = f"CNI_CHAIN_NO_SKIPS forbids this skip: {report.longrepr}"
+    return report  # type: ignore[return-value]

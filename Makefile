@@ -20,7 +20,7 @@ demo: frozen tools ## freeze the program and show it at work in a private sandbo
 	$(PY) -m tests.demo $(FROZEN)
 
 test: lint frozen tools ## every test, against the source and against the frozen program (root for all of them)
-	$(PY) -m pytest --program source --program $(FROZEN)
+	$(PY) -m pytest tests --program source --program $(FROZEN)
 
 lint: $(VENV)/ready ## ruff and mypy
 	$(VENV)/bin/ruff format --check .
@@ -28,7 +28,7 @@ lint: $(VENV)/ready ## ruff and mypy
 	$(VENV)/bin/mypy
 
 unit: $(VENV)/ready ## the tests that need no network namespaces, against the source
-	$(PY) -m pytest --program source --ignore tests/e2e
+	$(PY) -m pytest tests --program source --ignore tests/e2e
 
 frozen: $(FROZEN) ## the frozen program in out/frozen, as it is laid out in /opt/cni
 

@@ -190,17 +190,22 @@ class Call:
     def _execute(
         self, step: Step, file: str, environ: Mapping[str, str], stdin: bytes, seconds: float
     ) -> answer.Outcome:
+        command = environ["CNI_COMMAND"]
+        verb = command if command in self.facade.timeouts else self.args.command
+        limit = f"timeouts.{verb} is {self.facade.timeouts[verb]:g} s for all delegates"
         owner = self.owner(step.owner)
-        if owner is not None and owner.timeout is not None:
-            seconds = min(seconds, owner.timeout)
+        if owner is not None and owner.timeout is not None and owner.timeout < seconds:
+            seconds, limit = owner.timeout, f"timeoutSeconds is {owner.timeout:g} s"
         if seconds <= 0:  # starting it only to kill it at once would leave something half done
-            return answer.Outcome(None, b"", b"", 0.0, 0.0)
+            return answer.Outcome(None, b"", b"", 0.0, limit)
         try:
-            return delegate.execute(file, environ, stdin, seconds)
+            outcome = delegate.execute(file, environ, stdin, seconds)
         except OSError as error:
             failed = CNIError(DELEGATE_FAILED, f"{step.owner}/{step.type}: {file} can't be executed: {error.strerror}")
-            self.log.call(step.owner, step.type, environ["CNI_COMMAND"], None, failed)
+            self.log.call(step.owner, step.type, command, None, failed)
             raise failed from None
+        outcome.limit = limit
+        return outcome
 
     def _judged(self, step: Step, command: str, outcome: answer.Outcome, judge: Callable[[], T]) -> T:
         """Return what `judge` makes of an execution, and log that; its failure says whose delegate it was."""

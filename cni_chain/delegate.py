@@ -65,7 +65,7 @@ def execute(file: str, environ: Mapping[str, str], stdin: bytes, seconds: float)
         # After its end this reaches only what it left in its group at the deadline, or when we are about to fail.
         status = running.end()
     ms = (time.monotonic() - start) * 1000
-    return Outcome(status if in_time else None, bytes(running.stdout), bytes(running.stderr), ms, seconds)
+    return Outcome(status if in_time else None, bytes(running.stdout), bytes(running.stderr), ms)
 
 
 class _Running:

@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 # Debian's and Ubuntu's own interpreter is built with PGO and LTO and starts fastest; a shim in front of it does not.
-PYTHON ?= $(shell command -v /usr/bin/python3 || command -v python3)
+PYTHON ?= $(or $(wildcard /usr/bin/python3),$(shell command -v python3),/usr/bin/python3)
 CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cni-chain
 VENV   := .venv
 PY     := $(VENV)/bin/python

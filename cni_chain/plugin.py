@@ -52,8 +52,6 @@ def main(environ: Mapping[str, str]) -> int:
             document = _carry_out(args, conf, environ)
     except CNIError as error:
         failure = error
-    except RecursionError:
-        failure = CNIError(DECODING_FAILURE, "network configuration: nested too deeply")
     except BaseException as error:  # noqa: BLE001  # whatever it is, a runtime must be told in its own terms
         failure = CNIError(INTERNAL, f"{type(error).__name__}: {error}")
     if failure is not None:

@@ -218,6 +218,8 @@ def _make(directory: str, mode: int) -> None:
     except FileExistsError:
         return
     except FileNotFoundError:
+        if os.path.isdir(parent):  # /proc, say, which takes no directories
+            raise
         _make(parent, 0o755)
         _make(directory, mode)
         return

@@ -272,3 +272,10 @@ def test_the_state_directory_and_what_is_above_it_are_nobody_elses(node: Host, s
 
     modes = [(node.root / path).stat().st_mode & 0o777 for path in ("a", "a/b", "a/b/state")]
     assert modes == [0o755, 0o755, 0o700]
+
+
+def test_a_state_directory_that_cannot_be_made_is_told_by_its_name(node: Host) -> None:
+    outcome = node.add(stateDir="/proc/cni-chain/state")
+
+    assert (outcome.code, outcome.ran) == (5, [])
+    assert "/proc/cni-chain" in outcome.msg

@@ -11,7 +11,7 @@ PY     := $(VENV)/bin/python
 FROZEN := out/frozen/bin/cni-chain
 export CACHE
 
-.PHONY: help demo test lint unit frozen dist bench tools clean
+.PHONY: help demo test lint unit frozen dist bench tools runtimes clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,7 +19,7 @@ help: ## this list
 demo: frozen tools ## freeze the program and show it at work in a private sandbox (root)
 	$(PY) -m tests.demo $(FROZEN)
 
-test: lint frozen tools ## every test, against the source and against the frozen program (root for all of them)
+test: lint frozen tools runtimes ## every test, against the source and against the frozen program (root for all of them)
 	$(PY) -m pytest tests --program source --program $(FROZEN)
 
 lint: $(VENV)/ready ## ruff and mypy
@@ -28,7 +28,7 @@ lint: $(VENV)/ready ## ruff and mypy
 	$(VENV)/bin/mypy
 
 unit: $(VENV)/ready ## the tests that need no network namespaces, against the source
-	$(PY) -m pytest tests --program source --ignore tests/e2e
+	$(PY) -m pytest tests --program source --ignore tests/e2e --ignore tests/runtimes
 
 frozen: $(FROZEN) ## the frozen program in out/frozen, as it is laid out in /opt/cni
 
@@ -43,6 +43,10 @@ bench: frozen ## what one call costs, against a bare interpreter in the same run
 
 tools: $(VENV)/ready ## cnitool and the reference plugins, pinned, from the cache or built into it
 	tests/tools/build
+
+runtimes: $(VENV)/ready ## containerd and CRI-O, pinned, from the cache or built into it (some minutes, once)
+	tests/runtimes/packages
+	tests/runtimes/build
 
 # System packages: asked for only where one is missing, so that a second run needs neither root nor a network.
 $(VENV)/ready: pyproject.toml build/packages

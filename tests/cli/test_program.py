@@ -18,13 +18,9 @@ def test_without_arguments_it_prints_its_help_and_says_like_any_plugin_what_it_i
     assert (status, stderr) == (0, f"CNI plugin cni-chain v{__version__}\n{VERSIONS}")
     assert stdout == run(program, "--help").stdout
     assert stdout.startswith("Usage: cni-chain [OPTIONS] COMMAND [ARGS]...\n")
-    for told in (
-        "  show    Show the effective chain.\n",
-        "  verify  Find every problem at once.\n",
-        "Examples:",
-        "Exit",
-    ):
-        assert told in stdout
+    listed = [" ".join(line.split()) for line in stdout.splitlines()]
+    for told in ("show Show the effective chain.", "verify Find every problem at once.", "Examples:"):
+        assert told in listed
 
 
 @pytest.mark.parametrize("command", ["show", "verify"])

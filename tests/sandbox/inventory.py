@@ -67,7 +67,7 @@ def processes(sandbox: Sandbox) -> set[str]:
 def command_line(sandbox: Sandbox, number: str) -> str:
     try:
         return sandbox.path(f"/proc/{number}/cmdline").read_text().replace("\0", " ")
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return "(ended just now)"
 
 

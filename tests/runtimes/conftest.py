@@ -1,0 +1,73 @@
+"""For each module and runtime a node with a private daemon; for each test the usual chain, and a look at what stays."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.runtimes.daemons import RUNTIMES, NotBuiltError, Runtime
+from tests.runtimes.kubelet import Kubelet, is_frozen
+from tests.runtimes.nodes import kubelet_on, podman_on
+from tests.runtimes.podman import Podman
+from tests.sandbox import node as sandbox_node
+from tests.sandbox.namespaces import SandboxUnavailableError
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    """The reference plugins."""
+    built = sandbox_node.tools()
+    if built is None:
+        pytest.skip("the reference plugins are not built: make tools")
+    return built
+
+
+@pytest.fixture(scope="module", params=RUNTIMES, ids=[kind.name.replace(" ", "-") for kind in RUNTIMES])
+def kind(request: pytest.FixtureRequest) -> type[Runtime]:
+    """Each of the runtimes."""
+    kind: type[Runtime] = request.param
+    return kind
+
+
+@pytest.fixture(scope="module")
+def runtime(kind: type[Runtime], program: str, tools: Path) -> Iterator[Runtime]:
+    """A daemon on a node with the reference plugins and cni-chain, as it is installed."""
+    if not is_frozen(program):
+        pytest.skip("by design: runtimes run the frozen program")
+    try:
+        with kubelet_on(kind, program, tools) as kubelet:
+            yield kubelet.runtime
+    except SandboxUnavailableError as e:
+        pytest.skip(str(e))
+    except NotBuiltError as e:
+        pytest.skip(f"a tool is missing: {e}")
+
+
+@pytest.fixture(scope="module")
+def podman(program: str, tools: Path) -> Iterator[Podman]:
+    """podman on such a node."""
+    if not is_frozen(program):
+        pytest.skip("by design: runtimes run the frozen program")
+    try:
+        with podman_on(program, tools) as podman:
+            yield podman
+    except SandboxUnavailableError as e:
+        pytest.skip(str(e))
+    except NotBuiltError as e:
+        pytest.skip(f"a tool is missing: {e}")
+
+
+@pytest.fixture
+def kubelet(runtime: Runtime) -> Iterator[Kubelet]:
+    """The usual chain; when the test is over, nothing of its pods may be there."""
+    kubelet = Kubelet(runtime)
+    kubelet.reset()
+    before = kubelet.kept()
+
+    yield kubelet
+
+    pods, leases, records = kubelet.client.sandboxes(), kubelet.node.leases(), kubelet.records()
+    left = sorted(kubelet.kept() - before)
+    kubelet.clean()
+    assert (pods, leases, records) == ([], [], [])
+    assert not left, "left behind:\n" + "\n".join(left)

@@ -1,0 +1,18 @@
+"""What docs/runtimes.md shows of each failure is what a kubelet is told, word for word."""
+
+import pytest
+
+from tests.runtimes.failures import FAILURES, Failure, told
+from tests.runtimes.kubelet import Kubelet
+from tests.runtimes.messages import DOCUMENT
+
+
+@pytest.mark.parametrize("failure", FAILURES, ids=[failure.name.replace(" ", "-") for failure in FAILURES])
+def test_what_is_said(kubelet: Kubelet, failure: Failure) -> None:
+    """`python -m tests.runtimes.messages` writes it anew."""
+    if failure.verb == "CHECK" and not kubelet.runtime.checks:
+        pytest.skip("by design: only CRI-O calls CHECK")
+
+    said = told(kubelet, failure)
+
+    assert f"\n{kubelet.runtime.family}: {said}\n" in DOCUMENT.read_text()

@@ -8,12 +8,10 @@ from typing import Annotated
 import typer
 
 from cni_chain import __version__, spec
-from cni_chain.cli import facades, show, survey, verify
-from cni_chain.cli.facades import FacadeFile, NetDir
-from cni_chain.cli.findings import Place
-from cni_chain.cli.locate import UnreadableError
+from cni_chain.cli import deploy, facades, migrate, operate, options, show, survey, verify
+from cni_chain.cli.options import BinDir, Conf, Json, NetDirectory, Root
 from cni_chain.cli.survey import Survey
-from cni_chain.cli.terminal import print_json, printable
+from cni_chain.cli.terminal import print_json
 from cni_chain.cli.tree import Tree
 
 # No markup: with rich or without it, the help and the messages are the same plain text.
@@ -23,29 +21,6 @@ app = typer.Typer(
     add_completion=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-
-Root = Annotated[
-    str,
-    typer.Option(
-        metavar="DIR",
-        help="Look at the file system tree below DIR instead of this system's. Every path given and printed is "
-        "as seen from inside it (but verify's FILE is as you see it), and no plugin is run.",
-    ),
-]
-NetDirectory = Annotated[
-    str, typer.Option(metavar="DIR", help="The runtime's configuration directory: its facades are looked at.")
-]
-Conf = Annotated[
-    str | None,
-    typer.Option(metavar="FILE", show_default=False, help="Look at this facade alone, wherever it is."),
-]
-BinDir = Annotated[
-    list[str],
-    typer.Option(
-        metavar="DIR", help="Where the runtime has its plugins (CNI_PATH); repeat the option or separate by ':'."
-    ),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, with everything in it.")]
 
 
 def run() -> int:
@@ -73,13 +48,16 @@ def cni_chain(
     """A CNI plugin that runs other CNI plugins, each from a directory that its own agent writes.
 
     A container runtime calls this program as a plugin, with CNI_COMMAND in its environment. For people it has
-    the commands below; they change nothing. Run them as root: agents' files may be readable by root only.
+    the commands below; those that change a node say so in their help. Run them as root: agents' files may be
+    readable by root only.
 
     \b
     Examples:
       cni-chain show                          what runs for a new pod on this node, and in which order
       cni-chain verify && echo fine           all that is wrong, before a pod finds out
       cni-chain verify ./10-portmap.conf      a fragment, before it is moved into place
+      cni-chain doctor                        is this node all right, and what to do if it isn't
+      cni-chain install --dry-run             what installing would change
 
     \b
     Exit status: 0 fine, 1 findings or a failure, 2 wrong usage.
@@ -119,14 +97,14 @@ def show_command(
     Exit status: 0 if a new pod gets a network, 1 if not (for one facade at least) or if there is no facade.
     """
     tree = Tree(root)
-    directory, files = _find(tree, net_dir, conf)
-    surveys = [Survey(tree, file, _directories(tree, bin_dir)) for file in files]
+    directory, files = options.find(tree, net_dir, conf)
+    surveys = [Survey(tree, file, options.directories(tree, bin_dir)) for file in files]
     if json:
         print_json(show.document(tree, directory, surveys))
     else:
         texts = ["\n".join(show.text(directory, one, everything=everything)) for one in surveys]
         if not texts:
-            raise _failure(f"{directory.path}: no facade here: no file has a plugin of type {facades.TYPE}")
+            raise options.failure(f"{directory.path}: no facade here: no file has a plugin of type {facades.TYPE}")
         print("\n\n".join(texts))
     raise typer.Exit(0 if surveys and all(one.refusal() is None for one in surveys) else 1)
 
@@ -138,7 +116,7 @@ def verify_command(
         typer.Argument(
             metavar="[FILE]...",
             show_default=False,
-            help="Facades or fragments that are not in place yet: each is checked by itself.",
+            help="Facades or fragments that are not in place yet, by the path that you see: each is checked by itself.",
         ),
     ] = None,
     json: Json = False,
@@ -165,8 +143,8 @@ def verify_command(
         report = verify.files(file)
     else:
         tree = Tree(root)
-        directory, files = _find(tree, net_dir, conf)
-        report = verify.node(tree, directory, files, _directories(tree, bin_dir))
+        directory, files = options.find(tree, net_dir, conf)
+        report = verify.node(tree, directory, files, options.directories(tree, bin_dir))
     if json:
         print_json(report.document())
     else:
@@ -176,29 +154,6 @@ def verify_command(
     raise typer.Exit(1 if report.errors else 0)
 
 
-def _find(tree: Tree, net_dir: str, conf: str | None) -> tuple[NetDir, list[FacadeFile]]:
-    """Return the runtime's directory and the facades to look at: those in it, or the file `conf`."""
-    net_dir = tree.path(net_dir)
-    try:
-        directory = facades.look(tree, net_dir)
-    except OSError as error:
-        raise _failure(f"{net_dir}: can't be read: {error.strerror}") from None
-    if conf is None:
-        return directory, directory.facades
-    path = tree.path(conf)
-    try:
-        file = facades.read(tree, path)
-    except UnreadableError as error:
-        raise _failure(f"{Place(path, error.at)}: {error}") from None
-    if file is None:
-        raise _failure(f"{path}: no facade: it has no plugin of type {facades.TYPE}")
-    return directory, [file]
-
-
-def _directories(tree: Tree, given: list[str]) -> list[str]:
-    return [tree.path(directory) for several in given for directory in several.split(":") if directory]
-
-
-def _failure(message: str) -> typer.Exit:
-    print(f"cni-chain: {printable(message)}", file=sys.stderr)
-    return typer.Exit(1)
+operate.register(app)
+migrate.register(app)
+deploy.register(app)

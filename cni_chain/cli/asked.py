@@ -1,0 +1,42 @@
+"""Asks plugins what they are: the versions they speak (VERSION), and the release they are of. Changes nothing."""
+
+from __future__ import annotations
+
+import re
+
+from cni_chain import answer, delegate, jsontext
+from cni_chain.cli import programs
+from cni_chain.errors import CNIError
+
+_SECONDS = 5.0
+# As skel's `PluginMainFuncs` writes it to stderr if there is no CNI_COMMAND: "CNI portmap plugin v1.1.1".
+_RELEASE = re.compile(r"\bv?(\d+)\.(\d+)\.(\d+)")
+
+
+class NoAnswerError(Exception):
+    """A plugin didn't answer; the text names it and says why."""
+
+
+def versions(file: str, path: str) -> tuple[str, ...]:
+    """Return the versions that a plugin speaks. `path` is its CNI_PATH. Raises NoAnswerError."""
+    environ = programs.environ() | {
+        "CNI_COMMAND": "VERSION",
+        "CNI_PATH": path,
+        # Plugins built with an old skel want the other variables too (libcni `pkg/invoke/exec.go`, GetVersionInfo).
+        "CNI_IFNAME": "dummy",
+        "CNI_NETNS": "dummy",
+    }
+    try:
+        outcome = delegate.execute(file, environ, jsontext.encode({"cniVersion": "1.0.0"}), _SECONDS)
+        return answer.versions(outcome)
+    except OSError as error:
+        raise NoAnswerError(f"{file} can't be executed: {error.strerror}") from None
+    except CNIError as error:
+        raise NoAnswerError(f"{file}, asked for its versions: {error.msg}") from None
+
+
+def release(file: str) -> tuple[int, ...] | None:
+    """Return the release that a reference plugin says it is of, None if it doesn't say."""
+    done = programs.run([file], _SECONDS)
+    said = done and _RELEASE.search(done.stderr.partition("\n")[0])
+    return tuple(int(number) for number in said.groups()) if said else None

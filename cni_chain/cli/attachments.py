@@ -1,0 +1,233 @@
+"""`cni-chain attachments`: what was run for each pod's interface and is not undone yet, for people and for programs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from cni_chain.cli import attached, kernel
+from cni_chain.cli.attached import Damaged, Entry, StateDir
+from cni_chain.cli.terminal import paint, paragraph, printable, widths
+from cni_chain.cli.tree import Tree
+from cni_chain.record import Step
+
+_SHORT = 13  # characters of a container's ID, as crictl prints it
+
+
+def having(found: list[StateDir], beginning: str) -> list[Entry]:
+    """Return the attachments of the containers whose ID begins so."""
+    return [entry for one in found for entry in one.entries if entry.attachment.container_id.startswith(beginning)]
+
+
+def damaged_having(found: list[StateDir], beginning: str) -> list[Damaged]:
+    """Return the damaged records whose name says that they are of such a container."""
+    return [
+        damaged
+        for one in found
+        for damaged in one.damaged
+        if damaged.attachment is not None and damaged.attachment.container_id.startswith(beginning)
+    ]
+
+
+def document(tree: Tree, found: list[StateDir]) -> dict[str, Any]:
+    """Return what the state directories hold, for a program."""
+    return {
+        "root": tree.root,
+        "stateDirs": [{"path": one.path, "error": one.failure or None} for one in found],
+        "attachments": [summary(tree, entry) for one in found for entry in one.entries],
+        "damaged": [
+            {"file": damaged.path, "reason": damaged.reason, "setAside": damaged.set_aside}
+            for one in found
+            for damaged in one.damaged
+        ],
+    }
+
+
+def summary(tree: Tree, entry: Entry) -> dict[str, Any]:
+    """Return one attachment as it is listed."""
+    held = entry.record
+    return {
+        "file": entry.path,
+        "network": entry.attachment.network,
+        "containerID": entry.attachment.container_id,
+        "ifname": entry.attachment.ifname,
+        "pod": entry.pod,
+        "created": _time(held.created),
+        "ageSeconds": int(entry.age),
+        "state": held.state,
+        "addresses": entry.addresses,
+        "delegates": [_delegate(entry, index) for index in range(len(held.steps))],
+        "netns": held.call["netns"],
+        "namespace": _namespace(tree, entry)[0],
+    }
+
+
+def everything(tree: Tree, entry: Entry) -> dict[str, Any]:
+    """Return all of one attachment, with the configurations that its delegates got."""
+    held = entry.record
+    told, why = _kernel(tree, entry)
+    delegates = [
+        _delegate(entry, index)
+        | {
+            "capabilities": step.capabilities,
+            "disableCheck": step.disable_check,
+            "onDelError": step.on_del_error,
+            "conf": step.conf,
+        }
+        for index, step in enumerate(held.steps)
+    ]
+    return summary(tree, entry) | {
+        "delegates": delegates,
+        "path": held.call["path"],
+        "cniArgs": held.call["cniArgs"],
+        "runtimeConfig": held.call.get("runtimeConfig"),
+        "args": held.call.get("args"),
+        "result": held.result,
+        "differences": told,
+        "differencesUnknown": why or None,
+    }
+
+
+def _delegate(entry: Entry, index: int) -> dict[str, Any]:
+    step = entry.record.steps[index]
+    return {
+        "owner": step.owner,
+        "type": step.type,
+        "file": step.path,
+        "cniVersion": step.version,
+        "pending": index in entry.record.pending,
+    }
+
+
+def table(tree: Tree, found: list[StateDir]) -> list[str]:
+    """Return the lines that list the attachments, damaged records after them."""
+    entries = [entry for one in found for entry in one.entries]
+    lines: list[str] = []
+    if entries:
+        rows: list[tuple[str, ...]] = [("POD", "IFACE", "ADDRESSES", "PLUGINS", "AGE", "STATE", "CONTAINER")]
+        rows += [_row(tree, entry) for entry in sorted(entries, key=lambda entry: -entry.record.created)]
+        columns = widths(rows)
+        for number, row in enumerate(rows):
+            cells = [cell.ljust(width) for cell, width in zip(row, columns, strict=True)]
+            line = "  ".join(cells).rstrip()
+            colour = "bold" if not number else "yellow" if row[5] not in ("added", "STATE") else ""
+            lines.append(paint(colour, line) if colour else line)
+    for one in found:
+        if one.failure:
+            lines.append(paint("red", f"! {printable(one.path)}: {one.failure}"))
+        for damaged in one.damaged:
+            aside = "set aside" if damaged.set_aside else "damaged"
+            lines.append(paint("red", printable(f"! {damaged.path}: {aside}: {damaged.reason}")))
+    if not entries:
+        lines.append(f"No attachment is recorded in {', '.join(one.path for one in found)}.")
+    return lines
+
+
+def _row(tree: Tree, entry: Entry) -> tuple[str, ...]:
+    held = entry.record
+    state = attached.state(entry)
+    what = _namespace(tree, entry)[0]
+    if what == attached.GONE:
+        state += ", namespace gone"
+    elif what == attached.NONE:
+        state += ", no namespace"
+    cells = (
+        entry.pod or "-",
+        entry.attachment.ifname,
+        ",".join(entry.addresses) or "-",
+        ",".join(step.type for step in held.steps),
+        attached.words(entry.age),
+        state,
+        entry.attachment.container_id[:_SHORT],
+    )
+    return tuple(map(printable, cells))
+
+
+def text(tree: Tree, entry: Entry) -> list[str]:
+    """Return the lines about one attachment; the configurations, which may hold credentials, are left to --json."""
+    held = entry.record
+    what, why = _namespace(tree, entry)
+    netns = held.call["netns"] or "-"
+    if what in (attached.GONE, attached.UNKNOWN):
+        netns += f"  ({why or 'gone'})"
+    rows = [
+        ("container", entry.attachment.container_id),
+        ("interface", entry.attachment.ifname),
+        ("network", entry.attachment.network),
+        ("namespace", netns),
+        ("created", f"{_time(held.created)}  ({attached.words(entry.age)} ago)"),
+        ("state", attached.state(entry)),
+        ("addresses", ", ".join(entry.addresses) or "-"),
+        ("record", entry.path),
+    ]
+    lines = [paint("bold", printable(entry.pod or "a container of no pod"))]
+    lines += [f"  {name.ljust(9)}  {printable(value)}" for name, value in rows]
+    return [*lines, "", *_delegates(held.steps, held.pending), "", *_result(held.result), *_compared(tree, entry)]
+
+
+def _delegates(steps: list[Step], pending: Iterable[int]) -> list[str]:
+    left = set(pending)
+    rows = [("#", "OWNER", "PLUGIN", "CNI", "FILE", "")]
+    for index, step in enumerate(steps):
+        rows.append(
+            (str(index + 1), step.owner, step.type, step.version, step.path, "" if index in left else "deleted")
+        )
+    columns = widths(rows)
+    return [
+        "  " + printable("  ".join(cell.ljust(width) for cell, width in zip(row, columns, strict=True)).rstrip())
+        for row in rows
+    ]
+
+
+def _result(result: dict[str, Any] | None) -> list[str]:
+    if result is None:
+        return ["  No delegate has given a result."]
+    lines = ["  Recorded result:"]
+    for interface in result.get("interfaces") or []:
+        where = "in the container" if interface.get("sandbox") else "on the node"
+        mtu = f"  mtu {interface['mtu']}" if interface.get("mtu") else ""
+        lines.append(f"    interface  {interface.get('name')}  {interface.get('mac') or '-'}{mtu}  {where}")
+    for ip in result.get("ips") or []:
+        gateway = f"  gateway {ip['gateway']}" if ip.get("gateway") else ""
+        lines.append(f"    address    {ip['address']}{gateway}")
+    for route in result.get("routes") or []:
+        gateway = f"  via {route['gw']}" if route.get("gw") else ""
+        lines.append(f"    route      {route['dst']}{gateway}")
+    return list(map(printable, lines))
+
+
+def _compared(tree: Tree, entry: Entry) -> list[str]:
+    told, why = _kernel(tree, entry)
+    if why:
+        return ["", *paragraph(f"What its namespace holds can't be told: {why}.", "  ")]
+    if not told:
+        return ["", paint("green", "  Its namespace holds what is recorded.")]
+    lines = [line for difference in told or [] for line in paragraph(difference, "    ")]
+    return ["", paint("yellow", "  Its namespace differs from the record:"), *lines]
+
+
+def _kernel(tree: Tree, entry: Entry) -> tuple[list[str] | None, str]:
+    """Return the differences of an attachment's namespace from its record, or why they can't be told."""
+    held = entry.record
+    what, why = _namespace(tree, entry)
+    if what != attached.THERE:
+        reasons = {attached.GONE: "it is gone", attached.NONE: "none is recorded"}
+        return None, reasons.get(what, why)
+    if held.result is None:
+        return None, "no result is recorded"
+    try:
+        return kernel.differences(held.call["netns"], held.result), ""
+    except kernel.UntoldError as error:
+        return None, str(error)
+
+
+def _namespace(tree: Tree, entry: Entry) -> tuple[str, str]:
+    if not tree.is_this_system:
+        return attached.UNKNOWN, f"{os.path.basename(tree.root)} is not this system"
+    return attached.namespace(entry.record.call["netns"], entry.record.created)
+
+
+def _time(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,190 @@
+"""`cni-chain cat`: the files that make the chain, in order, or what each delegate would get on its standard input."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from cni_chain import chain, request, spec
+from cni_chain.chain import Link, Part
+from cni_chain.cli import asked
+from cni_chain.cli.survey import Survey, error_of
+from cni_chain.cli.terminal import paint, paragraph, printable
+from cni_chain.errors import INVALID_CONFIG, CNIError
+
+_VERSION = "1.0.0"
+
+
+class Shown(NamedTuple):
+    """One file: its content, None if it doesn't count or can't be read, and a remark ("" if nothing is to be said)."""
+
+    path: str
+    owner: str  # "": the facade
+    content: str | None
+    remark: str
+
+
+def files(survey: Survey) -> Iterator[Shown]:
+    """Yield the facade, then every owner's files in the order in which they are read, ignored ones last."""
+    yield _shown(survey, survey.file.path, "", "")
+    for part in survey.parts:
+        yield from _owner(survey, part)
+    for path in survey.unlisted:
+        yield Shown(path, "", None, f"not read: {survey.file.path} doesn't list this owner")
+    for name, reason in survey.strangers:
+        yield Shown(f"{survey.facade.chain_dir}/{name}", "", None, f"ignored: {reason}")
+
+
+def _owner(survey: Survey, part: Part) -> Iterator[Shown]:
+    owner, directory = part.owner.name, part.directory
+    faults = {fault.path: f"{fault.kind}: {fault.text}" for fault in reversed(directory.faults)}
+    if directory.path in faults:
+        yield Shown(directory.path, owner, None, faults.pop(directory.path))
+    elif directory.missing:
+        yield Shown(directory.path, owner, None, "the directory doesn't exist")
+    elif not directory.fragments and not faults:
+        yield Shown(directory.path, owner, None, "no fragment")
+    paths = {fragment.path for fragment in directory.fragments} | set(faults)
+    for path in sorted(paths, key=lambda path: path.encode("utf-8", "surrogateescape")):
+        dropped = [f"{one.type} is not run: {one.reason}" for one in part.dropped if one.path == path]
+        yield _shown(survey, path, owner, "; ".join([faults[path]] if path in faults else dropped))
+    for name, reason in directory.ignored:
+        yield Shown(f"{directory.path}/{name}", owner, None, f"ignored: {reason}")
+
+
+def _shown(survey: Survey, path: str, owner: str, remark: str) -> Shown:
+    try:
+        return Shown(path, owner, survey.tree.read(path).decode("utf-8", "backslashreplace"), remark)
+    except OSError as error:
+        return Shown(path, owner, None, remark or f"can't be read: {error.strerror}")
+
+
+def text(shown: Shown) -> list[str]:
+    """Return the lines of one file: `# path`, what there is to say of it, and what it holds."""
+    lines = [paint("bold", f"# {printable(shown.path)}")]
+    lines += [paint("yellow", line) for line in paragraph(shown.remark, "#   ")] if shown.remark else []
+    content = shown.content or ""
+    return lines + ["\t".join(map(printable, line.split("\t"))) for line in content.split("\n")[: _length(content)]]
+
+
+def _length(content: str) -> int:
+    """Return how many lines there are: what follows the last line break is none if it is empty."""
+    return content.count("\n") + (not content.endswith("\n") and bool(content))
+
+
+def files_document(survey: Survey) -> dict[str, Any]:
+    """Return one facade's files for a program."""
+    return {
+        "facade": survey.file.path,
+        "network": survey.file.network,
+        "files": [
+            {"file": one.path, "owner": one.owner or None, "content": one.content, "remark": one.remark or None}
+            for one in files(survey)
+        ],
+    }
+
+
+class Effective:
+    """What the delegates of one facade would get for a new pod. `pod` is (namespace, name), empty for nobody's."""
+
+    def __init__(self, survey: Survey, pod: tuple[str, str]) -> None:
+        self.survey = survey
+        self.pod = pod
+        owners = [part.owner for part in survey.parts]
+        directories = [part.directory for part in survey.parts]
+        self.parts = chain.resolve(owners, directories, pod)
+        self.exempt = [part.owner.name for part in self.parts if part.exempt]
+        self.links = chain.present(self.parts)
+        # What newer runtimes pick; one that knows no cniVersions sends the other.
+        file = survey.file
+        spoken = [version for version in (file.version, *file.versions) if version in spec.VERSIONS]
+        self.version = max(spoken, key=spec.VERSIONS.index, default=_VERSION)
+        self.error = self._error()
+
+    def _error(self) -> CNIError | None:
+        """Return what the pod gets instead of a network."""
+        survey = self.survey
+        if survey.file.problems:
+            return CNIError(INVALID_CONFIG, "; ".join(map(str, survey.file.problems)))
+        if survey.failure is not None:
+            return survey.failure
+        for part in self.parts:
+            found = None if part.exempt else error_of(part)
+            if found is not None:
+                return found
+        if not self.links and survey.file.index == 0:
+            return chain.nobody((part.owner for part in self.parts), survey.facade.chain_dir)
+        return next((one for one in map(survey.binary, self.links) if isinstance(one, CNIError)), None)
+
+    def spoken(self, link: Link) -> tuple[str, str]:
+        """Return the version that a delegate is spoken to in, and a remark if that couldn't be found out."""
+        file = self.survey.binary(link)
+        if not self.survey.tree.is_this_system or isinstance(file, CNIError):
+            return self.version, "not asked which versions it speaks"
+        try:
+            versions = asked.versions(file, ":".join(self.survey.bin_dirs))
+        except asked.NoAnswerError as error:
+            return self.version, str(error)
+        return (self.version if self.version in versions else versions[-1]), ""
+
+    def stdin(self, index: int, version: str) -> dict[str, Any]:
+        """Return what the delegate `index` gets at ADD. What only a call has is in <angle brackets>."""
+        file, link = self.survey.file, self.links[index]
+        asked_for = {**file.conf, "name": file.network}
+        asked_for["runtimeConfig"] = dict.fromkeys(file.capabilities, "<from the runtime>")
+        conf = request.derive(
+            request.own_part(link.conf), request.capabilities(link.conf), asked_for, version, self._before(index)
+        )
+        if conf.get("prevResult") == {}:
+            before = self.links[index - 1].type if index else file.plugins[file.index - 1].get("type")
+            conf["prevResult"] = f"<the result so far, as {before} leaves it, in {version}>"
+        return conf
+
+    def _before(self, index: int) -> dict[str, Any] | None:
+        return None if index == 0 and self.survey.file.index == 0 else {}
+
+
+def effective_text(effective: Effective) -> list[str]:
+    """Return the lines of one facade's delegates."""
+    survey = effective.survey
+    whose = f"pod {'/'.join(effective.pod)}" if any(effective.pod) else "a new pod"
+    heading = f"ADD of {whose}, network {survey.file.network}, cniVersion {effective.version}"
+    lines = [paint("bold", f"# {printable(heading)}")]
+    lines += [f"# owner {name} is skipped: it exempts this pod" for name in effective.exempt]
+    if effective.error is not None:
+        told = f"error {effective.error.code} and no network: {effective.error.msg}"
+        lines += [paint("red", line) for line in paragraph(f"It gets {told}", "# ")]
+    for index, link in enumerate(effective.links):
+        version, remark = effective.spoken(link)
+        lines += ["", paint("bold", printable(f"# {index + 1} {link.owner.name}/{link.type}  {link.path}"))]
+        lines += paragraph(remark, "#   ") if remark else []
+        lines.append(json.dumps(effective.stdin(index, version), indent=2))
+    return lines
+
+
+def effective_document(effective: Effective) -> dict[str, Any]:
+    """Return one facade's delegates for a program."""
+    error = effective.error
+    delegates = []
+    for index, link in enumerate(effective.links):
+        version, remark = effective.spoken(link)
+        delegates.append(
+            {
+                "owner": link.owner.name,
+                "type": link.type,
+                "file": link.path,
+                "cniVersion": version,
+                "remark": remark or None,
+                "stdin": effective.stdin(index, version),
+            }
+        )
+    return {
+        "facade": effective.survey.file.path,
+        "network": effective.survey.file.network,
+        "cniVersion": effective.version,
+        "pod": "/".join(effective.pod) if any(effective.pod) else None,
+        "exempt": effective.exempt,
+        "error": None if error is None else {"code": error.code, "msg": error.msg},
+        "delegates": delegates,
+    }

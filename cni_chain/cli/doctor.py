@@ -1,0 +1,140 @@
+"""`cni-chain doctor`: is this node all right. Gathers what the checks find, and adds whatever `verify` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from cni_chain.cli import (
+    doctor_agents,
+    doctor_net,
+    doctor_owners,
+    doctor_plugins,
+    doctor_records,
+    doctor_runtimes,
+    verify,
+)
+from cni_chain.cli.doctor_runtimes import Runtime
+from cni_chain.cli.doctor_words import Node, Trouble
+from cni_chain.cli.findings import Finding
+from cni_chain.cli.terminal import paint, paragraph, printable
+
+# What a check of its own has said already, in other words than verify's.
+_COVERS = {
+    "facade-missing": "no facade here",
+    "facade-renamed": "no facade here",
+    "facade-outsorted": "sorts before",
+    "first-file-invalid": "sorts before",
+    "facade-edited": "beside cni-chain",
+    "runtime-too-old": "is too new for containerd",
+}
+
+# Why something that verify finds matters, and what to do, by words of its message; the last one is for all others.
+_KINDS = (
+    (
+        ("(chmod go-w)", "(chown root)"),
+        "permissions",
+        "Whoever can change this runs what they want as root, at the next pod.",
+        "Do what the brackets say. If an agent sets it so again and again, that agent must be told.",
+    ),
+    (
+        ("named like the network",),
+        "drop-in-directory",
+        "Runtimes with libcni 1.3 or later add what lies there to every pod's chain, behind cni-chain.",
+        "Remove the directory; what is wanted of it belongs in an owner's directory.",
+    ),
+    (
+        ("",),
+        "verify",
+        "A pod fails, or doesn't get what its owners want.",
+        "Correct it there; docs/facade.md has every key. cni-chain verify finds the same, with line and column.",
+    ),
+)
+
+
+class Diagnosis:
+    """What the doctor has to say of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.runtimes: list[Runtime] = doctor_runtimes.installed(node)
+        found = dict.fromkeys(self._checks())
+        rest = [_told(finding) for finding in self._verified() if not _is_covered(finding, found)]
+        self.troubles = sorted(dict.fromkeys([*found, *rest]), key=lambda trouble: trouble.warning)
+
+    def _checks(self) -> Iterator[Trouble]:
+        yield from doctor_net.check(self.node)
+        yield from doctor_runtimes.check(self.node, self.runtimes)
+        yield from doctor_owners.check(self.node)
+        yield from doctor_plugins.check(self.node)
+        yield from doctor_agents.check(self.node)
+        yield from doctor_records.check(self.node)
+
+    def _verified(self) -> list[Finding]:
+        node = self.node
+        files = [survey.file for survey in node.surveys]
+        return verify.node(node.tree, node.directory, files, node.bin_dirs).sorted()
+
+    @property
+    def errors(self) -> int:
+        """The number of errors."""
+        return sum(not trouble.warning for trouble in self.troubles)
+
+    def lines(self) -> list[str]:
+        """Return what a person reads."""
+        lines = [line for runtime in self.runtimes for line in paragraph(runtime.text(), "")]
+        if not self.runtimes:
+            first = self.node.directory.first
+            told = f"the file that sorts first is {first}" if first else f"{self.node.directory.path} is empty"
+            lines += paragraph(f"Neither containerd nor CRI-O is installed here; {told}", "")
+        for trouble in self.troubles:
+            kind = paint("yellow", "warning") if trouble.warning else paint("red", "error")
+            lines += ["", f"{kind}  {paint('bold', printable(trouble.path))}"]
+            for name, text in (("what", trouble.what), ("why", trouble.why), ("do", trouble.do)):
+                first_line, *others = paragraph(text, " " * 8)
+                lines += [f"  {name.ljust(6)}{first_line[8:]}", *others]
+        return [*lines, "", self._verdict()]
+
+    def _verdict(self) -> str:
+        if not self.troubles:
+            return paint("green", "This node is all right.")
+        warnings = len(self.troubles) - self.errors
+        told = [f"{self.errors} error{'' if self.errors == 1 else 's'}"] if self.errors else []
+        told += [f"{warnings} warning{'' if warnings == 1 else 's'}"] if warnings else []
+        return paint("red" if self.errors else "yellow", ", ".join(told))
+
+    def document(self) -> dict[str, Any]:
+        """Return the same for a program."""
+        return {
+            "root": self.node.tree.root,
+            "netDir": self.node.directory.path,
+            "first": self.node.directory.first,
+            "runtimes": [runtime.document() for runtime in self.runtimes],
+            "findings": [
+                {
+                    "id": trouble.id,
+                    "severity": "warning" if trouble.warning else "error",
+                    "path": trouble.path,
+                    "what": trouble.what,
+                    "why": trouble.why,
+                    "do": trouble.do,
+                }
+                for trouble in self.troubles
+            ],
+            "errors": self.errors,
+            "warnings": len(self.troubles) - self.errors,
+        }
+
+
+def _is_covered(finding: Finding, found: dict[Trouble, None]) -> bool:
+    return any(
+        finding.message in trouble.what
+        or (trouble.id in _COVERS and _COVERS[trouble.id] in finding.message)
+        or (trouble.id in ("first-file-invalid", "owner-with-two-writers") and trouble.path == finding.place.path)
+        for trouble in found
+    )
+
+
+def _told(finding: Finding) -> Trouble:
+    _, kind, why, do = next(one for one in _KINDS if any(words in finding.message for words in one[0]))
+    return Trouble(kind, str(finding.place), finding.message, why, do, finding.warning)

@@ -1,0 +1,203 @@
+"""The doctor's look at the records and the log: what was never undone, what is damaged, what fails again and again."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from cni_chain.cli import attached, gc
+from cni_chain.cli.attached import Entry, StateDir
+from cni_chain.cli.doctor_words import Node, Trouble, listed
+from cni_chain.facade import TIMEOUTS
+
+_STUCK = 2 * sum((TIMEOUTS["ADD"], TIMEOUTS["DEL"]))  # seconds after which no call can still be at work
+_LOOKED_AT = 200  # lines of the log
+_MANY = 10  # of which so many are the same failure
+_RECENT = 86400  # seconds; older failures are history
+_TAIL = 1 << 20  # bytes
+_LARGE = 200 << 20  # bytes of a log that nobody rotates
+
+# What differs between two lines about the same fault.
+_PARTICULAR = re.compile(r"/(?:var/)?run/netns/\S+|\b[0-9a-f]{8,}\b|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b")
+
+
+def check(node: Node) -> Iterator[Trouble]:
+    """Yield what is wrong with the records and the logs."""
+    for state in node.states:
+        yield from _unreadable(state)
+        yield from _exposed(node, state)
+        yield from _damaged(state)
+        if node.tree.is_this_system:
+            yield from _stale(state)
+        yield from _stuck(node, state)
+    for path in sorted({survey.facade.log_file for survey in node.surveys if survey.facade.log_file}):
+        yield from _log(node, path)
+
+
+def _unreadable(state: StateDir) -> Iterator[Trouble]:
+    if state.failure:
+        yield Trouble(
+            "records-unreadable",
+            state.path,
+            state.failure,
+            "Without its record a pod is deleted by the chain as it is now, which may not be what was run for it.",
+            "Run doctor as root; if it already was, look at the file system.",
+        )
+
+
+def _exposed(node: Node, state: StateDir) -> Iterator[Trouble]:
+    try:
+        mode = stat.S_IMODE(os.stat(node.tree.real(state.path)).st_mode)
+    except OSError:
+        return
+    if mode & 0o055:
+        yield Trouble(
+            "records-exposed",
+            state.path,
+            f"mode {mode:04o}: others than root may read the records",
+            "Records hold the plugins' configurations, and with them credentials.",
+            f"chmod 0700 {state.path}",
+            warning=True,
+        )
+
+
+def _damaged(state: StateDir) -> Iterator[Trouble]:
+    aside = [one.path for one in state.damaged if one.set_aside]
+    if aside:
+        yield Trouble(
+            "records-set-aside",
+            aside[0],
+            f"{_count(len(aside), 'damaged record')} set aside",
+            "Their pods were deleted by the chain as it was then; something of an older chain may be left of them.",
+            "Look for what spoils files here (a full disk, a power loss), then cni-chain gc removes them.",
+            warning=True,
+        )
+    for one in state.damaged:
+        if not one.set_aside:
+            yield Trouble(
+                "record-damaged",
+                one.path,
+                one.reason,
+                "What was run for this attachment is not known: its DEL takes the chain as it is now.",
+                "Nothing, if its pod still runs: its DEL sets the record aside. Else cni-chain gc --older-than 1h.",
+                warning=True,
+            )
+
+
+def _stale(state: StateDir) -> Iterator[Trouble]:
+    stale = [
+        entry
+        for entry in state.entries
+        if attached.namespace(entry.record.call["netns"], entry.record.created)[0] == attached.GONE
+    ]
+    if stale:
+        names = [gc.name(entry.attachment, entry.pod) for entry in stale]
+        yield Trouble(
+            "records-stale",
+            state.path,
+            f"{_count(len(stale), 'attachment')} whose network namespace is gone: {listed(names)}",
+            "Their addresses, rules and endpoints are still held. (For a minute or two after a reboot that is normal.)",
+            "cni-chain gc",
+            warning=True,
+        )
+
+
+def _stuck(node: Node, state: StateDir) -> Iterator[Trouble]:
+    for entry in state.entries:
+        if entry.record.state == "added" or _unchanged(node, entry) < _STUCK:
+            continue
+        if entry.record.state == "adding":
+            what, why = "its ADD never came to an end", "cni-chain was killed in the middle of it."
+            do = "The runtime's DEL or next ADD undoes it; if its pod is gone, cni-chain gc does."
+        else:
+            left = [entry.record.steps[index] for index in entry.record.pending]
+            what = f"its DEL is not done: {listed([f'{step.owner}/{step.type}' for step in left])} left"
+            why = "The pod stays Terminating, or is gone and something of it is left."
+            do = (
+                "cni-chain.log has the reason, at the last DEL of that pod. The next DEL, or cni-chain gc, tries again."
+            )
+        yield Trouble(
+            "record-stuck", entry.path, f"{gc.name(entry.attachment, entry.pod)}: {what}", why, do, warning=True
+        )
+
+
+def _unchanged(node: Node, entry: Entry) -> float:
+    try:
+        return time.time() - os.stat(node.tree.real(entry.path)).st_mtime
+    except OSError:
+        return 0.0
+
+
+def _log(node: Node, path: str) -> Iterator[Trouble]:
+    real = node.tree.real(path)
+    if not os.path.isdir(os.path.dirname(real)):
+        yield Trouble(
+            "log-unwritable",
+            path,
+            "its directory doesn't exist, so nothing is logged",
+            "When a pod has no network, nothing tells why.",
+            f"mkdir -p {os.path.dirname(path)}, or another logFile in the facade.",
+            warning=True,
+        )
+        return
+    try:
+        size = os.stat(real).st_size
+        lines = _tail(real)
+    except OSError:  # not written yet
+        return
+    if size > _LARGE:
+        yield Trouble(
+            "log-large",
+            path,
+            f"has {size >> 20} MiB: nobody rotates it",
+            "It fills the disk, and records can then no longer be written.",
+            "Install conf/logrotate.d/cni-chain.",
+            warning=True,
+        )
+    yield from _repeated(path, lines)
+
+
+def _tail(path: str) -> list[dict[str, Any]]:
+    with open(path, "rb") as log:
+        log.seek(max(0, os.fstat(log.fileno()).st_size - _TAIL))
+        text = log.read()
+    lines = []
+    for line in text.split(b"\n")[-_LOOKED_AT - 1 :]:
+        try:
+            document = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(document, dict):
+            lines.append(document)
+    return lines
+
+
+def _repeated(path: str, lines: list[dict[str, Any]]) -> Iterator[Trouble]:
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for line in lines:
+        if "code" in line:
+            message = _PARTICULAR.sub("…", str(line.get("msg", "")))
+            groups.setdefault((str(line.get("verb")), message), []).append(line)
+    newest = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - _RECENT))
+    for (verb, message), group in groups.items():
+        if len(group) < _MANY or str(group[-1].get("time", "")) < newest:
+            continue
+        pods = sorted({str(line["pod"]) for line in group if line.get("pod")})
+        whose = f" ({listed(pods)})" if pods else ""
+        yield Trouble(
+            "log-repeats",
+            path,
+            f"{len(group)} of the last {len(lines)} calls are this {verb}: {message}{whose}",
+            f"The runtime tries again and again; the last time was {group[-1].get('time')}.",
+            "See what the message asks for; README.md, Troubleshoot, has the common ones.",
+            warning=True,
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

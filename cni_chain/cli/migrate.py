@@ -1,0 +1,264 @@
+"""`cni-chain migrate`: from the list that agents share to a directory for each, proved, and by one rename."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from cni_chain import facade as facade_keys
+from cni_chain.cli import facades, migrate_guards, migrate_live, migrate_moves, migrate_plan, migrate_split, survey
+from cni_chain.cli.facades import NetDir
+from cni_chain.cli.migrate_live import CONTAINERD, CRIO, Choice, MigrateError
+from cni_chain.cli.migrate_moves import Switch
+from cni_chain.cli.migrate_plan import Paths, Plan
+from cni_chain.cli.migrate_split import SplitError
+from cni_chain.cli.migrate_text import (
+    head,
+    plan_document,
+    plan_text,
+    proof_document,
+    proof_text,
+    refusal_lines,
+    where,
+    worded,
+)
+from cni_chain.cli.options import BinDir, Json, Root, directories, failure
+from cni_chain.cli.terminal import paint, paragraph, print_json, printable
+from cni_chain.cli.tree import Tree
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("migrate", short_help="Split the runtime's list into owners' fragments.")(migrate_command)
+
+
+def migrate_command(
+    write: Annotated[
+        bool,
+        typer.Option("--write", help="Write the fragments, and the facade under a name that no runtime reads."),
+    ] = False,
+    switch: Annotated[bool, typer.Option("--switch", help="Put the facade in place, by a rename.")] = False,
+    undo: Annotated[
+        bool, typer.Option("--undo", help="Take the facade away, by a rename; the fragments stay.")
+    ] = False,
+    owner: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME:TYPE,...",
+            show_default=False,
+            help="Give plugins of these types to this owner (repeatable). By default each known agent owns its own "
+            "plugins, and 'local', the administrator, the others.",
+        ),
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            metavar="|".join((CONTAINERD, CRIO)),
+            show_default=False,
+            help="Whose rules say which list is used. By default both, which mostly agree.",
+        ),
+    ] = None,
+    despite: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME",
+            show_default=False,
+            help="With --switch: overrule a refusal that is only a guess; its message has the NAME (repeatable).",
+        ),
+    ] = None,
+    facade: Annotated[
+        str, typer.Option(metavar="NAME", help="The facade's file name; it must sort before the list's.")
+    ] = migrate_plan.FACADE,
+    json: Json = False,
+    net_dir: Annotated[str, typer.Option(metavar="DIR", help="The runtime's configuration directory.")] = (
+        facades.NET_DIR
+    ),
+    chain_dir: Annotated[
+        str, typer.Option(metavar="DIR", help="Where the owners' directories are.")
+    ] = facade_keys.CHAIN_DIR,
+    bin_dir: BinDir = [survey.BIN_DIR],  # noqa: B006  # typer's way to write a default; never changed
+    root: Root = "/",
+) -> None:
+    """Split the list that the runtime uses now into a directory for each agent, and prove that nothing changes.
+
+    Without --write, --switch or --undo nothing is written: it prints whose each plugin is, the proof that each gets
+    the same configuration in the same order as before, each agent's settings, and the order of steps for a node
+    with running pods. --switch proves it again, for what is on the disk then, and refuses an order that would harm
+    pods. Values of the list are printed as they are, credentials too.
+
+    \b
+    Examples:
+      cni-chain migrate                                  the plan and the proof; changes nothing
+      cni-chain migrate --write                          then move the agents, in the order of the steps
+      cni-chain migrate --switch
+      cni-chain migrate --undo                           the old list counts again, at once
+      cni-chain migrate --owner edge:portmap,bandwidth   the plan, with another owner for these two
+
+    \b
+    Exit status: 0 if it is done or could be, 1 if not (the reason is told), 2 for wrong usage.
+    """
+    owner_of = _usage(write, switch, undo, owner, runtime, despite, facade)
+    tree = Tree(root)
+    command = _Command(
+        tree,
+        Paths(tree.path(net_dir), tree.path(chain_dir), facade),
+        directories(tree, bin_dir),
+        runtime,
+        json=json,
+    )
+    try:
+        if undo:
+            command.undo()
+        elif switch:
+            command.switch(despite or [])
+        else:
+            command.plan(owner_of, write=write)
+    except MigrateError as error:
+        raise failure(str(error)) from None
+
+
+def _usage(
+    write: bool,
+    switch: bool,
+    undo: bool,
+    owner: list[str] | None,
+    runtime: str | None,
+    despite: list[str] | None,
+    facade: str,
+) -> dict[str, str]:
+    """Return the owners that were given by type. Raises the usage error."""
+    if write + switch + undo > 1:
+        raise typer.BadParameter("one of --write, --switch and --undo at a time: between them, agents are moved")
+    if owner and (switch or undo):
+        raise typer.BadParameter("--owner belongs to --write: --switch and --undo take what was written")
+    if runtime not in (None, CONTAINERD, CRIO):
+        raise typer.BadParameter(f"--runtime {runtime}: must be {CONTAINERD} or {CRIO}")
+    unknown = [name for name in despite or [] if name not in migrate_guards.NAMES]
+    if unknown:
+        raise typer.BadParameter(f"--despite {unknown[0]}: must be one of {', '.join(migrate_guards.NAMES)}")
+    if "/" in facade or not facade.removesuffix(".conflist") or not facade.endswith(".conflist"):
+        raise typer.BadParameter(f"--facade {facade}: must be a file name that ends in .conflist")
+    try:
+        return migrate_split.parse_owners(owner or [])
+    except SplitError as error:
+        raise typer.BadParameter(f"--owner: {error}") from None
+
+
+class _Command:
+    """One run on one node."""
+
+    def __init__(self, tree: Tree, paths: Paths, bin_dirs: list[str], runtime: str | None, *, json: bool) -> None:
+        self._tree = tree
+        self._paths = paths
+        self._bin_dirs = bin_dirs
+        self._runtime = runtime
+        self._json = json
+
+    def plan(self, owner_of: dict[str, str], *, write: bool) -> None:
+        """Print the plan; with `write` make it so."""
+        directory = migrate_live.look(self._tree, self._paths.net_dir)
+        state = migrate_plan.state_of(directory, self._paths, self._tree)
+        if state == "switched":
+            self._nothing(state, f"{self._paths.facade} is in place: nothing to migrate (--undo takes it away)")
+            return
+        choice = self._choose(directory)
+        plan = migrate_plan.make(self._tree, self._paths, choice, owner_of)
+        if write:
+            self._write(plan, state)
+            return
+        way = self._in_the_way(choice) if state == "written" else []
+        if self._json:
+            print_json(plan_document(self._tree, self._paths, plan, state) | {"refusals": way})
+        else:
+            print("\n".join(plan_text(self._paths, plan)))
+            if way:
+                print(f"\n{paint('bold', 'In the way of --switch, as things are now')}")
+                print("\n".join(line for told in way for line in paragraph(told, "  ")))
+        behind = migrate_guards.sorts_behind(self._paths, plan.live)
+        if behind:
+            raise MigrateError(behind.message)
+        raise typer.Exit(0 if plan.proof.holds and plan.unusable is None else 1)
+
+    def _write(self, plan: Plan, state: str) -> None:
+        if not plan.proof.holds:
+            if self._json:
+                print_json(plan_document(self._tree, self._paths, plan, state) | {"changed": []})
+            else:
+                print("\n".join(proof_text(plan.proof)), file=sys.stderr)
+        changed = migrate_moves.write(self._tree, self._paths, plan)
+        if self._json:
+            document = plan_document(self._tree, self._paths, plan, "written")
+            print_json(document | {"changed": changed})
+            return
+        _print_changed(changed)
+        print("\n".join(proof_text(plan.proof)))
+        print(f"{self._paths.pending} waits for --switch; the steps: cni-chain migrate")
+
+    def _in_the_way(self, choice: Choice) -> list[str]:
+        try:
+            return refusal_lines(Switch(self._tree, self._paths, choice, self._bin_dirs).refusals)
+        except MigrateError as error:
+            return [str(error)]
+
+    def switch(self, despite: list[str]) -> None:
+        """Put the facade in place."""
+        directory = migrate_live.look(self._tree, self._paths.net_dir)
+        state = migrate_plan.state_of(directory, self._paths, self._tree)
+        if state == "switched":
+            self._nothing(state, f"{self._paths.facade} is in place already")
+            return
+        one = Switch(self._tree, self._paths, self._choose(directory), self._bin_dirs)
+        standing = one.standing(despite)
+        refused = bool(standing) or not one.proof.holds
+        changed = [] if refused else one.do()
+        if self._json:
+            told = {"proof": proof_document(one.proof), "refusals": refusal_lines(standing), "changed": changed}
+            print_json(head(self._tree, self._paths, state if refused else "switched") | told)
+        elif not refused:
+            print("\n".join([*proof_text(one.proof), f"{self._paths.facade} is in place: new pods get the chain."]))
+        if not one.proof.holds:
+            _complain([where(d) + worded(one_of) for d in one.proof.delegates for one_of in d.differences])
+            _complain([f"{self._paths.pending}: {worded(difference)}" for difference in one.proof.differences])
+        _complain(refusal_lines(standing))
+        if refused:
+            _complain(["not switched; nothing was changed"])
+            raise typer.Exit(1)
+
+    def undo(self) -> None:
+        """Take the facade away."""
+        directory = migrate_live.look(self._tree, self._paths.net_dir)
+        if not any(file.path == self._paths.facade for file in directory.facades):
+            self._nothing("live", f"{self._paths.facade} is not in place: nothing to undo")
+            return
+        choice = self._choose(directory)
+        changed, warnings = migrate_moves.undo(self._tree, self._paths, directory, choice)
+        if self._json:
+            told: dict[str, Any] = {"changed": changed, "warnings": warnings}
+            print_json(head(self._tree, self._paths, "written") | told)
+        else:
+            print(f"{choice.live.path} counts again; the facade waits as {self._paths.pending}")
+            print("\n".join(f"{paint('yellow', 'warning')}: {printable(warning)}" for warning in warnings), end="")
+            print("\n" if warnings else "", end="")
+
+    def _choose(self, directory: NetDir) -> Choice:
+        return migrate_live.choose(self._tree, directory, self._runtime, self._bin_dirs)
+
+    def _nothing(self, state: str, message: str) -> None:
+        if self._json:
+            print_json(head(self._tree, self._paths, state) | {"changed": []})
+        else:
+            print(printable(message))
+
+
+def _print_changed(changed: list[str]) -> None:
+    for path in changed:
+        print(f"written  {printable(path)}")
+    if not changed:
+        print("Nothing to change: all of it is there.")
+
+
+def _complain(lines: list[str]) -> None:
+    for line in lines:
+        print(f"cni-chain: {printable(line)}", file=sys.stderr)

@@ -1,0 +1,279 @@
+"""Puts files, links and directories in place so that nobody ever sees half of one: the one way the commands write.
+
+Each is made beside its place, under a name that no runtime takes for a configuration, with its mode and on the disk,
+and then renamed. It lies in the same directory because containerd doesn't notice what is renamed in from another one.
+Every function returns what takes its change back, and raises PlacingError, which names the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+from collections.abc import Callable, Iterator
+
+Undo = Callable[[], None]
+
+_OTHERS = 0o022
+
+
+class PlacingError(Exception):
+    """Something could not be put in place; what was there is still there."""
+
+
+@contextlib.contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Name the file of an error: the system's own message may be about the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        raise PlacingError(f"{path}: {error.strerror or error}") from None
+
+
+@contextlib.contextmanager
+def locked(directory: str) -> Iterator[None]:
+    """Keep every other command that changes `directory` out; one that doesn't exist is locked where it will be made."""
+    while not os.path.isdir(directory):
+        directory = os.path.dirname(directory)
+    with _named(directory):
+        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise PlacingError(f"{directory}: another cni-chain command is changing it; try again") from None
+        yield
+    finally:
+        os.close(opened)
+
+
+def put(path: str, content: bytes, mode: int, *, expected: bytes | None = None) -> Undo:
+    """Make or replace the file `path`. With `expected`, refuse if it holds something else by now."""
+    with _named(path):
+        before = _before(path)
+        if expected is not None and (before is None or before[0] != expected):
+            raise PlacingError(f"{path}: was changed by somebody else just now")
+        _replace(path, lambda new: _write(new, content, mode))
+
+    def undo() -> None:
+        if before is None:
+            _unlink(path)
+        else:
+            _replace(path, lambda new: _write(new, *before))
+
+    with _named(path):
+        if read(path) != content or stat.S_IMODE(os.stat(path).st_mode) != mode:
+            undo()
+            raise PlacingError(f"{path}: doesn't hold what was written; look at the disk and at what else writes there")
+    return undo
+
+
+def link(path: str, target: str) -> Undo:
+    """Make or replace the symbolic link `path`."""
+    with _named(path):
+        before = os.readlink(path) if os.path.islink(path) else None
+        saved = None if before is not None else _before(path)
+        _replace(path, lambda new: os.symlink(target, new))
+        if os.readlink(path) != target:
+            raise PlacingError(f"{path}: doesn't lead to {target}; look at what else writes there")
+
+    def undo() -> None:
+        if before is not None:
+            _replace(path, lambda new: os.symlink(before, new))
+        elif saved is not None:
+            _replace(path, lambda new: _write(new, *saved))
+        else:
+            _unlink(path)
+
+    return undo
+
+
+def directory(path: str) -> Undo:
+    """Make a directory and those above it, mode 0755 whatever the umask is."""
+    made: list[str] = []
+    with _named(path):
+        _make(path, made)
+
+    def undo() -> None:
+        for each in reversed(made):
+            with contextlib.suppress(OSError):  # somebody has put a file there: it is theirs now
+                os.rmdir(each)
+
+    return undo
+
+
+def _make(path: str, made: list[str]) -> None:
+    if os.path.isdir(path):
+        return
+    _make(os.path.dirname(path), made)
+    os.mkdir(path)
+    made.append(path)
+    os.chmod(path, 0o755)  # noqa: S103  # the agents' and the runtime's users look into it
+    sync(os.path.dirname(path))
+
+
+def tree(source: str, target: str) -> Undo:
+    """Copy the directory `source` to `target`, which doesn't exist yet."""
+    new = _temporary(target)
+    with _named(target):
+        remove_tree(new)  # what a process that was killed left
+        try:
+            _copy(source, new)
+            os.rename(new, target)
+        except BaseException:
+            remove_tree(new)
+            raise
+        sync(os.path.dirname(target))
+        if not same(source, target):
+            remove_tree(target)
+            raise PlacingError(f"{target}: doesn't hold what was copied from {source}; look at the disk")
+    return lambda: remove_tree(target)
+
+
+def move(path: str, target: str) -> Undo:
+    """Rename a file within its directory."""
+    with _named(path):
+        os.rename(path, target)
+        sync(os.path.dirname(path))
+
+    def undo() -> None:
+        os.rename(target, path)
+        sync(os.path.dirname(path))
+
+    return undo
+
+
+def remove(path: str) -> Undo:
+    """Remove a file, a link or an empty directory."""
+    with _named(path):
+        if os.path.isdir(path) and not os.path.islink(path):
+            mode = stat.S_IMODE(os.stat(path).st_mode)
+            os.rmdir(path)
+            sync(os.path.dirname(path))
+            return lambda: os.mkdir(path, mode)
+        before = os.readlink(path) if os.path.islink(path) else None
+        saved = None if before is not None else _before(path)
+        _unlink(path)
+
+    def undo() -> None:
+        if before is not None:
+            os.symlink(before, path)
+        elif saved is not None:
+            _replace(path, lambda new: _write(new, *saved))
+
+    return undo
+
+
+def remove_tree(path: str) -> None:
+    """Remove a directory with all that is in it; under its own name it is there as a whole, or not at all."""
+    old = path if os.path.basename(path).startswith(".") else f"{os.path.dirname(path)}/.{os.path.basename(path)}.old"
+    if old != path:
+        _remove_all(old)
+        if not os.path.lexists(path):
+            return
+        os.rename(path, old)
+    _remove_all(old)
+
+
+def same(one: str, other: str) -> bool:
+    """Tell whether two directories hold the same; the other's files must not be writable for others, either."""
+    left, right = os.lstat(one), os.lstat(other)
+    if stat.S_IFMT(left.st_mode) != stat.S_IFMT(right.st_mode):
+        return False
+    if stat.S_ISLNK(left.st_mode):
+        return os.readlink(one) == os.readlink(other)
+    if right.st_mode & _OTHERS:
+        return False
+    if stat.S_ISDIR(left.st_mode):
+        names = sorted(os.listdir(one))
+        return names == sorted(os.listdir(other)) and all(same(f"{one}/{name}", f"{other}/{name}") for name in names)
+    executable = left.st_mode & 0o111 != 0
+    return executable == (right.st_mode & 0o111 != 0) and read(one) == read(other)
+
+
+def read(path: str) -> bytes:
+    """Return what a file holds; a link is not followed. Raises OSError."""
+    opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with open(opened, "rb") as file:
+        return file.read()
+
+
+def sync(path: str) -> None:
+    """Bring a directory's entries to the disk."""
+    opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
+
+
+def _before(path: str) -> tuple[bytes, int] | None:
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        raise PlacingError(f"{path}: is no regular file, and is left alone")
+    return read(path), stat.S_IMODE(status.st_mode)
+
+
+def _temporary(path: str) -> str:
+    # The same each time, so that what a killed process left is replaced by the next one; `locked` keeps two apart.
+    return f"{os.path.dirname(path)}/.{os.path.basename(path)}.new"
+
+
+def _replace(path: str, make: Callable[[str], None]) -> None:
+    new = _temporary(path)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(new)
+    try:
+        make(new)
+        os.rename(new, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(new)
+        raise
+    sync(os.path.dirname(path))
+
+
+def _write(path: str, content: bytes, mode: int) -> None:
+    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with open(opened, "wb") as file:
+        file.write(content)
+        file.flush()
+        if os.geteuid() == 0:
+            os.fchown(opened, 0, 0)  # a directory with the group bit would give it its group
+        os.fchmod(opened, mode)
+        os.fsync(opened)
+
+
+def _copy(source: str, target: str) -> None:
+    status = os.lstat(source)
+    if stat.S_ISLNK(status.st_mode):
+        os.symlink(os.readlink(source), target)
+    elif stat.S_ISDIR(status.st_mode):
+        os.mkdir(target)
+        for name in sorted(os.listdir(source)):
+            _copy(f"{source}/{name}", f"{target}/{name}")
+        os.chmod(target, 0o755)  # noqa: S103  # as the archive has it
+        sync(target)
+    else:
+        _write(target, read(source), 0o755 if status.st_mode & 0o111 else 0o644)
+
+
+def _remove_all(path: str) -> None:
+    try:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            os.unlink(path)
+            return
+    except FileNotFoundError:
+        return
+    for name in os.listdir(path):
+        _remove_all(f"{path}/{name}")
+    os.rmdir(path)
+
+
+def _unlink(path: str) -> None:
+    os.unlink(path)
+    sync(os.path.dirname(path))

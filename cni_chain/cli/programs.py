@@ -1,0 +1,60 @@
+"""Runs the programs of this system that people's commands ask: `ip`, the runtimes, plugins for what they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from cni_chain import environment
+
+# Where a root shell may not look, but iptables, ip and the runtimes are.
+_SYSTEM = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+
+class Ran(NamedTuple):
+    """What a program did."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+
+def environ() -> dict[str, str]:
+    """Return the environment of this program's caller for another program.
+
+    What freezing added is undone; CNI_* (cnitool's users export some) are left out; PATH has the system's directories.
+    """
+    home = getattr(sys, "_MEIPASS", None)
+    given: Mapping[str, str] = os.environ if home is None else environment.before_boot_loader(os.environ, home)
+    kept = {name: value for name, value in given.items() if not name.startswith("CNI_")}
+    directories = [directory for directory in kept.get("PATH", "").split(":") if directory]
+    kept["PATH"] = ":".join([*directories, *(directory for directory in _SYSTEM if directory not in directories)])
+    return kept
+
+
+def which(name: str) -> str | None:
+    """Return the file that the program `name` is on this system, None if it isn't installed."""
+    for directory in environ()["PATH"].split(":"):
+        file = f"{directory}/{name}"
+        if os.path.isfile(file) and os.access(file, os.X_OK):
+            return file
+    return None
+
+
+def run(command: Sequence[str], seconds: float = 5.0) -> Ran | None:
+    """Run a program, which must not want any input; None if it can't be started or takes longer than `seconds`."""
+    try:
+        done = subprocess.run(
+            command,
+            env=environ(),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=seconds,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return Ran(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))

@@ -1,0 +1,72 @@
+"""A node with pods: the recording plugins were really run for them, by the program under test."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.blackbox.host import Host
+from tests.cli.node import Json, Result, run
+
+WEB = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-1"
+
+
+class Pods:
+    """The host of the black box tests, with its facade in a file, as a person's commands find it."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+        self.net_dir = host.root / "net.d"
+        self.net_dir.mkdir()
+        self.net_dir.chmod(0o755)
+        self.facade = self.net_dir / "00-cni-chain.conflist"
+
+    def write_facade(self, **keys: Any) -> None:
+        plugin = {"type": "cni-chain", "capabilities": {"portMappings": True}, **self.host.keys, **keys}
+        document = {
+            "cniVersion": "1.0.0",
+            "cniVersions": ["1.0.0", "1.1.0"],
+            "name": self.host.network,
+            "loadOnlyInlinedPlugins": True,
+            "plugins": [plugin],
+        }
+        self.facade.write_text(json.dumps(document, indent=1))
+
+    def run(self, command: str, *arguments: str, environ: dict[str, str] | None = None) -> Result:
+        where = [] if "--net-dir" in arguments else ["--net-dir", str(self.net_dir)]
+        state = ["--state-dir", str(self.host.state)]  # and not this machine's own
+        return run(self.host.program, command, *where, *state, *arguments, environ=environ)
+
+    def json(self, command: str, *arguments: str) -> Json:
+        document = json.loads(self.run(command, "--json", *arguments).stdout)
+        assert isinstance(document, dict)
+        return document
+
+    def loses_its_namespace(self, container: str) -> None:
+        self.host.netns(container).unlink()
+
+    def record(self, container: str, ifname: str = "eth0") -> Path:
+        return self.host.state / f"{self.host.network}:{container}:{ifname}"
+
+    def ages(self, container: str, seconds: float) -> None:
+        """Has the attachment been made so long ago."""
+        record = self.record(container)
+        intent, *later = record.read_bytes().split(b"\n")
+        document = json.loads(intent)
+        document["created"] -= seconds
+        record.write_bytes(b"\n".join([json.dumps(document).encode(), *later]))
+        os.utime(record, (document["created"], document["created"]))
+
+
+@pytest.fixture
+def pods(host: Host) -> Pods:
+    """Three owners, and the pod default/web-1 in the container c1."""
+    host.owner("cilium", "cilium-cni")
+    host.owner("istio", "istio-cni")
+    host.owner("local", "portmap", required=False)
+    made = Pods(host)
+    made.write_facade()
+    assert host.add("c1", CNI_ARGS=WEB).ok
+    return made

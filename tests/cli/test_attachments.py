@@ -1,0 +1,286 @@
+"""`cni-chain attachments`: what was run for each pod and is not undone yet."""
+
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.blackbox.host import Host
+from tests.cli.node import needs_root, run
+from tests.cli.pods import Pods, pods
+
+__all__ = ["pods"]
+
+
+def test_each_attachment_is_a_line(pods: Pods) -> None:
+    pods.ages("c1", 7300)
+
+    assert pods.run("attachments") == (
+        0,
+        """\
+POD            IFACE  ADDRESSES    PLUGINS                       AGE  STATE  CONTAINER
+default/web-1  eth0   10.1.0.5/24  cilium-cni,istio-cni,portmap  2h   added  c1
+""",
+        "",
+    )
+
+
+def test_the_newest_comes_first_and_a_container_without_a_pod_is_one_too(pods: Pods) -> None:
+    pods.host.add("c2")
+    pods.ages("c2", 100)
+
+    rows = pods.run("attachments").stdout.splitlines()[1:]
+
+    assert [(row.split()[0], row.split()[-1]) for row in rows] == [("default/web-1", "c1"), ("-", "c2")]
+
+
+def test_what_is_not_as_it_should_be_is_in_its_state(pods: Pods) -> None:
+    pods.host.add("c2")
+    pods.host.plugin("istio-cni").fails("DEL")
+    pods.host.delete("c1")
+    pods.loses_its_namespace("c2")
+
+    states = {row.split()[-1]: row for row in pods.run("attachments").stdout.splitlines()}
+
+    assert "deleting, left: cilium-cni, istio-cni" in states["c1"]
+    assert "added, namespace gone" in states["c2"]
+
+
+def test_an_add_that_was_killed_is_still_adding(pods: Pods) -> None:
+    pods.host.plugin("istio-cni").does("ADD", "sleep 30")
+    running = pods.host.begin("ADD", "c2")
+    running.reaches("ADD", "istio-cni")
+
+    held = next(one for one in pods.json("attachments")["attachments"] if one["containerID"] == "c2")
+    running.kill()
+
+    assert (held["state"], held["addresses"]) == ("adding", ["10.1.0.5/24"])
+
+
+def test_no_attachment_at_all_is_said(host: Host) -> None:
+    made = Pods(host)
+
+    assert made.run("attachments") == (0, f"No attachment is recorded in {host.state}.\n", "")
+
+
+def test_damaged_records_are_named(pods: Pods) -> None:
+    pods.host.add("c2")
+    pods.record("c2").write_text("{}\n")
+    (pods.host.state / ".damaged-pods:c3:eth0").write_text("")
+
+    result = pods.run("attachments")
+
+    assert result.status == 1
+    assert result.stdout.splitlines()[2:] == [
+        f"! {pods.host.state}/.damaged-pods:c3:eth0: set aside: empty",
+        f"! {pods.record('c2')}: damaged: not of kind cni-chain/1",
+    ]
+
+
+def test_json_has_everything_that_is_listed(pods: Pods) -> None:
+    (pods.host.state / ".damaged-pods:c3:eth0").write_text("")
+
+    document = pods.json("attachments")
+
+    (held,) = document["attachments"]
+    created = time.mktime(time.strptime(held.pop("created"), "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
+    assert abs(time.time() - created) < 60
+    assert held.pop("ageSeconds") < 60
+    assert held == {
+        "file": str(pods.record("c1")),
+        "network": "pods",
+        "containerID": "c1",
+        "ifname": "eth0",
+        "pod": "default/web-1",
+        "state": "added",
+        "addresses": ["10.1.0.5/24"],
+        "delegates": [
+            {
+                "owner": owner,
+                "type": type_,
+                "file": f"{pods.host.chain}/{owner}.d/10-{type_}.conf",
+                "cniVersion": "1.1.0",
+                "pending": True,
+            }
+            for owner, type_ in (("cilium", "cilium-cni"), ("istio", "istio-cni"), ("local", "portmap"))
+        ],
+        "netns": str(pods.host.netns("c1")),
+        "namespace": "there",
+    }
+    assert document["damaged"] == [
+        {"file": f"{pods.host.state}/.damaged-pods:c3:eth0", "reason": "empty", "setAside": True}
+    ]
+    assert document["stateDirs"] == [{"path": str(pods.host.state), "error": None}]
+
+
+def test_the_state_directory_is_the_facades(pods: Pods) -> None:
+    result = run(pods.host.program, "attachments", "--net-dir", str(pods.net_dir), "--json")
+
+    assert str(pods.host.state) in [one["path"] for one in json.loads(result.stdout)["stateDirs"]]
+
+
+def test_of_another_systems_tree_namespaces_are_not_looked_for(pods: Pods) -> None:
+    result = run(pods.host.program, "attachments", "--root", str(pods.host.root), "--state-dir", "/state", "--json")
+
+    (held,) = json.loads(result.stdout)["attachments"]
+    assert (held["file"], held["namespace"]) == ("/state/pods:c1:eth0", "unknown")
+
+
+def test_everything_of_one_container_by_the_beginning_of_its_id(pods: Pods) -> None:
+    pods.host.add("d4e5f6", CNI_ARGS="K8S_POD_NAMESPACE=prod;K8S_POD_NAME=db-0")
+
+    result = pods.run("attachments", "d4")
+
+    lines = result.stdout.splitlines()
+    assert (result.status, lines[0]) == (0, "prod/db-0")
+    told = "\n".join(lines)
+    for line in (
+        "  container  d4e5f6",
+        "  interface  eth0",
+        "  network    pods",
+        f"  namespace  {pods.host.netns('d4e5f6')}",
+        "  state      added",
+        "  addresses  10.1.0.5/24",
+        "    interface  eth0  02:00:00:00:00:01  in the container",
+        "    address    10.1.0.5/24  gateway 10.1.0.1",
+        "    route      0.0.0.0/0",
+    ):
+        assert f"\n{line}\n" in told
+    assert f"  2  istio   istio-cni   1.1.0  {pods.host.chain}/istio.d/10-istio-cni.conf" in lines
+    assert "web-1" not in told
+
+
+def test_configurations_are_left_to_json_since_they_may_hold_credentials(pods: Pods) -> None:
+    pods.host.fragment("local", "10-portmap.conf", {"type": "portmap", "token": "s3cret"})
+    pods.host.add("c2", runtimeConfig={"portMappings": [{"hostPort": 80}]})
+
+    (held,) = pods.json("attachments", "c2")["attachments"]
+
+    assert "s3cret" not in pods.run("attachments", "c2").stdout
+    assert held["delegates"][2]["conf"] == {"type": "portmap", "token": "s3cret"}
+    assert held["runtimeConfig"] == {"portMappings": [{"hostPort": 80}]}
+    assert held["path"] == pods.host.cni_path
+    assert held["result"]["ips"][0]["address"] == "10.1.0.5/24"
+
+
+def test_an_id_that_nobody_has(pods: Pods) -> None:
+    assert pods.run("attachments", "zz") == (
+        1,
+        "",
+        "cni-chain: no attachment of a container whose ID begins with 'zz'\n",
+    )
+
+
+def test_a_damaged_record_of_that_container_is_named(pods: Pods) -> None:
+    pods.record("c1").write_text("")
+
+    result = pods.run("attachments", "c1")
+
+    assert (result.status, result.stdout) == (1, f"! {pods.record('c1')}: damaged: empty\n")
+
+
+@pytest.mark.parametrize("path", ["{root}/netns/c1", "/nowhere/c1"], ids=["gone", "no such directory here"])
+def test_why_the_kernel_is_not_asked_is_said(pods: Pods, path: str) -> None:
+    netns = path.format(root=pods.host.root)
+    pods.host.call("ADD", "c2", CNI_NETNS=netns)
+    pods.loses_its_namespace("c1")
+
+    told = " ".join(pods.run("attachments", "c2").stdout.split())
+
+    why = "it is gone" if netns.startswith(str(pods.host.root)) else "there is no /nowhere here: is this the runtime's"
+    assert f"What its namespace holds can't be told: {why}" in told
+
+
+def ip(*words: str) -> None:
+    subprocess.run(["/usr/sbin/ip", *words], check=True)
+
+
+@pytest.fixture
+def namespace() -> Iterator[Path]:
+    """A real network namespace with the interface that the recording plugin says it has made."""
+    path = Path(f"/run/netns/cni-chain-test-{time.time_ns()}")
+    ip("netns", "add", path.name)
+    try:
+        ip("-n", path.name, "link", "add", "eth0", "type", "veth", "peer", "name", "peer0")
+        ip("-n", path.name, "link", "set", "eth0", "address", "02:00:00:00:00:01", "up")
+        ip("-n", path.name, "address", "add", "10.1.0.5/24", "dev", "eth0")
+        ip("-n", path.name, "route", "add", "default", "via", "10.1.0.1")
+        yield path
+    finally:
+        ip("netns", "del", path.name)
+
+
+@needs_root
+def test_a_namespace_that_holds_what_is_recorded(pods: Pods, namespace: Path) -> None:
+    answer = pods.host.result()
+    answer["interfaces"][0]["sandbox"] = str(namespace)
+    pods.host.plugin("cilium-cni").does("ADD", prints=answer)
+    pods.host.call("ADD", "c2", CNI_NETNS=str(namespace))
+
+    assert pods.run("attachments", "c2").stdout.endswith("\n  Its namespace holds what is recorded.\n")
+    assert pods.json("attachments", "c2")["attachments"][0]["differences"] == []
+
+
+@needs_root
+def test_a_namespace_is_found_wherever_its_path_is(pods: Pods, namespace: Path) -> None:
+    process = subprocess.Popen(["/usr/bin/nsenter", f"--net={namespace}", "sleep", "60"])
+    try:
+        pods.host.call("ADD", "c2", CNI_NETNS=f"/proc/{process.pid}/ns/net")
+        until = time.monotonic() + 10
+        while Path(f"/proc/{process.pid}/ns/net").stat().st_ino != namespace.stat().st_ino:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+
+        assert pods.json("attachments", "c2")["attachments"][0]["differences"] == []
+    finally:
+        process.kill()
+        process.wait()
+
+
+@needs_root
+def test_a_namespace_that_somebody_has_changed(pods: Pods, namespace: Path) -> None:
+    pods.host.call("ADD", "c2", CNI_NETNS=str(namespace))
+    ip("-n", namespace.name, "link", "set", "eth0", "address", "02:00:00:00:00:02")
+    ip("-n", namespace.name, "route", "del", "default")
+    ip("-n", namespace.name, "address", "add", "10.1.1.6/24", "dev", "eth0")
+    ip("-n", namespace.name, "address", "del", "10.1.0.5/24", "dev", "eth0")
+
+    assert pods.json("attachments", "c2")["attachments"][0]["differences"] == [
+        "eth0: MAC 02:00:00:00:00:01 recorded, 02:00:00:00:00:02 there",
+        "eth0: 10.1.0.5/24 recorded, not there",
+        "eth0: 10.1.1.6/24 there, not recorded",
+        "route 0.0.0.0/0: recorded, not there",
+    ]
+    assert "Its namespace differs from the record:" in pods.run("attachments", "c2").stdout
+
+
+@needs_root
+def test_an_interface_of_the_node_that_is_not_there_any_more(pods: Pods, namespace: Path) -> None:
+    answer = pods.host.result()
+    answer["interfaces"] += [{"name": "lo"}, {"name": "veth-none"}]
+    pods.host.plugin("cilium-cni").does("ADD", prints=answer)
+    pods.host.call("ADD", "c2", CNI_NETNS=str(namespace))
+
+    told = pods.json("attachments", "c2")["attachments"][0]["differences"]
+    assert told == ["veth-none: recorded on the node, not there"]
+
+
+@needs_root
+def test_an_interface_that_is_not_there_any_more(pods: Pods, namespace: Path) -> None:
+    pods.host.call("ADD", "c2", CNI_NETNS=str(namespace))
+    ip("-n", namespace.name, "link", "del", "eth0")
+
+    assert "eth0: recorded, not there" in pods.json("attachments", "c2")["attachments"][0]["differences"]
+
+
+@pytest.mark.parametrize("command", ["cat", "attachments", "gc", "doctor"])
+def test_the_help_of_each_command_for_operators_has_examples_and_the_exit_status(program: str, command: str) -> None:
+    status, stdout, stderr = run(program, command, "--help")
+
+    assert (status, stderr) == (0, "")
+    for told in ("Examples:", "Exit status:", "--json", "--net-dir", f"  cni-chain {command}"):
+        assert told in stdout
+    assert max(map(len, stdout.splitlines())) <= 110

@@ -1,0 +1,471 @@
+"""`cni-chain doctor`: every fault seeded, one at a time; a node on which all is well gives no finding."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from tests.cli.node import CILIUM, CONF, FACADE, ISTIO, LOCAL, Json, Node, Result, needs_root
+
+pytestmark = needs_root  # whose files are root's
+
+STATE = "/var/lib/cni/chain"
+LOG = "/var/log/cni-chain.log"
+
+
+@pytest.fixture(autouse=True)
+def _like_a_node(node: Node) -> None:
+    (node.root / "var/log").mkdir(parents=True)
+    state = node.root / STATE.removeprefix("/")
+    state.mkdir(parents=True)
+    state.chmod(0o700)
+
+
+def state(node: Node) -> Path:
+    return node.root / STATE.removeprefix("/")
+
+
+def beside(node: Node, name: str, content: object, *, later: float = 60) -> Path:
+    """A file in net.d, written so many seconds after the facade."""
+    file = node.net_dir / name
+    file.write_text(content if isinstance(content, str) else json.dumps(content))
+    written = node.facade.stat().st_mtime + later
+    os.utime(file, (written, written))
+    return file
+
+
+def record(node: Node, container: str = "c1", **changed: object) -> Path:
+    """An attachment's record as the plugin writes it."""
+    step = {
+        "owner": "istio",
+        "type": "istio-cni",
+        "path": ISTIO,
+        "conf": {"type": "istio-cni"},
+        "capabilities": [],
+        "version": "1.0.0",
+        "disable_check": False,
+        "on_del_error": "retry",
+    }
+    document = {
+        "kind": "cni-chain/1",
+        "network": "cilium",
+        "containerID": container,
+        "ifname": "eth0",
+        "created": time.time(),
+        "call": {"path": "/opt/cni/bin", "netns": "/proc/self/ns/net", "cniArgs": "K8S_POD_NAMESPACE=a;K8S_POD_NAME=b"},
+        "steps": [step],
+        "state": "added",
+        "pending": [0],
+        "result": None,
+    }
+    file = state(node) / f"cilium:{container}:eth0"
+    file.write_text(json.dumps(document | changed) + "\n")
+    return file
+
+
+def log(node: Node, *lines: Json) -> Path:
+    file = node.root / LOG.removeprefix("/")
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return file
+
+
+def failures(count: int, age: float = 0) -> list[Json]:
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - age))
+    return [
+        {
+            "time": moment,
+            "verb": "ADD",
+            "pod": f"default/web-{number % 5}",
+            "code": 100,
+            "msg": f"cilium/cilium-cni: unable to attach /run/netns/cni-{number:08x}-aaaa: no agent",
+        }
+        for number in range(count)
+    ]
+
+
+def test_a_node_on_which_all_is_well_gives_no_finding(node: Node) -> None:
+    record(node)
+    log(node, *failures(9), *({"time": "2026-01-01T00:00:00.000Z", "verb": "ADD"} for _ in range(300)))
+
+    assert node.run("doctor") == (
+        0,
+        (
+            f"Neither containerd nor CRI-O is installed here; the file that sorts first is\n{FACADE}\n\n"
+            "This node is all right.\n"
+        ),
+        "",
+    )
+
+
+def test_the_files_that_are_left_from_before_are_no_fault(node: Node) -> None:
+    beside(node, "05-cilium.conflist", {"name": "cilium", "plugins": [{"type": "cilium-cni"}]}, later=-60)
+    beside(node, "87-podman.conflist", {"name": "podman", "plugins": [{"type": "bridge"}]})
+    beside(node, "05-cilium.conflist.cilium_bak", {"plugins": [{"type": "cilium-cni"}]})
+
+    assert node.run("doctor").status == 0
+    assert found(node) == []
+
+
+def found(node: Node, *arguments: str) -> list[tuple[str, str, str]]:
+    document = json.loads(node.run("doctor", "--json", *arguments).stdout)
+    return [(one["severity"], one["id"], one["path"]) for one in document["findings"]]
+
+
+class Fault(NamedTuple):
+    """What is done to the node, and what the doctor finds: severity, kind, path, and words of what is told."""
+
+    seed: Callable[[Node], object]
+    severity: str
+    kind: str
+    path: str
+    told: str
+
+
+def edited(node: Node) -> None:
+    document = json.loads(node.facade.read_bytes())
+    document["plugins"].append({"type": "istio-cni"})
+    node.facade.write_text(json.dumps(document))
+
+
+def renamed(node: Node) -> None:
+    node.facade.rename(node.facade.with_name("00-cni-chain.conflist.cilium_bak"))
+
+
+def renamed_before(node: Node) -> None:
+    node.facade.with_name("00-cni-chain.conflist.cilium_bak").write_bytes(node.facade.read_bytes())
+
+
+def removed(node: Node, *paths: str) -> None:
+    for path in paths:
+        (node.root / path.removeprefix("/")).unlink()
+
+
+def moved_away(node: Node) -> None:
+    node.clear("istio")
+    (node.chain_dir / "istio.d").rmdir()
+
+
+def optional_and_absent(node: Node) -> None:
+    node.change_owner("istio", required=False)
+    node.clear("istio")
+
+
+def optional_and_broken(node: Node) -> None:
+    node.write("local.d/10-portmap.conf", '{"type": "portmap"')
+
+
+def istio_in_cilium(node: Node) -> None:
+    content = {"plugins": [{"type": "cilium-cni"}, {"type": "istio-cni"}]}
+    node.write("cilium.d/05-cilium.conflist", content)
+
+
+def two_agents_in_local(node: Node) -> None:
+    node.change_facade(owners=[{"name": "local"}])
+    node.clear("local")
+    for name in ("cilium", "istio"):
+        node.clear(name)
+        (node.chain_dir / f"{name}.d").rmdir()
+    node.write("local.d/05-cilium.conf", {"type": "cilium-cni"})
+    node.write("local.d/10-linkerd.conf", {"type": "linkerd-cni"})
+    node.install("linkerd-cni")
+
+
+def ipam(node: Node) -> None:
+    node.write("cilium.d/05-cilium.conflist", {"plugins": [{"type": "cilium-cni", "ipam": {"type": "azure-ipam"}}]})
+
+
+def runtime(node: Node, name: str, path: str, settings: str) -> None:
+    (node.root / "usr/bin").mkdir(parents=True)
+    (node.root / "usr/bin" / name).touch()
+    file = node.root / path
+    file.parent.mkdir(parents=True)
+    file.write_text(settings)
+
+
+FAULTS = {
+    "no facade": Fault(lambda node: removed(node, FACADE), "error", "facade-missing", "/etc/cni/net.d", "no file here"),
+    "renamed by Cilium": Fault(
+        renamed, "error", "facade-renamed", f"{FACADE}.cilium_bak", "renamed the facade 00-cni-chain.conflist"
+    ),
+    "once renamed by Cilium": Fault(
+        renamed_before, "warning", "facade-renamed", f"{FACADE}.cilium_bak", "has renamed the facade"
+    ),
+    "edited": Fault(edited, "error", "facade-edited", FACADE, "istio-cni beside cni-chain: an agent has edited"),
+    "out-sorted": Fault(
+        lambda node: beside(node, "00-a.conflist", {"name": "x", "plugins": [{"type": "bridge"}]}, later=-9),
+        "error",
+        "facade-outsorted",
+        "/etc/cni/net.d/00-a.conflist",
+        "sorts before 00-cni-chain.conflist (it has bridge)",
+    ),
+    "first file invalid": Fault(
+        lambda node: beside(node, "00-a.conflist", "{"),
+        "error",
+        "first-file-invalid",
+        "/etc/cni/net.d/00-a.conflist",
+        "can't be used: not JSON",
+    ),
+    "an agent still writes to net.d": Fault(
+        lambda node: beside(node, "05-cilium.conflist", {"name": "x", "plugins": [{"type": "cilium-cni"}]}),
+        "warning",
+        "agent-writes-net-dir",
+        "/etc/cni/net.d/05-cilium.conflist",
+        "was written after the facade, and has cilium-cni",
+    ),
+    "a drop-in directory": Fault(
+        lambda node: (node.net_dir / "cilium").mkdir(),
+        "warning",
+        "drop-in-directory",
+        "/etc/cni/net.d/cilium",
+        "named like the network",
+    ),
+    "required and empty": Fault(
+        lambda node: node.clear("istio"),
+        "error",
+        "owner-without-fragment",
+        "/etc/cni/chain.d/istio.d",
+        "owner istio has no fragment yet",
+    ),
+    "required and missing": Fault(
+        moved_away, "error", "owner-without-fragment", "/etc/cni/chain.d/istio.d", "doesn't exist"
+    ),
+    "optional and nobody writes": Fault(
+        optional_and_absent,
+        "warning",
+        "owner-without-fragment",
+        "/etc/cni/chain.d/istio.d",
+        "owner istio: nobody has written a fragment here",
+    ),
+    "half a required fragment": Fault(
+        lambda node: node.write("istio.d/10-istio.conf", '{"type":'),
+        "error",
+        "fragment-unusable",
+        f"{ISTIO}:1:9",
+        "not JSON",
+    ),
+    "half an optional fragment": Fault(
+        optional_and_broken, "warning", "fragment-unusable", f"{LOCAL}/10-portmap.conf:1:19", "not JSON"
+    ),
+    "a fragment that others may write": Fault(
+        lambda node: (node.chain_dir / "istio.d/10-istio.conf").chmod(0o666),
+        "error",
+        "fragment-unusable",
+        ISTIO,
+        "mode 0666 lets others than root write",
+    ),
+    "an owner's directory that others may write": Fault(
+        lambda node: (node.chain_dir / "local.d").chmod(0o777), "error", "fragment-unusable", LOCAL, "mode 0777"
+    ),
+    "Istio edits Cilium's file": Fault(
+        istio_in_cilium,
+        "warning",
+        "owner-with-two-writers",
+        CILIUM,
+        "has istio-cni, owner istio's plugin: a second agent writes to the directory of cilium",
+    ),
+    "a binary missing": Fault(
+        lambda node: removed(node, "/opt/cni/bin/portmap"),
+        "error",
+        "plugin-missing",
+        "/opt/cni/bin/portmap",
+        "no plugin portmap in /opt/cni/bin",
+    ),
+    "a binary that is not executable": Fault(
+        lambda node: (node.bin_dir / "istio-cni").chmod(0o644),
+        "error",
+        "plugin-not-executable",
+        "/opt/cni/bin/istio-cni",
+        "is not executable",
+    ),
+    "the plugin for addresses missing": Fault(
+        ipam, "error", "plugin-missing", "/opt/cni/bin/azure-ipam", "no plugin azure-ipam"
+    ),
+    "net.d that others may write": Fault(
+        lambda node: node.net_dir.chmod(0o777), "error", "permissions", "/etc/cni/net.d", "mode 0777"
+    ),
+    "a binary that is not root's": Fault(
+        lambda node: os.chown(node.bin_dir / "portmap", 1234, 0),
+        "error",
+        "permissions",
+        "/opt/cni/bin/portmap",
+        "owned by uid 1234",
+    ),
+    "records that others may read": Fault(
+        lambda node: state(node).chmod(0o755), "warning", "records-exposed", STATE, "mode 0755"
+    ),
+    "a record set aside": Fault(
+        lambda node: (state(node) / ".damaged-cilium:c1:eth0").touch(),
+        "warning",
+        "records-set-aside",
+        f"{STATE}/.damaged-cilium:c1:eth0",
+        "1 damaged record set aside",
+    ),
+    "a damaged record": Fault(
+        lambda node: (state(node) / "cilium:c1:eth0").touch(),
+        "warning",
+        "record-damaged",
+        f"{STATE}/cilium:c1:eth0",
+        "empty",
+    ),
+    "a DEL that is never done": Fault(
+        lambda node: os.utime(record(node, state="deleting"), (1e9, 1e9)),
+        "warning",
+        "record-stuck",
+        f"{STATE}/cilium:c1:eth0",
+        "a/b eth0 (c1): its DEL is not done: istio/istio-cni left",
+    ),
+    "an ADD that was killed": Fault(
+        lambda node: os.utime(record(node, state="adding"), (1e9, 1e9)),
+        "warning",
+        "record-stuck",
+        f"{STATE}/cilium:c1:eth0",
+        "its ADD never came to an end",
+    ),
+    "a log full of one error": Fault(
+        lambda node: log(node, *failures(60)),
+        "warning",
+        "log-repeats",
+        LOG,
+        "60 of the last 60 calls are this ADD: cilium/cilium-cni: unable to attach … no agent (default/web-0",
+    ),
+    "no place for the log": Fault(
+        lambda node: (node.root / "var/log").rmdir(), "warning", "log-unwritable", LOG, "nothing is logged"
+    ),
+    "a log that nobody rotates": Fault(
+        lambda node: os.truncate(log(node), 300 << 20), "warning", "log-large", LOG, "has 300 MiB"
+    ),
+    "containerd looks elsewhere": Fault(
+        lambda node: runtime(
+            node,
+            "containerd",
+            "etc/containerd/config.toml",
+            '[plugins."io.containerd.grpc.v1.cri".cni]\nconf_dir = "/var/lib/k0s/cni"\n',
+        ),
+        "error",
+        "runtime-elsewhere",
+        "/var/lib/k0s/cni",
+        "containerd is set to look for its networks here",
+    ),
+    "CRI-O wants another network": Fault(
+        lambda node: runtime(
+            node, "crio", "etc/crio/crio.conf.d/10.conf", '[crio.network]\ncni_default_network = "podman"\n'
+        ),
+        "error",
+        "runtime-other-network",
+        "/etc/cni/net.d",
+        "CRI-O's cni_default_network is podman; the facade is cilium",
+    ),
+    "a trap that verify knows": Fault(
+        lambda node: node.change_facade(timeouts={"DEL": 20}),
+        "warning",
+        "verify",
+        FACADE,
+        "cilium-cni takes up to 45 s for DEL",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=list(FAULTS))
+def test_each_fault_is_found_and_nothing_else(node: Node, fault: Fault) -> None:
+    fault.seed(node)
+
+    result = node.run("doctor", "--json")
+
+    (one,) = json.loads(result.stdout)["findings"]
+    assert (one["severity"], one["id"]) == (fault.severity, fault.kind)
+    assert one["path"] == fault.path or one["path"].startswith(f"{fault.path}:")  # then line and column
+    assert fault.told in one["what"]
+    assert one["why"]
+    assert one["do"]
+    assert result.status == (fault.severity == "error")
+
+
+def test_two_agents_where_the_administrator_writes(node: Node) -> None:
+    two_agents_in_local(node)
+
+    kinds = found(node)
+
+    assert ("warning", "owner-with-two-writers", f"{LOCAL}/05-cilium.conf") in kinds
+    assert ("warning", "owner-with-two-writers", f"{LOCAL}/10-linkerd.conf") in kinds
+
+
+def test_a_finding_says_what_and_why_and_what_to_do(node: Node) -> None:
+    node.clear("istio")
+
+    result = node.run("doctor")
+
+    assert result.status == 1
+    assert result.stdout.endswith(
+        """
+error  /etc/cni/chain.d/istio.d
+  what  owner istio has no fragment yet: no .conf, .conflist or .json in /etc/cni/chain.d/istio.d;
+        istio's agent writes it when it runs on this node with its CNI configuration directory set
+        to /etc/cni/chain.d/istio.d: look at that agent's pod and settings
+  why   No new pod starts, apart from those that the owner exempts.
+  do    Look at the agent of istio on this node: does it run, and does it write to
+        /etc/cni/chain.d/istio.d? For Istio: cniConfDir must be this directory and chained=false, or
+        it waits here for ever. If istio is uninstalled: cni-chain owner remove istio.
+
+1 error
+"""
+    )
+
+
+def test_errors_come_first(node: Node) -> None:
+    log(node, *failures(60))
+    (state(node) / ".damaged-cilium:c1:eth0").touch()
+    removed(node, "/opt/cni/bin/portmap")
+
+    assert [kind for _, kind, _ in found(node)] == ["plugin-missing", "records-set-aside", "log-repeats"]
+    assert node.run("doctor").stdout.endswith("\n\n1 error, 2 warnings\n")
+
+
+def test_a_fault_of_last_week_is_history(node: Node) -> None:
+    log(node, *failures(60, age=7 * 86400))
+
+    assert found(node) == []
+
+
+def test_which_file_each_runtime_takes_is_told_with_the_reason(node: Node) -> None:
+    runtime(node, "containerd", "etc/containerd/config.toml", "version = 2\n")
+    (node.root / "usr/bin/crio").touch()
+    beside(node, "00-broken.conflist", "{")
+
+    result: Result = node.run("doctor")
+
+    assert result.stdout.startswith(
+        """\
+containerd takes no file: /etc/cni/net.d/00-broken.conflist, which sorts first, can't be used, and
+it takes that or nothing
+CRI-O takes /etc/cni/net.d/00-cni-chain.conflist: it sorts first of those that can be used
+"""
+    )
+    assert json.loads(node.run("doctor", "--json").stdout)["runtimes"] == [
+        {
+            "name": "containerd",
+            "version": None,
+            "takes": None,
+            "because": (
+                "/etc/cni/net.d/00-broken.conflist, which sorts first, can't be used, and it takes that or nothing"
+            ),
+            "cni11": None,
+        },
+        {
+            "name": "CRI-O",
+            "version": None,
+            "takes": FACADE,
+            "because": "it sorts first of those that can be used",
+            "cni11": None,
+        },
+    ]
+
+
+def test_what_is_in_the_examples_is_no_fault(node: Node) -> None:
+    for path in sorted((CONF / "examples/cilium").glob("*.conflist")):
+        node.write("cilium.d/05-cilium.conflist", path.read_text())
+
+        assert [one for one in found(node) if one[0] == "error" and one[1] != "verify"] == [], path

@@ -1,0 +1,211 @@
+"""What `cni-chain doctor` finds on a running system only: namespaces, sockets, and what programs say of themselves."""
+
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.node import SPEAKS, Json, Node, Result, needs_root, run
+from tests.cli.pods import Pods, pods
+
+__all__ = ["pods"]
+
+pytestmark = needs_root
+
+
+class Here:
+    """The node, looked at as this system, with agents that listen and runtimes of a known release."""
+
+    def __init__(self, node: Node, folder: Path) -> None:
+        self.node = node
+        self.run_dir = folder / "run"
+        self.programs = folder / "programs"
+        for directory in (self.run_dir, self.programs, node.root / "var/log"):
+            directory.mkdir(parents=True)
+        self.sockets = {name: self.listen(name) for name in ("cilium.sock", "pluginevent.sock")}
+        istio = json.loads((node.chain_dir / "istio.d/10-istio.conf").read_bytes())
+        node.write("istio.d/10-istio.conf", istio | {"cni_agent_run_dir": str(self.run_dir)})
+        self.says("containerd", "containerd github.com/containerd/containerd/v2 v2.1.4 fb4c30d")
+        self.says("crio", "crio version 1.34.0")
+        self.keys: Json = {
+            "chainDir": str(node.chain_dir),
+            "stateDir": str(node.root / "state"),
+            "logFile": str(node.root / "var/log/cni-chain.log"),
+        }
+        node.change_facade(**self.keys)
+
+    def listen(self, name: str) -> socket.socket:
+        listening = socket.socket(socket.AF_UNIX)
+        here = os.getcwd()
+        os.chdir(self.run_dir)  # a socket's path is short
+        try:
+            listening.bind(name)
+        finally:
+            os.chdir(here)
+        listening.listen()
+        return listening
+
+    def says(self, program: str, text: str) -> None:
+        file = self.programs / program
+        file.write_text(f"#!/bin/sh\necho '{text}'\n")
+        file.chmod(0o755)
+
+    def doctor(self, *arguments: str) -> Result:
+        where = ["--net-dir", str(self.node.net_dir), "--bin-dir", str(self.node.bin_dir)]
+        state = ["--state-dir", str(self.node.root / "state")]
+        environ = {"PATH": f"{self.programs}:/usr/bin:/bin", "CILIUM_SOCK": f"{self.run_dir}/cilium.sock"}
+        return run(self.node.program, "doctor", *where, *state, *arguments, environ=environ)
+
+    def found(self) -> list[tuple[str, str]]:
+        return [(one["id"], one["what"]) for one in json.loads(self.doctor("--json").stdout)["findings"]]
+
+
+@pytest.fixture
+def here(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]:
+    made = Here(node, tmp_path_factory.mktemp("h"))
+    yield made
+    for listening in made.sockets.values():
+        listening.close()
+
+
+def test_a_running_node_on_which_all_is_well(here: Here) -> None:
+    result = here.doctor()
+
+    assert (result.status, result.stdout.splitlines()[-1]) == (0, "This node is all right.")
+    told = " ".join(result.stdout.split())
+    assert (
+        f"containerd 2.1.4 takes {here.node.facade}: it sorts first; it picks the highest of cniVersions, and asks "
+        "STATUS all the time"
+    ) in told
+    assert (
+        f"CRI-O 1.34.0 takes {here.node.facade}: it sorts first of those that can be used; it picks the highest of "
+        "cniVersions, asks CHECK after each ADD, STATUS and GC when it starts"
+    ) in told
+
+
+@pytest.mark.parametrize(
+    ("name", "agent"), [("cilium.sock", "Cilium's agent"), ("pluginevent.sock", "Istio's CNI agent")]
+)
+def test_an_agent_that_has_ended_leaves_a_dead_socket(here: Here, name: str, agent: str) -> None:
+    here.sockets[name].close()
+
+    assert here.found() == [("agent-down", f"{agent} doesn't listen at {here.run_dir / name}: it has ended")]
+
+
+@pytest.mark.parametrize(
+    ("name", "agent"), [("cilium.sock", "Cilium's agent"), ("pluginevent.sock", "Istio's CNI agent")]
+)
+def test_an_agent_that_is_not_there_has_no_socket(here: Here, name: str, agent: str) -> None:
+    (here.run_dir / name).unlink()
+
+    told = f"{agent} has no socket {here.run_dir / name}: it doesn't run on this node"
+    assert here.found() == [("agent-down", told)]
+    assert here.doctor().status == 1
+
+
+def test_a_proxy_that_is_away_is_told_from_an_agent_that_is(here: Here) -> None:
+    (here.run_dir / "ztunnel").mkdir()
+    with here_listening(here.run_dir / "ztunnel/ztunnel.sock") as agent:
+        assert [kind for kind, _ in here.found()] == ["proxy-down"]
+
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as ztunnel:
+            ztunnel.connect(agent.getsockname())
+            accepted, _ = agent.accept()
+            with accepted:
+                assert here.found() == []
+
+
+def here_listening(path: Path) -> socket.socket:
+    listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    listening.bind(str(path))
+    listening.listen()
+    return listening
+
+
+def test_a_runtime_that_is_too_old_for_the_facade(here: Here) -> None:
+    here.says("containerd", "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1+deb12u3")
+    assert here.found() == []
+    here.node.change_facade(of_list={"cniVersion": "1.1.0"})
+
+    assert here.found() == [("runtime-too-old", "cniVersion 1.1.0 is more than containerd 1.6.20 can take")]
+    assert "knows no cniVersions: 1.0.0 at most" in " ".join(here.doctor().stdout.split())
+
+
+def release(here: Here, plugin: str, version: str) -> None:
+    said = f'[ "$CNI_COMMAND" ] || {{ echo "CNI {plugin} plugin {version}" >&2; exit; }}\n'
+    here.node.install(plugin, SPEAKS.replace("read", f"{said}read", 1))
+
+
+@pytest.mark.parametrize(
+    ("version", "backend", "holes"),
+    [
+        ("v1.7.1", "nftables", ["portmap 1.7.1 has CVE-2025-67499"]),
+        ("v1.7.1", "iptables", []),
+        ("v1.9.0", "nftables", []),
+        ("v1.5.1", "nftables", []),
+        ("v0.7.1", "iptables", ["portmap 0.7.1 has CVE-2019-9946"]),
+        ("version unknown", "nftables", []),
+    ],
+)
+def test_a_release_with_a_known_hole(here: Here, version: str, backend: str, holes: list[str]) -> None:
+    release(here, "portmap", version)
+    here.node.write("local.d/10-portmap.conf", {"type": "portmap", "backend": backend})
+
+    assert here.found() == [("plugin-hole", hole) for hole in holes]
+
+
+def test_the_hole_of_the_plugins_that_make_interfaces(here: Here) -> None:
+    here.node.change_owner("cilium", types=["bridge"])
+    here.node.write("cilium.d/05-cilium.conflist", {"plugins": [{"type": "bridge"}]})
+    release(here, "bridge", "v0.8.5")
+
+    assert here.found() == [("plugin-hole", "bridge 0.8.5 has CVE-2020-10749")]
+
+
+def test_a_plugin_that_does_not_answer(here: Here) -> None:
+    here.node.install("istio-cni", "#!/bin/sh\nexit 3\n")
+
+    ((kind, what),) = here.found()
+    assert (kind, f"{here.node.bin_dir}/istio-cni, asked for its versions: " in what) == ("verify", True)
+
+
+def test_with_root_nothing_is_run_and_no_socket_is_tried(here: Here) -> None:
+    asked = here.node.root / "asked"
+    for name in ("cilium-cni", "istio-cni", "portmap"):
+        here.node.install(name, f"#!/bin/sh\ntouch {asked}\n")
+    here.node.change_facade(remove=tuple(here.keys))
+
+    environ = {"PATH": f"{here.programs}:/usr/bin:/bin"}
+    result = run(here.node.program, "doctor", "--root", str(here.node.root), environ=environ)
+
+    assert (result.status, asked.exists()) == (0, False)
+    assert result.stdout.startswith("Neither containerd nor CRI-O is installed here")
+
+
+def test_attachments_whose_namespace_is_gone(pods: Pods) -> None:
+    pods.loses_its_namespace("c1")
+
+    findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
+
+    (stale,) = [one for one in findings if one["id"] == "records-stale"]
+    assert stale["what"] == "1 attachment whose network namespace is gone: default/web-1 eth0 (c1)"
+    assert stale["do"] == "cni-chain gc"
+    pods.run("gc", "--yes")
+    findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
+    assert "records-stale" not in [one["id"] for one in findings]
+
+
+def test_what_the_plugin_itself_logs_is_understood(pods: Pods) -> None:
+    pods.host.plugin("istio-cni").fails("ADD", "no ztunnel connection")
+    for number in range(12):
+        pods.host.add(f"d{number}")
+
+    findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
+
+    (repeated,) = [one for one in findings if one["id"] == "log-repeats"]
+    assert repeated["what"] == "12 of the last 13 calls are this ADD: istio/istio-cni: no ztunnel connection"
+    assert time.strftime("%Y-%m-%d") in repeated["why"]

@@ -1,0 +1,401 @@
+"""`cni-chain gc`: frees what no namespace holds any more, and nothing else."""
+
+import json
+import os
+import pty
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.blackbox.host import Host
+from tests.cli.node import Json, needs_root, run
+from tests.cli.pods import WEB, Pods, pods
+
+__all__ = ["pods"]
+
+STALE = "stale: default/web-1 eth0 (c1): its network namespace is gone\n"
+
+
+def test_where_nothing_is_stale_there_is_nothing_to_do(pods: Pods) -> None:
+    assert pods.run("gc") == (0, "Nothing to free.\n", "")
+    assert pods.record("c1").exists()
+
+
+def test_an_attachment_whose_namespace_is_gone_is_freed_by_its_recorded_plugins(pods: Pods) -> None:
+    pods.host.add("c2")
+    pods.loses_its_namespace("c1")
+    before = len(pods.host.ran)
+
+    assert pods.run("gc", "--yes") == (0, f"{STALE}freed: default/web-1 eth0 (c1)\n", "")
+    assert pods.host.ran[before:] == ["DEL portmap", "DEL istio-cni", "DEL cilium-cni"]
+    assert pods.host.records == [pods.record("c2")]
+
+
+def test_the_plugins_get_what_the_runtime_would_have_given_them(pods: Pods) -> None:
+    pods.host.fragment("local", "10-portmap.conf", {"type": "portmap", "capabilities": {"portMappings": True}})
+    pods.host.add("c2", CNI_ARGS=WEB, runtimeConfig={"portMappings": [{"hostPort": 80}]}, args={"a": 1})
+    pods.host.fragment("local", "10-portmap.conf", {"type": "portmap", "snat": True})
+    netns = str(pods.host.netns("c2"))
+    pods.loses_its_namespace("c2")
+
+    environ = {"CNI_PATH": "/elsewhere", "CNI_IFNAME": "dummy0", "LD_PRELOAD": "", "HOME": "/root"}
+    assert pods.run("gc", "--yes", environ=environ).status == 0
+
+    call = next(call for call in pods.host.calls if call.verb == "DEL" and call.type == "portmap")
+    assert {name: value for name, value in call.env.items() if name.startswith("CNI_")} == {
+        "CNI_COMMAND": "DEL",
+        "CNI_CONTAINERID": "c2",
+        "CNI_NETNS": netns,
+        "CNI_IFNAME": "eth0",
+        "CNI_ARGS": WEB,
+        "CNI_PATH": pods.host.cni_path,
+    }
+    assert call.env["HOME"] == "/root"
+    assert not [name for name in call.env if name.startswith("_PYI")]
+    assert "LD_LIBRARY_PATH" not in call.env
+    assert call.conf["name"] == "pods"
+    assert call.conf["cniVersion"] == "1.1.0"
+    assert call.conf["prevResult"]["ips"][0]["address"] == "10.1.0.5/24"
+    assert call.conf["runtimeConfig"] == {"portMappings": [{"hostPort": 80}]}
+    assert call.conf["args"] == {"a": 1}
+    assert "snat" not in call.conf
+
+
+def test_what_it_did_is_in_the_log(pods: Pods) -> None:
+    pods.loses_its_namespace("c1")
+    pods.run("gc", "--yes")
+
+    line = pods.host.log_lines[-1]
+    assert (line["verb"], line["pod"], line["level"]) == ("DEL", "default/web-1", "info")
+    assert line["notes"] == ["cni-chain gc: its network namespace is gone"]
+
+
+def test_a_dry_run_only_says_so(pods: Pods) -> None:
+    pods.loses_its_namespace("c1")
+    before = pods.host.ran
+
+    assert pods.run("gc", "--dry-run") == (0, STALE, "")
+    assert pods.host.ran == before
+    assert pods.record("c1").exists()
+
+
+def test_without_a_terminal_it_does_not_act_unasked(pods: Pods) -> None:
+    pods.loses_its_namespace("c1")
+    before = pods.host.ran
+
+    result = pods.run("gc")
+
+    assert (result.status, result.stdout) == (2, STALE)
+    assert result.stderr == "cni-chain: this is no terminal, so nobody can be asked: say --yes (or --dry-run)\n"
+    assert pods.host.ran == before
+
+
+@pytest.mark.parametrize(("answer", "left", "status"), [("y\n", 0, 0), ("n\n", 1, 1), ("\n", 1, 1)])
+def test_on_a_terminal_it_asks(pods: Pods, answer: str, left: int, status: int) -> None:
+    pods.loses_its_namespace("c1")
+    command = [pods.host.program, "gc", "--net-dir", str(pods.net_dir), "--state-dir", str(pods.host.state)]
+
+    assert on_a_terminal(command, answer) == ("Free 1 attachment? [y/N]: ", status)
+    assert len(pods.host.records) == left
+
+
+def on_a_terminal(command: list[str], answer: str) -> tuple[str, int]:
+    """What is asked there, and the exit status."""
+    child, terminal = pty.fork()
+    if not child:
+        os.execve(command[0], command, {"PATH": "/usr/bin:/bin", "TERM": "dumb"})  # noqa: S606
+    shown = b""
+    while b"]: " not in shown:
+        shown += os.read(terminal, 1024)
+    os.write(terminal, answer.encode())
+    try:
+        while os.read(terminal, 1024):
+            pass
+    except OSError:  # its end
+        pass
+    _, status = os.waitpid(child, 0)
+    os.close(terminal)
+    return shown.decode().splitlines()[-1], os.waitstatus_to_exitcode(status)
+
+
+def test_what_fails_stays_for_the_next_time(pods: Pods) -> None:
+    pods.host.plugin("istio-cni").fails("DEL", "the agent is away", code=11)
+    pods.loses_its_namespace("c1")
+
+    result = pods.run("gc", "--yes")
+
+    assert result == (1, f"{STALE}failed: default/web-1 eth0 (c1): istio/istio-cni: the agent is away\n", "")
+    pods.host.plugin("istio-cni").behaves("DEL")
+    before = len(pods.host.ran)
+    assert pods.run("gc", "--yes").status == 0
+    assert pods.host.ran[before:] == ["DEL istio-cni", "DEL cilium-cni"]
+    assert pods.host.records == []
+
+
+def test_one_that_another_call_works_on_is_left_alone(pods: Pods) -> None:
+    pods.host.plugin("istio-cni").does("DEL", "sleep 30")
+    running = pods.host.begin("DEL", "c1")
+    running.reaches("DEL", "istio-cni")
+    pods.loses_its_namespace("c1")
+
+    result = pods.run("gc", "--yes")
+    running.kill()
+
+    assert result == (0, f"{STALE}left alone: default/web-1 eth0 (c1): another call is at work on it\n", "")
+
+
+def test_a_runtimes_call_is_told_to_try_again_meanwhile(pods: Pods) -> None:
+    pods.host.plugin("istio-cni").does("DEL", "sleep 2")
+    pods.loses_its_namespace("c1")
+    command = [pods.host.program, "gc", "--yes", "--net-dir", str(pods.net_dir), "--state-dir", str(pods.host.state)]
+    child = os.posix_spawn(command[0], command, {"PATH": "/usr/bin:/bin"})
+    until = time.monotonic() + 20
+    while "DEL istio-cni" not in pods.host.ran:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+    outcome = pods.host.call("DEL", "c1", CNI_NETNS="")
+
+    assert (outcome.code, "is busy" in outcome.msg) == (11, True)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert pods.host.records == []
+
+
+def test_an_attachment_that_is_made_anew_meanwhile_is_left_alone(pods: Pods) -> None:
+    """Its namespace is looked at again when nobody else can be at work on it any more."""
+    for number in range(2, 5):
+        pods.host.add(f"c{number}")
+        pods.loses_its_namespace(f"c{number}")
+    pods.host.plugin("istio-cni").does("DEL", "sleep 1", call=1)
+    command = [pods.host.program, "gc", "--yes", "--net-dir", str(pods.net_dir), "--state-dir", str(pods.host.state)]
+    child = os.posix_spawn(command[0], command, {"PATH": "/usr/bin:/bin"})
+    until = time.monotonic() + 20
+    while "DEL istio-cni" not in pods.host.ran:
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    pods.host.netns("c4")
+    os.waitpid(child, 0)
+
+    assert pods.host.records == [pods.record("c1"), pods.record("c4")]
+
+
+def test_it_is_safe_while_pods_come_and_go(pods: Pods) -> None:
+    """Their namespaces go before their DEL, so that gc takes whichever it comes upon first."""
+
+    def one(number: int) -> list[int]:
+        netns = pods.host.root / f"netns/d{number}"
+        netns.touch()
+        added = pods.host.begin("ADD", f"d{number}", CNI_NETNS=str(netns)).ends()
+        netns.unlink()
+        time.sleep(number % 3 / 5)
+        codes = [added.code]
+        while len(codes) < 20 and (len(codes) == 1 or codes[-1] == 11):
+            codes.append(pods.host.begin("DEL", f"d{number}", CNI_NETNS=str(netns)).ends().code)
+        return codes
+
+    freed = []
+    with ThreadPoolExecutor(4) as threads:
+        running = [threads.submit(one, number) for number in range(24)]
+        while not all(pod.done() for pod in running):
+            result = pods.run("gc", "--yes")
+            assert (result.status, result.stderr) == (0, "")
+            freed += [line for line in result.stdout.splitlines() if line.startswith("freed: ")]
+
+    deleted = [call for call in pods.host.calls if call.verb == "DEL"]
+    for number, pod in enumerate(running):
+        first, *others = pod.result()
+        assert (first, others[-1]) == (0, 0)
+        calls = [call for call in deleted if call.env["CNI_CONTAINERID"] == f"d{number}"]
+        assert {call.type for call in calls} == {"cilium-cni", "istio-cni", "portmap"}
+    assert pods.host.records == [pods.record("c1")]
+    assert freed
+    assert not [line for line in freed if "(c1)" in line]
+
+
+def test_an_attachment_without_a_namespace_waits_for_older_than(pods: Pods) -> None:
+    pods.host.uninstall("portmap")
+    pods.host.delete("c9", CNI_NETNS="")
+    pods.ages("c9", 3600)
+    pods.host.plugin("portmap")
+
+    told = pods.run("gc", "--yes").stdout
+    assert told.startswith("left alone: a container eth0 (c9): no namespace is recorded")
+    assert pods.record("c9").exists()
+    assert "Nothing to free." in pods.run("gc", "--older-than", "2h").stdout
+    assert pods.run("gc", "--older-than", "30m", "--yes").stdout == (
+        "stale: a container eth0 (c9): no namespace is recorded, and it is 60m old\nfreed: a container eth0 (c9)\n"
+    )
+    assert pods.host.records == [pods.record("c1")]
+
+
+def test_a_namespace_that_cant_be_seen_from_here_is_not_taken_for_gone(pods: Pods) -> None:
+    """As in a container that has the state directory, but not the node's /run/netns."""
+    pods.host.call("ADD", "c2", CNI_NETNS="/nowhere/netns/c2")
+
+    result = pods.run("gc", "--yes")
+
+    assert " ".join(result.stdout.split()) == (
+        "left alone: a container eth0 (c2): there is no /nowhere/netns here: is this the runtime's mount namespace? "
+        "Nothing to free."
+    )
+    assert pods.record("c2").exists()
+
+
+def test_a_namespace_at_a_process_is_gone_with_it_if_all_processes_are_seen(pods: Pods) -> None:
+    pods.host.call("ADD", "c2", CNI_NETNS="/proc/4194304/ns/net")  # one more than the largest number of a process
+
+    pods.run("gc", "--yes")
+
+    sees_all = Path("/proc/self/ns/pid").stat().st_ino == 0xEFFFFFFC
+    assert pods.record("c2").exists() is not sees_all
+
+
+@needs_root
+def test_from_another_process_namespace_nothing_is_told_of_processes(pods: Pods) -> None:
+    pods.host.call("ADD", "c2", CNI_NETNS="/proc/4194304/ns/net")
+    launcher = pods.host.root / "elsewhere"
+    launcher.write_text(f'#!/bin/sh\nexec unshare --pid --fork --mount-proc {pods.host.program} "$@"\n')
+    launcher.chmod(0o755)
+
+    where = ["--net-dir", str(pods.net_dir), "--state-dir", str(pods.host.state)]
+    result = run(str(launcher), "gc", "--yes", *where)
+
+    assert (result.status, "not every process is seen here" in result.stdout) == (0, True)
+    assert pods.record("c2").exists()
+
+
+def test_after_a_reboot_the_directory_need_not_be_there(pods: Pods) -> None:
+    pods.host.call("ADD", "c2", CNI_NETNS="/nowhere/netns/c2")
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    pods.ages("c2", uptime + 3600)
+
+    assert pods.run("gc", "--yes").status == 0
+    assert not pods.record("c2").exists()
+
+
+def test_records_that_were_set_aside_are_removed(pods: Pods) -> None:
+    aside = pods.host.state / ".damaged-pods:c3:eth0"
+    aside.write_text("")
+
+    assert pods.run("gc").status == 2
+    assert aside.exists()
+    assert pods.run("gc", "--yes") == (0, f"to remove: {aside}\nremoved: {aside}\n", "")
+    assert not aside.exists()
+
+
+def test_what_a_killed_writer_left_is_removed_once_it_is_old(pods: Pods) -> None:
+    left, fresh = (pods.host.state / f".new-pods:c{number}:eth0" for number in (3, 4))
+    left.write_text("")
+    fresh.write_text("")
+    os.utime(left, (time.time() - 100,) * 2)
+
+    assert pods.run("gc", "--yes").status == 0
+    assert (left.exists(), fresh.exists()) == (False, True)
+
+
+def test_a_damaged_record_in_its_place_is_left_to_its_own_del(pods: Pods) -> None:
+    pods.record("c1").write_text("{}\n")
+
+    result = pods.run("gc", "--yes")
+
+    assert result.status == 0
+    assert "its DEL sets it aside" in result.stdout
+    assert pods.record("c1").exists()
+
+
+@needs_root
+def test_nothing_is_run_for_a_record_that_others_could_have_written(pods: Pods) -> None:
+    pods.record("c1").chmod(0o666)
+    pods.loses_its_namespace("c1")
+    before = pods.host.ran
+
+    result = pods.run("gc", "--yes")
+
+    assert result.stdout.startswith(f"left alone: {pods.record('c1')}: not root's, or writable by others: ")
+    assert pods.host.ran == before
+
+
+def test_one_that_was_left_alone_is_not_in_the_log(pods: Pods) -> None:
+    pods.host.plugin("istio-cni").does("DEL", "sleep 30")
+    running = pods.host.begin("DEL", "c1")
+    running.reaches("DEL", "istio-cni")
+    pods.loses_its_namespace("c1")
+    before = len(pods.host.log_lines)
+    pods.run("gc", "--yes")
+    running.kill()
+
+    assert len(pods.host.log_lines) == before
+
+
+def test_a_damaged_record_that_is_old_enough_is_deleted_as_the_chain_is_now(pods: Pods) -> None:
+    pods.record("c1").write_text("{}\n")
+    os.utime(pods.record("c1"), (time.time() - 7200,) * 2)
+    before = len(pods.host.ran)
+
+    where = ["--bin-dir", pods.host.cni_path]  # a damaged record can't tell
+    assert pods.run("gc", "--older-than", "1h", "--yes", *where).status == 0
+    assert pods.host.ran[before:] == ["DEL portmap", "DEL istio-cni", "DEL cilium-cni"]
+    assert pods.host.records == []
+
+
+@needs_root
+def test_pods_of_a_facade_that_is_gone_are_freed_as_well(pods: Pods) -> None:
+    pods.facade.unlink()
+    pods.loses_its_namespace("c1")
+
+    assert pods.run("gc", "--yes").status == 0
+    assert pods.host.records == []
+
+
+def test_a_facade_with_faults_stops_it_as_it_stops_the_plugin(pods: Pods) -> None:
+    pods.write_facade(logLevel="loud")
+    pods.loses_its_namespace("c1")
+
+    result = pods.run("gc", "--yes")
+
+    assert result.status == 1
+    assert "logLevel" in result.stdout
+    assert pods.record("c1").exists()
+
+
+@needs_root
+def test_several_networks_share_a_state_directory(pods: Pods) -> None:
+    pods.host.network = "other"
+    pods.host.add("c9")
+    pods.host.network = "pods"
+    pods.loses_its_namespace("c9")
+
+    assert pods.run("gc", "--yes").status == 0
+    assert next(call for call in pods.host.calls if call.verb == "DEL").conf["name"] == "other"
+    assert pods.host.records == [pods.record("c1")]
+
+
+def test_json_says_what_was_done(pods: Pods) -> None:
+    (pods.host.state / ".damaged-pods:c3:eth0").write_text("")
+    pods.loses_its_namespace("c1")
+
+    dry, done = (json.loads(pods.run("gc", "--json", word).stdout) for word in ("--dry-run", "--yes"))
+
+    named = {"network": "pods", "containerID": "c1", "ifname": "eth0", "pod": "default/web-1"}
+    stale: Json = {**named, "why": "its network namespace is gone", "freed": False, "kept": None, "errors": []}
+    aside = f"{pods.host.state}/.damaged-pods:c3:eth0"
+    assert dry == {
+        "dryRun": True,
+        "stale": [stale],
+        "kept": [],
+        "remove": [aside],
+        "damaged": [{"file": aside, "reason": "empty", "setAside": True}],
+        "errors": [],
+    }
+    assert done == {**dry, "dryRun": False, "stale": [{**stale, "freed": True}]}
+
+
+@pytest.mark.parametrize("age", ["", "5", "h", "1w", "-1h"])
+def test_an_age_that_is_none_is_wrong_usage(pods: Pods, age: str) -> None:
+    assert pods.run("gc", f"--older-than={age}").status == 2
+
+
+def test_where_there_is_no_state_there_is_nothing_to_do(host: Host) -> None:
+    assert Pods(host).run("gc", "--yes") == (0, "Nothing to free.\n", "")

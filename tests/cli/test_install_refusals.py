@@ -1,0 +1,183 @@
+"""`cni-chain install` refuses what would harm a node, says why, and has then changed nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cli.bare import FACADE, Bare, is_frozen
+from tests.cli.node import CONF, run
+
+
+@pytest.fixture
+def live(program: str, tmp_path: Path) -> Bare:
+    """A node with a network, whose agents have written their fragments."""
+    if not is_frozen(program):
+        pytest.skip("by design: only the frozen program can be installed")
+    node = Bare(tmp_path / "node", program, network=True)
+    node.fragments(cilium="cilium-cni", istio="istio-cni")
+    return node
+
+
+def refused(node: Bare, *arguments: str, status: int = 1) -> str:
+    """Run `install`, which must change nothing; return its one error."""
+    before = node.files()
+
+    result = node.run("install", *arguments)
+    assert (result.status, result.stdout) == (status, "")
+    assert node.run("install", *arguments, "--dry-run") == result
+    assert node.files() == before
+    return result.stderr.splitlines()[-1]
+
+
+def test_a_facade_whose_chain_can_t_run_on_a_node_that_has_a_network(live: Bare) -> None:
+    (live.chain_dir / "istio.d/10.conf").unlink()
+
+    error = refused(live)
+
+    assert error.startswith(f"cni-chain: {FACADE}: would take the network from new pods of this node: a new pod gets ")
+    assert "owner istio has no fragment yet" in error
+    assert "install --no-facade makes them" in error
+    assert live.run("install", "--force").status == 0
+    assert live.facade.exists()
+
+
+def test_a_mesh_before_what_makes_the_network(live: Bare) -> None:
+    error = refused(live, "--owner", "istio:istio-cni", "--owner", "cilium:cilium-cni")
+
+    assert "istio-cni can't be first" in error
+
+
+def test_another_facade_than_the_one_that_is_there(live: Bare) -> None:
+    live.run("install")
+
+    error = refused(live, "--owner", "cilium:cilium-cni")
+
+    assert error == (
+        f"cni-chain: {FACADE}: is there and differs; --replace-facade replaces it, `cni-chain owner` changes its owners"
+    )
+    shown = live.run("install", "--owner", "cilium:cilium-cni")
+    assert '-        {"name": "local", "required": false}\n' in shown.stderr
+    assert live.run("install", "--owner", "cilium:cilium-cni", "--replace-facade").status == 0
+    assert live.owners() == ["cilium"]
+
+
+def test_a_facade_s_name_survives_its_replacement(live: Bare) -> None:
+    live.run("install", "--name", "cni0")
+
+    assert live.run("install", "--owner", "cilium:cilium-cni", "--replace-facade").status == 0
+    assert live.document()["name"] == "cni0"
+
+
+def test_a_second_facade_of_the_same_network(live: Bare) -> None:
+    live.run("install")
+
+    error = refused(live, "--facade", "01-other.conflist", "--owner", "cilium:cilium-cni")
+
+    assert error == (
+        f"cni-chain: {FACADE}: is a facade of network cilium already, and /etc/cni/net.d/01-other.conflist would be "
+        "another"
+    )
+
+
+def test_a_file_of_that_name_that_is_somebody_else_s(live: Bare) -> None:
+    live.conflist("00-cni-chain.conflist", "theirs", "bridge")
+
+    assert "00-cni-chain.conflist: is there and is no facade, so it is left alone" in refused(live)
+
+
+def test_a_configuration_whose_name_can_t_be_read(live: Bare) -> None:
+    (live.net_dir / "05-cilium.conflist").write_text("{")
+
+    assert "05-cilium.conflist: its network's name can't be read" in refused(live)
+
+
+def test_a_place_before_multus(live: Bare) -> None:
+    live.conflist("00-multus.conf", "multus-cni-network", "multus-shim")
+
+    assert "00-multus.conf: is Multus's, and 00-cni-chain.conflist before it would take" in refused(live)
+
+    result = live.run("install", "--facade", "01-cni-chain.conflist")
+    assert (result.status, result.stderr) == (0, "")
+    assert "warning" not in result.stdout
+    assert '"name": "cilium"' in (live.net_dir / "01-cni-chain.conflist").read_text()
+
+
+def test_a_file_that_sorts_before_the_facade_is_warned_of(live: Bare) -> None:
+    live.conflist("00-bridge.conflist", "podman", "bridge")
+
+    result = live.run("install")
+
+    assert "warning: /etc/cni/net.d/00-bridge.conflist: sorts before the facade" in result.stdout
+
+
+def test_a_plugin_of_that_name_that_is_no_link(live: Bare) -> None:
+    live.plugin("cni-chain")
+
+    assert refused(live) == (
+        "cni-chain: /opt/cni/bin/cni-chain: is no link, so cni-chain didn't put it there; --force replaces it"
+    )
+    assert live.run("install", "--force").status == 0
+    assert live.link.is_symlink()
+
+
+def test_a_file_where_a_directory_must_be(live: Bare) -> None:
+    (live.chain_dir / "local.d").write_text("")
+
+    assert refused(live) == "cni-chain: /etc/cni/chain.d/local.d: is in the way of a directory; move it elsewhere"
+
+
+def test_a_root_that_is_not_there_is_not_made(live: Bare, tmp_path: Path) -> None:
+    for command in ("install", "uninstall"):
+        result = run(live.program, command, "--root", str(tmp_path / "hots"))
+        assert (result.status, result.stderr) == (1, f"cni-chain: --root {tmp_path}/hots: no such directory\n")
+    assert not (tmp_path / "hots").exists()
+
+
+def test_a_link_that_leads_out_of_the_tree(live: Bare, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    live.chain_dir.rename(live.root / "old")
+    live.chain_dir.symlink_to(tmp_path / "elsewhere")
+
+    assert "which is not below" in refused(live, "--no-facade")
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_rotation_that_somebody_has_changed_stays(live: Bare) -> None:
+    (live.root / "etc/logrotate.d/cni-chain").write_text("# mine\n")
+
+    assert "/etc/logrotate.d/cni-chain stays as it is: somebody has changed it." in live.run("install").stdout
+    assert (live.root / "etc/logrotate.d/cni-chain").read_text() == "# mine\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--owner", "Cilium"],
+        ["--owner", "cilium:"],
+        ["--owner", "cilium:a/b"],
+        ["--owner", "a", "--owner", "a"],
+        ["--exempt", "istio"],
+        ["--exempt", "nobody=a/b"],
+        ["--exempt", "istio=a/b/c"],
+        ["--cni-version", "2.0.0"],
+        ["--distro", "unknown"],
+        ["--facade", "../x.conflist"],
+        ["--facade", "facade.conf"],
+        ["--frob"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_status_2(live: Bare, arguments: list[str]) -> None:
+    refused(live, *arguments, status=2)
+
+
+def test_a_name_that_is_none(live: Bare) -> None:
+    assert "--name a/b: " in refused(live, "--name", "a/b")
+
+
+def test_a_facade_that_is_there_is_never_touched_by_an_upgrade_even_if_it_is_wrong(live: Bare) -> None:
+    live.facade.write_text((CONF / "00-cni-chain.conflist").read_text().replace('"chainDir"', '"chaindir"'))
+    before = live.facade.read_bytes()
+
+    assert live.run("install").status == 0
+    assert live.facade.read_bytes() == before

@@ -1,0 +1,349 @@
+"""The whole way on one node: the plan, --write, the agents move, --switch, and --undo."""
+
+import json
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.cli.migrating import CHAIN, FACADE, NET, WAITING, Before
+from tests.cli.node import CONF, needs_root, run
+
+pytestmark = needs_root
+
+LIST = f"{NET}/05-cilium.conflist"
+CILIUM = f"{CHAIN}/cilium.d/05-cilium.conflist"
+ISTIO = f"{CHAIN}/istio.d/10-istio.conf"
+
+
+@pytest.fixture
+def node(program: str, tmp_path: Path) -> Before:
+    return Before(tmp_path / "node", program, "cilium-portmap-istio")
+
+
+@pytest.fixture
+def written(node: Before) -> Before:
+    assert node.migrate("--write").status == 0
+    node.cilium_moves()
+    return node
+
+
+def test_without_an_option_it_tells_everything_and_changes_nothing(node: Before) -> None:
+    before = node.files()
+
+    status, stdout, stderr = node.migrate()
+
+    assert (status, stderr) == (0, "")
+    assert node.files() == before
+    for told in (
+        f"network portmap  {LIST}, cniVersion 1.0.0",
+        "containerd and CRI-O both take it",
+        "1  cilium-cni  cilium  cilium.d/05-cilium.conflist  to be written",
+        "2  portmap     local   local.d/10-portmap.conf      to be written",
+        "3  istio-cni   istio   istio.d/10-istio.conf        to be written",
+        "Proof  3 plugins, in the same order, each get the same configuration as before.",
+        "--set cni.confPath=/etc/cni/chain.d/cilium.d",
+        "--set cniConfDir=/etc/cni/chain.d/istio.d --set chained=false --set cniConfFileName=10-istio.conf",
+    ):
+        assert told in stdout
+
+
+def test_the_steps_move_cilium_before_the_switch_and_istio_after_it(node: Before) -> None:
+    steps = node.document()["steps"]
+
+    order = [
+        next(index for index, step in enumerate(steps) if words in step)
+        for words in ("--write", "Move Cilium", "Don't restart", "--switch", "Move Istio", "verify", "--undo")
+    ]
+    assert order == sorted(order) == list(range(len(steps)))
+
+
+def test_an_istio_of_before_its_own_chart_has_its_values_below_cni_and_is_pinned_first(
+    program: str, tmp_path: Path
+) -> None:
+    document = Before(tmp_path / "old", program, "cilium-istio-1.22").document()
+
+    (istio,) = [one for one in document["settings"] if one["owner"] == "istio"]
+    assert "--set cni.cniConfDir=/etc/cni/chain.d/istio.d --set cni.chained=false" in istio["commands"][0]
+    assert any("cniConfFileName=05-cilium.conflist, still chained" in step for step in document["steps"])
+
+
+def test_the_settings_are_those_of_conf_helm(node: Before) -> None:
+    for owner, file in (("cilium", "cilium-values.yaml"), ("istio", "istio-cni-values.yaml")):
+        setting = next(one for one in node.document()["settings"] if one["owner"] == owner)
+        given = dict(re.findall(r"--set ([\w.]+)=(\S+)", setting["commands"][0]))
+        shipped = {}
+        above = ""
+        for line in (CONF / "helm" / file).read_text().splitlines():
+            if match := re.fullmatch(r"((?:  )?)(\w+):(?: (\S+))?", line):
+                above = "" if not match[1] else above
+                shipped[above + match[2]] = match[3]
+                above = f"{match[2]}." if match[3] is None else above
+
+        assert given == {key: value for key, value in shipped.items() if value is not None}
+
+
+def test_write_puts_fragments_in_place_and_a_facade_that_no_runtime_sees(node: Before) -> None:
+    seen = node.what_runtimes_see()
+
+    status, stdout, stderr = node.migrate("--write")
+
+    assert (status, stderr) == (0, "")
+    assert node.what_runtimes_see() == seen
+    assert f"written  {WAITING}\n" in stdout
+    for directory in ("cilium.d", "local.d", "istio.d"):
+        assert stat.S_IMODE(node.path(f"{CHAIN}/{directory}").stat().st_mode) == 0o755
+    assert node.path(f"{LIST}.before-cni-chain").read_bytes() == node.path(LIST).read_bytes()
+    assert node.read(WAITING)["plugins"][0]["owners"] == [
+        {"name": "cilium", "types": ["cilium-cni"]},
+        {"name": "local", "required": False},
+        {
+            "name": "istio",
+            "types": ["istio-cni"],
+            "exempt": [{"namespace": "istio-system", "podNamePrefix": "istio-cni-node-"}],
+        },
+    ]
+
+
+def test_write_twice_changes_nothing_the_second_time(node: Before) -> None:
+    node.migrate("--write")
+    before = node.files()
+
+    status, stdout, _ = node.migrate("--write")
+
+    assert status == 0
+    assert stdout.startswith("Nothing to change")
+    assert node.files() == before
+
+
+def test_a_list_that_root_alone_may_read_makes_fragments_that_root_alone_may_read(node: Before) -> None:
+    node.path(LIST).chmod(0o600)
+
+    node.migrate("--write")
+
+    for path in (CILIUM, ISTIO, f"{LIST}.before-cni-chain"):
+        assert stat.S_IMODE(node.path(path).stat().st_mode) == 0o600
+
+
+def test_an_interrupted_write_is_finished_by_the_next(node: Before) -> None:
+    node.migrate("--write")
+    whole = {path: content for path, (_, _, content) in node.files().items()}
+    node.path(ISTIO).unlink()
+    node.path(WAITING).unlink()
+
+    assert node.migrate("--write").status == 0
+
+    assert {path: content for path, (_, _, content) in node.files().items()} == whole
+
+
+def test_write_that_fails_at_its_last_file_leaves_nothing(node: Before) -> None:
+    node.path(WAITING).mkdir()
+    before = node.files()
+
+    status, stdout, stderr = node.migrate("--write")
+
+    assert (status, stdout) == (1, "")
+    assert stderr == f"cni-chain: {WAITING}: is no regular file, and is left alone; nothing was changed\n"
+    assert node.files() == before
+
+
+def test_what_an_agent_has_written_already_is_left_alone(written: Before) -> None:
+    before = written.files()
+
+    assert written.migrate("--write").status == 0
+
+    assert written.files() == before
+
+
+def test_linkerds_empty_seed_gets_the_plugin(program: str, tmp_path: Path) -> None:
+    node = Before(tmp_path / "node", program, "cilium-linkerd")
+    seed = f"{CHAIN}/linkerd.d/10-seed.conflist"
+    node.write(seed, (CONF / "examples/linkerd/10-seed.conflist").read_bytes())
+
+    assert node.migrate("--write").status == 0
+
+    assert [plugin["type"] for plugin in node.read(seed)["plugins"]] == ["linkerd-cni"]
+
+
+def test_switch_is_one_rename(written: Before) -> None:
+    inode = written.path(WAITING).stat().st_ino
+    before = written.files()
+
+    status, stdout, stderr = written.migrate("--switch")
+
+    assert (status, stderr) == (0, "")
+    assert f"{FACADE} is in place" in stdout
+    after = written.files()
+    assert written.path(FACADE).stat().st_ino == inode
+    renamed = {str(written.path(WAITING)): str(written.path(FACADE))}
+    assert {renamed.get(path, path): file for path, file in before.items()} == after
+    assert written.what_runtimes_see()[0] == "00-cni-chain.conflist"
+
+
+def test_after_the_switch_show_has_the_chain_and_verify_finds_nothing(written: Before) -> None:
+    written.migrate("--switch")
+
+    shown = json.loads(run(written.program, "show", "--json", "--root", str(written.root)).stdout)
+
+    (facade,) = shown["facades"]
+    assert facade["first"]
+    assert facade["newPod"] is None
+    assert [link["type"] for link in facade["chain"]] == ["cilium-cni", "portmap", "istio-cni"]
+    report = json.loads(run(written.program, "verify", "--json", "--root", str(written.root)).stdout)
+    assert [finding["message"][:40] for finding in report["findings"] if finding["severity"] == "error"] == []
+
+
+def test_undo_is_the_rename_back_and_keeps_the_fragments(written: Before) -> None:
+    before = written.files()
+    written.migrate("--switch")
+
+    status, stdout, stderr = written.migrate("--undo")
+
+    assert (status, stderr) == (0, "")
+    assert stdout == f"{LIST} counts again; the facade waits as {WAITING}\n"
+    assert written.files() == before
+    assert written.migrate("--switch").status == 0
+
+
+@pytest.mark.parametrize(("option", "state"), [("--switch", "switched"), ("--undo", "live")])
+def test_switch_and_undo_twice_change_nothing_the_second_time(written: Before, option: str, state: str) -> None:
+    written.migrate("--switch")
+    written.migrate(option)
+    before = written.files()
+
+    again = written.migrate(option)
+
+    assert again.status == 0
+    assert written.document(option) | {"root": ""} == {
+        "root": "",
+        "netDir": NET,
+        "chainDir": CHAIN,
+        "state": state,
+        "facade": FACADE,
+        "waiting": WAITING,
+        "changed": [],
+    }
+    assert written.files() == before
+
+
+def test_a_switched_node_has_nothing_to_migrate(written: Before) -> None:
+    written.migrate("--switch")
+    before = written.files()
+
+    for arguments in ((), ("--write",)):
+        assert f"{FACADE} is in place" in written.migrate(*arguments).stdout
+    assert written.files() == before
+
+
+def test_undo_warns_of_a_plugin_that_the_old_list_has_lost(written: Before) -> None:
+    written.migrate("--switch")
+    written.change_list(plugins=written.plugins()[:2])  # Istio has moved, and its old agent stripped the list
+
+    status, stdout, _ = written.migrate("--undo")
+
+    assert status == 0
+    assert f"warning: {LIST} no longer has istio-cni: new pods run without it" in stdout
+
+
+@pytest.mark.parametrize(
+    ("case", "owner", "file"),
+    [
+        ("flannel-linkerd-k3s", "linkerd", "10-seed.conflist"),
+        ("cilium-linkerd", "linkerd", "10-seed.conflist"),
+        ("calico-kuma", "kuma", "kuma-cni.conf"),
+        ("kindnet-consul", "consul", "10-seed.conflist"),
+    ],
+)
+def test_a_mesh_that_moves_first_takes_its_credentials_along_and_itself_out_of_the_list(
+    program: str, tmp_path: Path, case: str, owner: str, file: str
+) -> None:
+    node = Before(tmp_path / "node", program, case)
+    fragment = f"{CHAIN}/{owner}.d/{file}"
+    node.migrate("--write")
+    if case.startswith("cilium"):
+        node.cilium_moves()
+    *others, mesh = node.types()
+    text = node.path(fragment).read_text()
+    node.write(fragment, text.replace(NET, f"{CHAIN}/{owner}.d"))
+    node.change_list(plugins=node.plugins()[:-1])
+
+    status, stdout, stderr = node.migrate("--switch")
+
+    assert (status, stderr) == (0, "")
+    assert f"{CHAIN}/{owner}.d" in text.replace(NET, f"{CHAIN}/{owner}.d") != text
+    assert "where its agent has moved it" in " ".join(stdout.split())
+    shown = json.loads(run(program, "show", "--json", "--root", str(node.root)).stdout)
+    assert [link["type"] for link in shown["facades"][0]["chain"]] == [*others, mesh]
+
+
+def test_a_facade_that_was_edited_while_it_waits_is_the_one_that_counts(written: Before) -> None:
+    facade = written.read(WAITING)
+    facade["plugins"][0]["owners"][2]["exempt"] = [{"namespace": "mesh", "podNamePrefix": "istio-cni-node-"}]
+    written.write(WAITING, facade)
+
+    assert written.migrate("--switch").status == 0
+
+    assert written.read(FACADE) == facade
+
+
+def test_the_dry_look_tells_what_is_in_the_way_of_the_switch(node: Before) -> None:
+    node.migrate("--write")
+
+    status, stdout, _ = node.migrate()
+
+    assert status == 0
+    assert "In the way of --switch" in stdout
+    (refusal,) = node.document()["refusals"]
+    assert refusal.startswith(f"{CILIUM}: is still migrate's copy")
+
+
+def test_json_has_the_whole_plan(node: Before) -> None:
+    document = node.document()
+
+    assert list(document) == [
+        "root", "netDir", "chainDir", "state", "facade", "waiting", "live", "owners", "facadeDocument", "unusable",
+        "proof", "settings", "steps", "refusals",
+    ]  # fmt: skip
+    assert document["state"] == "live"
+    assert document["live"]["plugins"] == node.types()
+    files = [file for owner in document["owners"] for file in owner["files"]]
+    assert [file["action"] for file in files] == ["write", "write", "write"]
+    assert node.document("--write")["changed"][-1] == WAITING
+    assert node.document()["state"] == "written"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--write", "--switch"],
+        ["--owner", "local"],
+        ["--owner", "Local:portmap"],
+        ["--owner", "a:portmap", "--owner", "b:portmap"],
+        ["--switch", "--owner", "a:portmap"],
+        ["--runtime", "docker"],
+        ["--switch", "--despite", "everything"],
+        ["--facade", "00-cni-chain.conf"],
+        ["--facade", "../x.conflist"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_status_2(node: Before, arguments: list[str]) -> None:
+    before = node.files()
+
+    status, stdout, stderr = node.migrate(*arguments)
+
+    assert (status, stdout) == (2, "")
+    assert stderr.count("Error: ") == 1
+    assert node.files() == before
+
+
+def test_the_help_has_examples_every_option_and_the_exit_status(program: str) -> None:
+    status, stdout, _ = run(program, "migrate", "--help")
+
+    assert status == 0
+    for told in (
+        "Examples:", "Exit status:", "--write", "--switch", "--undo", "--owner", "--runtime", "--despite", "--facade",
+        "--json", "--net-dir", "--chain-dir", "--bin-dir", "--root",
+    ):  # fmt: skip
+        assert told in stdout

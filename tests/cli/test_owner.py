@@ -1,0 +1,314 @@
+"""`cni-chain owner` on a node with pods: what is listed, what is changed, and what is refused."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.cli.node import CONF, FACADE, Json, Node, Result, needs_root, run
+
+pytestmark = needs_root  # elsewhere the facade would have to allow unsafe permissions, and be another one
+
+SHIPPED = (CONF / "00-cni-chain.conflist").read_text()
+
+
+def owner(node: Node, *arguments: str) -> Result:
+    return node.run("owner", *arguments)
+
+
+def done(node: Node, *arguments: str) -> str:
+    result = owner(node, *arguments)
+    assert (result.status, result.stderr) == (0, "")
+    return result.stdout
+
+
+def refused(node: Node, *arguments: str) -> str:
+    before = node.facade.read_bytes()
+    result = owner(node, *arguments)
+    assert (result.status, result.stdout) == (1, "")
+    assert node.facade.read_bytes() == before
+    assert len(result.stderr.splitlines()) == 1
+    return result.stderr
+
+
+def owners(node: Node) -> list[Json]:
+    listed = json.loads(node.facade.read_bytes())["plugins"][0]["owners"]
+    assert isinstance(listed, list)
+    return listed
+
+
+def names(node: Node) -> list[str]:
+    return [entry["name"] for entry in owners(node)]
+
+
+def test_the_owners_are_listed_in_their_order(node: Node) -> None:
+    assert done(node, "list").splitlines() == [
+        f"network cilium  {FACADE}",
+        "",
+        "#  OWNER             MAY RUN     RUNS        NOT FOR",
+        "1  cilium  required  cilium-cni  cilium-cni",
+        "2  istio   required  istio-cni   istio-cni   istio-system/istio-cni-node-*",
+        "3  local   optional  anything    portmap",
+    ]
+
+
+def test_the_list_tells_what_keeps_new_pods_waiting(node: Node) -> None:
+    node.clear("istio")
+    (node.chain_dir / "old.d").mkdir()
+
+    told = done(node, "list")
+
+    assert "   owner istio has no fragment yet: " in told
+    assert told.endswith("/etc/cni/chain.d/old.d isn't listed, so nothing in it is run.\n")
+
+
+def test_the_list_is_for_programs_too(node: Node) -> None:
+    (listed,) = json.loads(done(node, "list", "--json"))["facades"]
+
+    assert listed["owners"][1] == {
+        "name": "istio",
+        "required": True,
+        "types": ["istio-cni"],
+        "exempt": [{"namespace": "istio-system", "podNamePrefix": "istio-cni-node-"}],
+        "directory": "/etc/cni/chain.d/istio.d",
+        "usable": True,
+        "plugins": ["istio-cni"],
+        "error": None,
+    }
+
+
+def test_a_mesh_is_taken_out_and_nothing_else_of_the_file_changes(node: Node) -> None:
+    told = done(node, "remove", "istio")
+
+    start = SHIPPED.index('      {"name": "istio"')
+    end = SHIPPED.index('      {"name": "local"')
+    assert node.facade.read_text() == SHIPPED[:start] + SHIPPED[end:]
+    assert "warning: without istio-cni every new pod is outside the mesh; pods that are running keep" in told
+    assert (node.chain_dir / "istio.d/10-istio.conf").exists()
+    assert node.run("verify").status == 0
+
+
+def test_an_agent_that_was_uninstalled_too_early_is_taken_out(node: Node) -> None:
+    node.clear("istio")
+    (node.bin_dir / "istio-cni").unlink()
+    assert node.run("show").status == 1
+
+    done(node, "remove", "istio")
+
+    assert node.run("show").status == 0
+
+
+def test_of_two_that_are_gone_each_can_be_taken_out(node: Node) -> None:
+    node.clear("istio")
+    node.clear("local")
+    node.change_owner("local", required=True)
+
+    done(node, "remove", "istio")
+    done(node, "remove", "local")
+
+    assert node.run("show").status == 0
+
+
+def test_a_second_run_changes_nothing_and_says_so(node: Node) -> None:
+    done(node, "remove", "istio")
+    inode = node.facade.stat().st_ino
+
+    assert done(node, "remove", "istio").endswith("istio is no owner: cilium, local.\nNothing to change.\n")
+    assert done(node, "require", "cilium").endswith("cilium is required already.\nNothing to change.\n")
+    assert done(node, "add", "cilium:cilium-cni").endswith("cilium is an owner already.\nNothing to change.\n")
+    assert node.facade.stat().st_ino == inode
+
+
+@pytest.mark.parametrize(
+    ("where", "order"),
+    [
+        ([], ["cilium", "istio", "local", "linkerd"]),
+        (["--before", "istio"], ["cilium", "linkerd", "istio", "local"]),
+        (["--after", "istio"], ["cilium", "istio", "linkerd", "local"]),
+        (["--after", "local"], ["cilium", "istio", "local", "linkerd"]),
+    ],
+    ids=str,
+)
+def test_an_owner_is_added_where_it_is_to_run(node: Node, where: list[str], order: list[str]) -> None:
+    told = done(node, "add", "linkerd:linkerd-cni", "--optional", "--exempt", "linkerd-cni/linkerd-cni-", *where)
+
+    assert names(node) == order
+    assert owners(node)[order.index("linkerd")] == {
+        "name": "linkerd",
+        "types": ["linkerd-cni"],
+        "required": False,
+        "exempt": [{"namespace": "linkerd-cni", "podNamePrefix": "linkerd-cni-"}],
+    }
+    assert told.startswith("create   /etc/cni/chain.d/linkerd.d/\n")
+    assert (node.chain_dir / "linkerd.d").stat().st_mode & 0o7777 == 0o755
+
+
+def test_a_required_owner_whose_agent_has_written_nothing_is_refused_since_pods_would_wait(node: Node) -> None:
+    error = refused(node, "add", "kuma:kuma-cni")
+
+    assert "not changed, because then a new pod gets error 11: owner kuma has no fragment yet" in error
+    assert not (node.chain_dir / "kuma.d").exists()
+    assert "warning: from now on a new pod gets error 11" in done(node, "add", "kuma:kuma-cni", "--force")
+
+
+def test_first_optional_then_required_is_the_way(node: Node) -> None:
+    done(node, "add", "kuma:kuma-cni", "--optional")
+    assert "owner kuma has no fragment yet" in refused(node, "require", "kuma")
+    node.write("kuma.d/kuma-cni.conf", {"type": "kuma-cni"})
+    node.install("kuma-cni")
+
+    done(node, "require", "kuma")
+
+    assert owners(node)[-1] == {"name": "kuma", "types": ["kuma-cni"], "required": True}
+    assert node.run("show").status == 0
+
+
+def test_an_owner_becomes_optional_and_that_has_a_price(node: Node) -> None:
+    told = done(node, "require", "istio", "--no")
+
+    assert node.facade.read_text() == SHIPPED.replace('{"name": "istio",', '{"name": "istio", "required": false,')
+    assert "warning: a new pod that starts while istio has no usable fragment starts without it" in told
+
+
+def test_what_makes_the_network_can_t_be_taken_out(node: Node) -> None:
+    assert "istio-cni can't be first" in refused(node, "remove", "cilium")
+
+
+def test_nor_can_the_only_owner(node: Node) -> None:
+    node.change_facade(owners=[{"name": "cilium"}])
+
+    assert "not changed, because then a new pod gets error 11" in refused(node, "remove", "cilium")
+
+
+def test_a_dry_run_shows_the_difference_and_changes_nothing(node: Node) -> None:
+    before = node.facade.stat()
+
+    told = done(node, "remove", "istio", "--dry-run")
+
+    assert f"--- {FACADE}\n+++ {FACADE}\n" in told
+    assert '\n-      {"name": "istio",  "types": ["istio-cni"],\n' in told
+    assert told.endswith("1 change, none made (--dry-run).\n")
+    after = node.facade.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    planned = json.loads(done(node, "remove", "istio", "--dry-run", "--json"))
+    assert planned["changes"][0]["path"] == FACADE
+    assert planned["changes"][0]["diff"].startswith("---")
+
+
+def test_the_file_keeps_its_mode(node: Node) -> None:
+    node.facade.chmod(0o600)
+
+    done(node, "remove", "istio")
+
+    assert node.facade.stat().st_mode & 0o7777 == 0o600
+
+
+def test_a_runtime_that_reads_meanwhile_never_sees_half_a_facade(node: Node) -> None:
+    seen = set()
+    end = threading.Event()
+
+    def look() -> None:
+        while not end.is_set():
+            seen.add(node.facade.read_bytes())
+
+    reader = threading.Thread(target=look)
+    reader.start()
+    for _ in range(2):
+        done(node, "add", "x", "--optional")
+        done(node, "remove", "x")
+    end.set()
+    reader.join()
+
+    assert node.facade.read_text() == SHIPPED
+    assert len(seen) == 2
+    for text in seen:
+        json.loads(text)
+
+
+def test_the_temporary_file_lies_where_containerd_notices_its_renaming(node: Node) -> None:
+    done(node, "remove", "istio")
+
+    assert [path.name for path in node.net_dir.iterdir()] == ["00-cni-chain.conflist"]
+
+
+def test_of_several_facades_one_must_be_named(node: Node) -> None:
+    other = node.net_dir / "10-other.conflist"
+    other.write_text(SHIPPED.replace("cilium", "other", 1))
+
+    assert "several facades: name one with --conf: " in refused(node, "remove", "istio")
+
+    done(node, "remove", "istio", "--conf", "/etc/cni/net.d/10-other.conflist")
+    assert names(node) == ["cilium", "istio", "local"]
+    assert '"istio"' not in other.read_text()
+
+
+def test_without_a_facade_there_is_nothing_to_change(node: Node) -> None:
+    node.facade.unlink()
+
+    for arguments in (["list"], ["remove", "istio"]):
+        result = owner(node, *arguments)
+        assert (result.status, result.stdout) == (1, "")
+        assert "/etc/cni/net.d: no facade here" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"logLevel": "loud"}, "key logLevel: must be one of"),
+        ({"owners": [{"name": "a"}, {"name": "a"}]}, "'a' is listed twice"),
+    ],
+)
+def test_a_facade_that_is_wrong_already_is_left_to_a_person(node: Node, keys: Json, message: str) -> None:
+    node.change_facade(**keys)
+
+    assert message in refused(node, "remove", "istio")
+
+
+def test_a_facade_without_a_list_of_owners_is_not_given_one(node: Node) -> None:
+    node.change_facade(remove=("owners",))
+
+    assert "lists no owners, so every directory of /etc/cni/chain.d is one" in refused(node, "add", "x", "--optional")
+
+
+def test_a_link_is_not_written_through(node: Node, tmp_path: Path) -> None:
+    node.facade.rename(tmp_path / "real")
+    node.facade.symlink_to(tmp_path / "real")
+
+    assert "is a link, and no runtime would notice the change" in refused(node, "remove", "istio")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["add", "A"],
+        ["add", "a:"],
+        ["add", "a", "--exempt", "ns"],
+        ["add", "a", "--before", "cilium", "--after", "istio"],
+        ["remove"],
+        ["frob"],
+        ["list", "--distro", "unknown"],
+    ],
+    ids=" ".join,
+)
+def test_wrong_usage_is_status_2(node: Node, arguments: list[str]) -> None:
+    before = node.facade.read_bytes()
+
+    result = owner(node, *arguments)
+
+    assert (result.status, result.stdout) == (2, "")
+    assert node.facade.read_bytes() == before
+
+
+def test_an_unknown_owner_is_named(node: Node) -> None:
+    for arguments in (["require", "kuma"], ["add", "x", "--optional", "--before", "kuma"]):
+        assert refused(node, *arguments).endswith("kuma is no owner: cilium, istio, local\n")
+
+
+@pytest.mark.parametrize("command", ["list", "add", "remove", "require"])
+def test_the_help_tells_what_a_command_does_and_its_exit_status(program: str, command: str) -> None:
+    told = run(program, "owner", command, "--help")
+
+    assert told.status == 0
+    assert "Exit status:" in told.stdout
+    assert "uninstalled must leave the facade first" in " ".join(run(program, "owner", "--help").stdout.split())

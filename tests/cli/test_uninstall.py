@@ -1,0 +1,295 @@
+"""`cni-chain uninstall`: no pod is without a network meanwhile, and none without its DEL afterwards."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from cni_chain.cli import install
+from tests.cli.bare import BEFORE, FACADE, Bare, is_frozen, needs_root
+from tests.cli.node import CONF, Result
+
+ASIDE = f"{FACADE}.uninstalled"
+
+
+@pytest.fixture
+def node(program: str, tmp_path: Path) -> Bare:
+    """A node on which cni-chain is installed in front of Cilium's own conflist."""
+    node = Bare(tmp_path / "node", program, network=True)
+    node.fragments(cilium="cilium-cni", istio="istio-cni")
+    for directory in (node.programs / "0.0.1/_internal", node.chain_dir / "local.d"):
+        directory.mkdir(parents=True)
+    (node.programs / "0.0.1/cni-chain").write_text("#!/bin/sh\n")
+    node.link.symlink_to("../cni-chain/0.0.1/cni-chain")
+    node.facade.write_bytes((CONF / "00-cni-chain.conflist").read_bytes())
+    (node.root / "etc/logrotate.d/cni-chain").write_text(install.LOGROTATE)
+    return node
+
+
+def uninstall(node: Bare, *arguments: str) -> Result:
+    return node.run("uninstall", *arguments)
+
+
+def done(node: Bare, *arguments: str) -> str:
+    result = uninstall(node, *arguments)
+    assert (result.status, result.stderr) == (0, "")
+    return result.stdout
+
+
+def refused(node: Bare, *arguments: str) -> str:
+    before = node.files()
+    result = uninstall(node, *arguments)
+    assert (result.status, result.stdout) == (1, "")
+    assert node.files() == before
+    return result.stderr
+
+
+def taken(node: Bare) -> list[str]:
+    """What a runtime sees, in its order."""
+    endings = (".conf", ".conflist", ".json")
+    return sorted(path.name for path in node.net_dir.iterdir() if path.name.endswith(endings))
+
+
+def test_the_runtime_takes_the_configuration_of_before_and_all_else_is_gone(node: Bare) -> None:
+    told = done(node)
+
+    assert taken(node) == ["05-cilium.conflist"]
+    assert f"The runtime then takes {BEFORE}.\n" in told
+    assert not node.link.is_symlink()
+    assert not node.programs.exists()
+    assert not (node.root / "etc/logrotate.d/cni-chain").exists()
+    assert (node.bin_dir / "cilium-cni").exists()
+
+
+def test_fragments_are_their_owners_and_stay(node: Bare) -> None:
+    told = done(node)
+
+    assert "/etc/cni/chain.d stays: cilium.d, istio.d.\n" in told
+    assert (node.chain_dir / "cilium.d/10.conf").exists()
+    assert not (node.chain_dir / "local.d").exists()
+
+
+def test_the_facade_is_put_aside_under_a_name_that_nobody_reads(node: Bare) -> None:
+    text = node.facade.read_bytes()
+
+    done(node)
+
+    assert (node.root / ASIDE.lstrip("/")).read_bytes() == text
+
+
+def test_a_second_run_changes_nothing_and_says_so(node: Bare) -> None:
+    done(node)
+    before = node.files()
+
+    assert done(node).endswith("Nothing to change.\n")
+    assert node.files() == before
+
+
+def test_a_dry_run_changes_nothing_and_tells_what_the_real_one_does(node: Bare) -> None:
+    before = node.files()
+
+    planned = json.loads(done(node, "--dry-run", "--json"))
+    assert node.files() == before
+    made = json.loads(done(node, "--json"))
+
+    assert (planned.pop("dryRun"), made.pop("dryRun")) == (True, False)
+    assert planned == made
+    assert planned["changes"][0]["action"] == "rename"
+    gone = {change["path"].strip("/") for change in made["changes"] if change["action"] == "remove"}
+    assert gone <= set(before)
+    assert not gone & set(node.files())
+
+
+def test_without_a_configuration_behind_it_the_facade_stays(node: Bare) -> None:
+    (node.net_dir / "05-cilium.conflist").unlink()
+
+    error = refused(node)
+
+    assert f"no configuration is left for the runtime once {FACADE} is gone" in error
+    assert "(--restore FILE), or --leave-node-without-network" in error
+    told = done(node, "--leave-node-without-network")
+    assert "warning: no new pod gets a network: " in told
+    assert taken(node) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("{", "it can't be read"),
+        ('{"name": "x", "plugins": []}', "it names no plugin"),
+        ('{"name": "x", "plugins": [{"type": "gone-cni"}]}', "no plugin gone-cni in /opt/cni/bin"),
+    ],
+)
+def test_a_configuration_that_gives_no_network_is_none(node: Bare, text: str, fault: str) -> None:
+    (node.net_dir / "05-cilium.conflist").write_text(text)
+
+    error = refused(node)
+
+    assert f"{BEFORE}: the runtime would take this file, and " in error
+    assert fault in error
+
+
+def test_multus_alone_is_no_network(node: Bare) -> None:
+    node.conflist("00-multus.conf", "multus-cni-network", "multus")
+    node.plugin("multus")
+    (node.net_dir / "05-cilium.conflist").unlink()
+
+    assert "no configuration is left for the runtime" in refused(node)
+    node.conflist("05-cilium.conflist", "cilium", "cilium-cni")
+    assert f"The runtime then takes {BEFORE}.\n" in done(node)
+
+
+def test_the_one_that_cilium_renamed_is_put_back_before_the_facade_goes(node: Bare) -> None:
+    renamed = node.net_dir / "05-cilium.conflist.cilium_bak"
+    (node.net_dir / "05-cilium.conflist").rename(renamed)
+    assert f"--restore {BEFORE}.cilium_bak" in refused(node)
+
+    changes = json.loads(done(node, "--restore", f"{BEFORE}.cilium_bak", "--json"))["changes"]
+
+    assert [change["path"] for change in changes[:2]] == [BEFORE, FACADE]
+    assert (node.net_dir / "05-cilium.conflist").read_bytes() == renamed.read_bytes()
+    assert taken(node) == ["05-cilium.conflist"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("05.conflist", "{}"), ("05.txt", '{"plugins": [{"type": "cilium-cni"}]}'), ("05.conflist", "nothing")],
+)
+def test_what_is_no_configuration_isn_t_put_back(node: Bare, name: str, text: str) -> None:
+    (node.root / name).write_text(text)
+
+    assert f"/{name}: " in refused(node, "--restore", f"/{name}")
+
+
+def test_one_of_that_name_that_differs_is_not_overwritten(node: Bare) -> None:
+    (node.root / "05-cilium.conflist").write_text('{"name": "x", "plugins": [{"type": "cilium-cni"}]}')
+
+    assert f"{BEFORE}: is there and differs from /05-cilium.conflist" in refused(
+        node, "--restore", "/05-cilium.conflist"
+    )
+
+
+@pytest.mark.parametrize("name", ["cilium:c1:eth0", "other:c1:eth0", ".damaged-cilium:c1:eth0", ".new-cilium:c1:eth0"])
+def test_while_a_pod_has_a_record_what_its_del_needs_stays(node: Bare, name: str) -> None:
+    record = node.record(name)
+
+    error = refused(node)
+    assert "/var/lib/cni/chain: 1 attachment with a record, whose DEL needs the program" in error
+    assert "--keep-program" in error
+
+    told = done(node, "--keep-program")
+    assert taken(node) == ["05-cilium.conflist"]
+    assert "The program, /etc/cni/chain.d and /var/lib/cni/chain stay: 1 attachment with a record." in told
+    assert record.exists()
+    assert node.link.exists()
+    assert (node.chain_dir / "local.d").exists()
+
+
+def test_the_rest_goes_when_the_last_pod_of_that_time_is_gone(node: Bare) -> None:
+    record = node.record()
+    done(node, "--keep-program")
+    assert "1 attachment with a record" in refused(node)
+    record.unlink()
+
+    done(node)
+
+    assert not node.link.is_symlink()
+    assert not (node.root / "var/lib/cni/chain").exists()
+
+
+def test_the_facade_that_was_put_aside_tells_where_the_records_are(node: Bare) -> None:
+    document = node.document()
+    document["plugins"][0]["stateDir"] = "/srv/state"
+    node.facade.write_text(json.dumps(document))
+    (node.root / "srv/state").mkdir(parents=True)
+    (node.root / "srv/state/cilium:c1:eth0").write_text("{}")
+    done(node, "--keep-program")
+
+    assert "/srv/state: 1 attachment with a record" in refused(node)
+
+
+def test_state_that_is_nobody_s_record_is_left_to_a_person(node: Bare) -> None:
+    node.record().unlink()
+    (node.root / "var/lib/cni/chain/notes").write_text("mine")
+
+    assert "/var/lib/cni/chain stays: notes.\n" in done(node)
+
+
+def test_another_facade_needs_the_program_too(node: Bare) -> None:
+    other = node.net_dir / "10-other.conflist"
+    other.write_text((CONF / "00-cni-chain.conflist").read_text().replace("cilium", "other", 1))
+    assert "several facades: name one with --conf" in refused(node)
+
+    told = done(node, "--conf", FACADE)
+
+    assert "Everything but the facade stays, because of /etc/cni/net.d/10-other.conflist.\n" in told
+    assert node.link.exists()
+
+
+def test_a_link_that_leads_elsewhere_is_not_ours(node: Bare) -> None:
+    node.link.unlink()
+    node.link.symlink_to("/usr/local/bin/cni-chain")
+
+    assert "/opt/cni/bin/cni-chain: leads to /usr/local/bin/cni-chain, not into /opt/cni/cni-chain" in refused(node)
+
+
+def test_a_rotation_that_somebody_has_changed_stays(node: Bare) -> None:
+    (node.root / "etc/logrotate.d/cni-chain").write_text("# mine\n")
+
+    assert "/etc/logrotate.d/cni-chain stays: somebody has changed it.\n" in done(node)
+
+
+def test_if_a_step_fails_the_facade_is_back(node: Bare) -> None:
+    (node.root / "var/lib/cni/chain/.lock/in-the-way").mkdir(parents=True)
+    before = node.files()
+
+    result = uninstall(node)
+
+    assert (result.status, result.stdout) == (1, "")
+    assert "/var/lib/cni/chain/.lock: Directory not empty; nothing was changed\n" in result.stderr
+    assert {name: held[:2] for name, held in node.files().items()} == {name: held[:2] for name, held in before.items()}
+
+
+def test_without_cni_chain_there_is_nothing_to_do(program: str, tmp_path: Path) -> None:
+    bare = Bare(tmp_path / "node", program, network=True)
+
+    assert done(bare) == "Nothing to change.\n"
+
+
+@needs_root
+def test_the_installed_program_takes_itself_away(program: str, tmp_path: Path) -> None:
+    if not is_frozen(program):
+        pytest.skip("by design: only the frozen program can be installed")
+    node = Bare(tmp_path / "node", program, network=True)
+    node.fragments(cilium="cilium-cni", istio="istio-cni")
+    chain = node.root / "etc/cni/chain.d"
+    assert node.here("install", "--chain-dir", str(chain)).status == 0
+
+    result = node.here("uninstall", program=str(node.link))
+
+    assert (result.status, result.stderr) == (0, "")
+    assert not node.programs.exists()
+    assert not node.link.is_symlink()
+    assert taken(node) == ["05-cilium.conflist"]
+
+
+@needs_root
+def test_a_program_that_is_just_running_is_not_taken_away_under_it(program: str, tmp_path: Path) -> None:
+    if not is_frozen(program):
+        pytest.skip("by design: only the frozen program can be installed")
+    node = Bare(tmp_path / "node", program, network=True)
+    node.fragments(cilium="cilium-cni", istio="istio-cni")
+    assert node.here("install", "--chain-dir", str(node.chain_dir)).status == 0
+    before = node.files()
+    call_environ = {f"CNI_{name}": "x" for name in ("CONTAINERID", "NETNS", "IFNAME", "PATH")} | {"CNI_COMMAND": "ADD"}
+    with subprocess.Popen([node.link], env=call_environ, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as call:
+        while "cni-chain" not in os.readlink(f"/proc/{call.pid}/exe"):
+            pass
+        result = node.here("uninstall")
+        call.kill()
+
+    assert result.status == 1
+    assert f"is running (process {call.pid}); try again when it has ended" in result.stderr
+    assert node.files() == before

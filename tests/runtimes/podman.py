@@ -3,7 +3,7 @@
 import json
 import os
 import subprocess
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tests.runtimes import images
 from tests.runtimes.daemons import DISK, HERE, RUN, installed
@@ -36,6 +36,12 @@ class Podman:
     def __call__(self, *arguments: str) -> str:
         """What a command prints. Raises AssertionError if it fails, with what it said."""
         return self.attempt(*arguments, check=True).stdout.strip()
+
+    def inspect(self, name: str) -> dict[str, Any]:
+        """What podman knows of a container."""
+        [container] = json.loads(self("inspect", name))
+        known: dict[str, Any] = container
+        return known
 
     def attempt(self, *arguments: str, check: bool = False) -> subprocess.CompletedProcess[str]:
         environment = {

@@ -1,23 +1,41 @@
 """podman 4 with the CNI back end: an old libcni, which knows no version after 1.0.0, no STATUS and no GC."""
 
 import json
-from collections.abc import Iterator
+import shutil
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from tests.runtimes.cri import BUSYBOX
 from tests.runtimes.daemons import HERE
-from tests.runtimes.kubelet import collect, lay_facade
+from tests.runtimes.kubelet import EXEMPT, collect, driver, lay_facade
 from tests.runtimes.podman import Podman
 from tests.runtimes.steer import STEERED, steered
-from tests.sandbox.inventory import inventory
-from tests.sandbox.node import BIN, NODE4, STATE, TUNING, UNMASQUERADED, Node, single, types, whole_list
+from tests.runtimes.test_changes import CO_EDITED, OLD
+from tests.sandbox.inventory import inventory, links, processes, rules
+from tests.sandbox.node import (
+    BIN,
+    FACADE,
+    NET,
+    NODE4,
+    OWNERS,
+    STATE,
+    TUNING,
+    UNMASQUERADED,
+    Node,
+    single,
+    types,
+    whole_list,
+)
 
-# What podman itself makes once and keeps.
-KEPT = {"directory /run/runc", "directory /run/cni/tuning"}
+# What podman itself makes once and keeps; and umount.
+KEPT = {"directory /run/runc", "directory /run/cni/tuning", "directory /run/mount"}
 SERVE = "hostname >/index.html; exec busybox httpd -f -p 8080 -h /"
-TOGETHER = 8
+TOGETHER = 24
+WORKERS, EACH = 4, 6
 
 
 @pytest.fixture
@@ -43,8 +61,7 @@ def command(podman: Podman, name: str, *options: str) -> list[str]:
 
 
 def address(podman: Podman, name: str) -> str:
-    [container] = json.loads(podman("inspect", name))
-    found: str = container["NetworkSettings"]["Networks"]["cilium"]["IPAddress"]
+    found: str = podman.inspect(name)["NetworkSettings"]["Networks"]["cilium"]["IPAddress"]
     return found
 
 
@@ -54,6 +71,18 @@ def records(node: Node) -> list[str]:
 
 def remove(podman: Podman, *names: str) -> None:
     podman("rm", "--force", "--time", "0", *names)
+
+
+def network(node: Node) -> set[str]:
+    """All that a container's network is made of, and what makes it."""
+    sandbox = node.sandbox
+    return {*links(sandbox), *rules(sandbox), *processes(sandbox), *node.leases(), *records(node)}
+
+
+def forget(node: Node) -> None:
+    """What libcni keeps of a container when podman had no DEL for it, or one that failed."""
+    for file in node.sandbox.path("/var/lib/cni/results").iterdir():
+        file.unlink()
 
 
 def test_a_container_comes_is_reached_and_goes(podman: Podman, node: Node) -> None:
@@ -179,8 +208,7 @@ def test_a_del_that_fails_is_not_lost(podman: Podman, node: Node) -> None:
         said = podman.attempt("rm", "--force", "--time", "0", "web")
     leases, kept = node.leases(), records(node)
     collect(node)
-    for file in node.sandbox.path("/var/lib/cni/results").iterdir():
-        file.unlink()
+    forget(node)
 
     assert "istio/tuning: the agent is away" in said.stderr
     assert len(leases) == len(kept) == 1
@@ -197,3 +225,214 @@ def test_an_owner_is_uninstalled_while_its_containers_live(podman: Podman, node:
     away.rename(binary)
 
     assert (node.leases(), records(node)) == ([], [])
+
+
+def test_an_add_that_hangs_past_our_own_deadline(podman: Podman, node: Node) -> None:
+    """podman has no deadline of its own. It says whose plugin it was, nothing is left, and the container can start."""
+    lay_facade(node, {"timeouts": {"ADD": 1}})
+    before = network(node)
+
+    with steered(node, "portmap") as it:
+        it.hangs("ADD")
+        failed = podman.attempt(*command(podman, "web", "--network", "cilium"))
+        hung = it.reached()
+        left = network(node)
+        state = podman.inspect("web")["State"]
+        it.works()
+        podman("start", "web")
+        remove(podman, "web")
+
+    assert hung
+    assert "local/portmap: did not end in time and was killed (timeouts.ADD is 1 s" in failed.stderr
+    assert left == before
+    assert (state["Running"], state["Pid"]) == (False, 0)
+
+
+def test_a_del_that_hangs(podman: Podman, node: Node) -> None:
+    """It is killed at its deadline. podman stops the container all the same, and its next start undoes it first."""
+    lay_facade(node, {"timeouts": {"DEL": 2}})
+    node.fragment("cilium.d/05-cilium.conflist", whole_list(UNMASQUERADED))
+    podman(*command(podman, "web", "--network", "cilium"))
+
+    with steered(node, "portmap") as it:
+        it.hangs("DEL")
+        said = podman.attempt("stop", "--time", "0", "web")
+        leases, kept = node.leases(), records(node)
+        it.works()
+    podman("start", "web")
+    again = node.leases(), records(node)
+    remove(podman, "web")
+
+    assert "local/portmap: did not end in time and was killed (timeouts.DEL is 2 s" in said.stderr
+    assert len(leases) == len(kept) == 1
+    assert again[1] == kept
+    assert again[0] != leases
+    assert len(again[0]) == 1
+
+
+@pytest.mark.parametrize("then", ["started again", "removed"])
+def test_a_namespace_that_vanished(podman: Podman, node: Node, then: str) -> None:
+    """podman then calls no DEL at all: the address is freed by the container's next start, or else by a GC."""
+    node.fragment("cilium.d/05-cilium.conflist", whole_list(UNMASQUERADED))
+    podman(*command(podman, "web", "--network", "cilium"))
+    netns = podman.inspect("web")["NetworkSettings"]["SandboxKey"]
+
+    node.sandbox.run("umount", "--lazy", netns)
+    node.sandbox.run("rm", netns)
+    podman("stop", "--time", "0", "web")
+    verbs = [line["verb"] for line in node.log()]
+    before = node.leases(), records(node)
+    if then == "started again":
+        podman("start", "web")
+    after = node.leases(), records(node)
+    remove(podman, "web")
+    if then == "removed":
+        collect(node)
+        forget(node)
+
+    assert verbs == ["ADD"]
+    assert len(before[0]) == len(after[0]) == 1
+    assert before[1] == after[1]
+    assert (before[0] == after[0]) is (then == "removed")
+    assert (node.leases(), records(node)) == ([], [])
+
+
+def test_the_owners_own_agent_waits_as_well(podman: Podman, node: Node) -> None:
+    """podman sends a pod's name, which is the container's, and no namespace: nothing that it starts is exempt."""
+    lay_facade(node, {"owners": [OWNERS[0], OWNERS[1] | {"exempt": [EXEMPT]}, OWNERS[2]]})
+    node.remove("istio.d/10-istio.conf")
+    agent = f"{EXEMPT['podNamePrefix']}x7k2p"
+
+    failed = podman.attempt(*command(podman, agent, "--network", "cilium"))
+    refused = node.log()[0]
+    node.fragment("istio.d/10-istio.conf", single(TUNING))
+    podman("start", agent)
+    remove(podman, agent)
+
+    assert "owner istio has no fragment yet" in failed.stderr
+    assert refused["pod"] == f"/{agent}"
+
+
+def lost(podman: Podman, node: Node) -> str:
+    """A container whose ADD failed and could not be undone; what podman says."""
+    node.fragment("cilium.d/05-cilium.conflist", whole_list(UNMASQUERADED))
+    with steered(node, "bridge") as bridge, steered(node, "portmap") as portmap:
+        portmap.fails("ADD", "no ports today")
+        bridge.fails("DEL", "no way back")
+        return podman.attempt(*command(podman, "lost", "--network", "cilium")).stderr
+
+
+def test_a_failed_add_that_could_not_be_undone(podman: Podman, node: Node) -> None:
+    """podman removes the container without a DEL; our record frees its address at a GC, and no living one's."""
+    podman(*command(podman, "other", "--network", "cilium"))
+    kept = node.leases(), records(node)
+    said = lost(podman, node)
+    remove(podman, "lost")
+    leases, known = node.leases(), records(node)
+    collect(node, podman.inspect("other")["Id"])
+    collected = node.leases(), records(node)
+    remove(podman, "other")
+
+    assert "local/portmap: no ports today" in said
+    assert (len(leases), len(known)) == (2, 2)
+    assert collected == kept
+
+
+@pytest.mark.parametrize("verb", ["add", "del"])
+def test_the_next_call_for_a_lost_container_frees_it(podman: Podman, node: Node, verb: str) -> None:
+    """Its next start is one; whoever else makes an ADD or a DEL for the same attachment does the same."""
+    lost(podman, node)
+    container = podman.inspect("lost")["Id"]
+    before = node.leases()
+    if verb == "add":
+        podman("start", "lost")
+    else:
+        driver(node, f"-id={container}", "-netns=", "del")
+    after = node.leases()
+    remove(podman, "lost")
+
+    assert len(before) == 1
+    assert len(after) == (1 if verb == "add" else 0)
+    assert after != before
+
+
+@pytest.fixture
+def install_next(node: Node) -> Iterator[Callable[[], int]]:
+    """Puts a new version into a directory beside the others and replaces the link in one step; how many there are."""
+    entry, home = node.sandbox.path(f"{BIN}/cni-chain"), node.sandbox.path("/opt/cni/cni-chain")
+    first = entry.readlink()
+    installed: list[Path] = []
+
+    def point_to(target: Path) -> None:
+        temporary = entry.with_name(".cni-chain.new")
+        temporary.symlink_to(target)
+        temporary.rename(entry)
+
+    def install() -> int:
+        version = home / f"next-{len(installed) + 1}"
+        installed.append(version)
+        shutil.copytree(home / first.parent.name, version, symlinks=True)
+        point_to(first.parent.with_name(version.name) / first.name)
+        return len(installed)
+
+    yield install
+
+    point_to(first)
+    for version in installed:
+        shutil.rmtree(version)
+
+
+def test_the_executable_is_replaced_under_load(podman: Podman, node: Node, install_next: Callable[[], int]) -> None:
+    """A new version comes again and again while containers come and go: not one call fails."""
+
+    def come_and_go(worker: int) -> None:
+        for n in range(EACH):
+            podman(*command(podman, f"web-{worker}-{n}", "--network", "cilium"))
+            remove(podman, f"web-{worker}-{n}")
+
+    installed = 0
+    with ThreadPoolExecutor(WORKERS) as threads:
+        workers = [threads.submit(come_and_go, worker) for worker in range(WORKERS)]
+        while not all(worker.done() for worker in workers):
+            installed = install_next()
+            time.sleep(0.2)
+    for worker in workers:
+        worker.result()
+
+    assert installed > 3
+    assert [line["msg"] for line in node.log() if line.get("code")] == []
+    assert sorted(line["verb"] for line in node.log()) == ["ADD"] * WORKERS * EACH + ["DEL"] * WORKERS * EACH
+
+
+def test_from_an_old_conflist_to_the_facade_and_back(podman: Podman, node: Node) -> None:
+    """Containers made under each end under the other, and under their own: each by the plugins that it began with."""
+    net = node.sandbox.path(NET)
+    facade = net / FACADE
+    laid = facade.read_text()
+
+    def run(*names: str) -> None:
+        for name in names:
+            podman(*command(podman, name, "--network", "cilium"))
+
+    (net / OLD).write_text(json.dumps(CO_EDITED))
+    facade.unlink()
+    run("old-0", "old-1", "old-2")
+    logged = node.log()
+    facade.write_text(laid)
+    remove(podman, "old-0")
+    run("new-0", "new-1", "new-2")
+    remove(podman, "old-1", "new-0")
+    addresses = sorted(address(podman, name) for name in ("old-2", "new-1", "new-2"))
+    leases, kept = node.leases(), records(node)
+    facade.unlink()
+    remove(podman, "old-2", "new-1")
+    run("forth")
+    facade.write_text(laid)
+    remove(podman, "forth", "new-2")
+    (net / OLD).unlink()
+
+    assert logged == []
+    assert addresses == leases
+    assert len(kept) == 2
+    assert (node.leases(), records(node)) == ([], [])
+    assert sorted(line["verb"] for line in node.log()) == ["ADD"] * 3 + ["DEL"] * 3

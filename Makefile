@@ -11,10 +11,10 @@ PY     := $(VENV)/bin/python
 FROZEN := out/frozen/bin/cni-chain
 export CACHE
 
-.PHONY: help demo test lint unit frozen dist bench tools runtimes clean
+.PHONY: help demo test lint unit frozen dist bench bench-full tools runtimes clean
 
 help: ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: frozen tools ## freeze the program and show it at work in a private sandbox (root)
 	$(PY) -m tests.demo $(FROZEN)
@@ -40,6 +40,10 @@ dist: frozen ## out/dist/cni-chain-<version>-linux-<arch>.tar.gz, to unpack into
 
 bench: frozen ## what one call costs, against a bare interpreter in the same run
 	$(PY) -m tests.bench $(FROZEN)
+
+bench-full: frozen tools ## the same and much more, side by side with multus and a plain conflist (root, some minutes)
+	tests/bench/multus/build
+	$(PY) -m tests.bench $(FROZEN) --full --save out/bench.json --plot out/bench.svg
 
 tools: $(VENV)/ready ## cnitool and the reference plugins, pinned, from the cache or built into it
 	tests/tools/build

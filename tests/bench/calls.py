@@ -1,16 +1,22 @@
-"""A node with two no-op delegates in a temporary directory, and timed calls of cni-chain on it."""
+"""A node with no-op delegates in a temporary directory, and timed or counted calls on it."""
 
 import json
 import os
 import subprocess
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 HERE = Path(__file__).resolve().parent
-OWNERS = ("first", "second")
+NAME = "bench"
+IFNAME = "eth0"
+OF_ATTACHMENTS = ("ADD", "CHECK", "DEL")
+ANSWERED = {"ADD": "ips", "VERSION": "supportedVersions"}
+
+Json = dict[str, Any]
 
 
 class Sample(NamedTuple):
@@ -18,38 +24,50 @@ class Sample(NamedTuple):
 
     milliseconds: float
     peak_kib: int
+    cpu_ms: float = 0.0  # of the processors, on behalf of the program and of what it waited for
+
+
+class Count(NamedTuple):
+    """What one run did; see count.c for what belongs to it."""
+
+    system_calls: int
+    files_opened: int
+    syncs: int
+    programs_started: int
+
+
+class CallFailedError(Exception):
+    """A call failed, or answered something else: a failure that is quick must not pass for a fast call."""
 
 
 class Node:
-    """Where the program is run: in /var/tmp, because on many machines /tmp is memory, and state never is."""
+    """Where programs are run: in /var/tmp, because on many machines /tmp is memory, and state never is."""
 
-    def __init__(self, program: Path) -> None:
+    def __init__(self, program: Path, delegates: int = 2, netns: str = "/run/netns/bench") -> None:
         self.program = program.absolute()
+        self.netns = netns
         self._temporary = tempfile.TemporaryDirectory(prefix="cni-chain-bench.", dir="/var/tmp")
         self.root = Path(self._temporary.name)
-        self._clock = self._compile("clock")
-        self._noop = self._compile("noop")
-        self._output = self.root / "stdout"
-        self._request = {
+        self.bin = self.root / "bin"
+        self.output = self.root / "stdout"
+        self._clock = self.compile("clock")
+        self._noop = self.compile("noop")
+        self.types = [f"noop{number}" for number in range(1, delegates + 1)]
+        self.request: Json = {
             "cniVersion": "1.1.0",
-            "name": "bench",
+            "name": NAME,
             "type": "cni-chain",
             "chainDir": str(self.root / "chain.d"),
             "stateDir": str(self.root / "state"),
             "logFile": str(self.root / "log"),
             "allowUnsafePermissions": os.geteuid() != 0,
-            "owners": [{"name": owner} for owner in OWNERS],
+            "owners": [{"name": f"owner{number}"} for number in range(1, delegates + 1)],
         }
-        (self.root / "bin").mkdir()
-        for owner in OWNERS:
-            os.link(self._noop, self.root / "bin" / f"{owner}-noop")
-            directory = self.root / "chain.d" / f"{owner}.d"
-            directory.mkdir(parents=True)
-            fragment = directory / "10.conf"
-            fragment.write_text(json.dumps({"cniVersion": "1.1.0", "type": f"{owner}-noop"}))
-            directory.chmod(0o755)
-            fragment.chmod(0o644)
-        self._result: Any = None
+        self.bin.mkdir()
+        for number, plugin in enumerate(self.types, start=1):
+            os.link(self._noop, self.bin / plugin)
+            self.fragment(f"owner{number}", "10.conf", plugin)
+        self._results: dict[str, Json] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -57,44 +75,93 @@ class Node:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Remove all of it."""
         self._temporary.cleanup()
 
-    def run(self, command: list[str], stdin: str = "/dev/null", environ: dict[str, str] | None = None) -> Sample:
+    def fragment(self, owner: str, file: str, plugin: str) -> None:
+        """Write one of an owner's files."""
+        directory = self.root / "chain.d" / f"{owner}.d"
+        directory.mkdir(parents=True, exist_ok=True)
+        fragment = directory / file
+        fragment.write_text(json.dumps({"cniVersion": "1.1.0", "type": plugin}))
+        directory.chmod(0o755)
+        fragment.chmod(0o644)
+
+    def conflist(self, *plugins: Json) -> Path:
+        """Write a list of plugins, as a runtime reads it."""
+        file = self.root / f"{plugins[0]['type']}.conflist"
+        file.write_text(json.dumps({"cniVersion": "1.1.0", "name": NAME, "plugins": plugins}))
+        return file
+
+    def run(self, command: Sequence[str], stdin: str = "/dev/null", environ: dict[str, str] | None = None) -> Sample:
         """Time a command; whatever it prints is in `output`."""
-        line = [str(self._clock), stdin, str(self._output), *command]
-        done = subprocess.run(
-            line, env={"PATH": "/usr/bin:/bin", **(environ or {})}, capture_output=True, text=True, check=True
-        )
-        nanoseconds, peak, status = map(int, done.stdout.split())
+        done = self._start([str(self._clock), stdin, str(self.output), *command], environ)
+        nanoseconds, busy, peak, status = map(int, done.stdout.split())
         if status != 0:
-            raise SystemExit(f"{command} {environ}: wait status {status}\n{self._output.read_text()}{done.stderr}")
-        return Sample(nanoseconds / 1e6, peak)
+            raise CallFailedError(f"{command} {environ}: wait status {status}\n{self.output.read_text()}{done.stderr}")
+        return Sample(nanoseconds / 1e6, peak, busy / 1e6)
+
+    def count(self, command: Sequence[str], stdin: str = "/dev/null", environ: dict[str, str] | None = None) -> Count:
+        """Count what a command does; whatever it prints is in `output`."""
+        counter = self.root / "count"
+        if not counter.exists():
+            self.compile("count")
+        done = self._start([str(counter), stdin, str(self.output), *command], environ, check=False)
+        if done.returncode:
+            raise CallFailedError(f"nothing can be counted here: {done.stderr}")
+        *counted, status = map(int, done.stdout.split())
+        if status != 0:
+            raise CallFailedError(f"{command} {environ}: wait status {status}\n{self.output.read_text()}{done.stderr}")
+        return Count(*counted)
+
+    def _start(
+        self, line: list[str], environ: dict[str, str] | None, *, check: bool = True
+    ) -> subprocess.CompletedProcess[str]:
+        environ = {"PATH": "/usr/bin:/bin", **(environ or {})}
+        return subprocess.run(line, env=environ, capture_output=True, text=True, check=check)
+
+    def asked(self, verb: str, container: str, request: Json | None = None) -> tuple[str, dict[str, str]]:
+        """Return a call's standard input, as a file, and its environment; `request` instead of cni-chain's."""
+        request = self.request if request is None else request
+        if verb in ("CHECK", "DEL"):
+            request = {**request, "prevResult": self._results[request["type"]]}
+        stdin = self.root / "stdin"
+        stdin.write_text(json.dumps(request))
+        environ = {"CNI_COMMAND": verb, "CNI_PATH": str(self.bin)}
+        if verb in OF_ATTACHMENTS:
+            environ |= {"CNI_CONTAINERID": container, "CNI_IFNAME": IFNAME, "CNI_NETNS": self.netns}
+            environ["CNI_ARGS"] = pod(container)
+        return str(stdin), environ
+
+    def require_answer(self, verb: str, kind: str) -> None:
+        """Look at the answer to the last call; an ADD's is kept for the CHECK and DEL of its `kind`."""
+        answer = self.output.read_text()
+        expected = ANSWERED.get(verb)
+        if expected is None and not answer:
+            return
+        if expected is None or not json.loads(answer).get(expected):
+            raise CallFailedError(f"{verb}: an unexpected answer\n{answer}")
+        if verb == "ADD":
+            self._results[kind] = json.loads(answer)
+
+    def cni(self, verb: str, container: str, program: Path | None = None, request: Json | None = None) -> Sample:
+        """Time one verb of cni-chain, or of another plugin."""
+        sample = self.run([str(program or self.program)], *self.asked(verb, container, request))
+        self.require_answer(verb, (request or self.request)["type"])
+        return sample
+
+    def counted(self, verb: str, container: str, program: Path | None = None, request: Json | None = None) -> Count:
+        """Count one verb of cni-chain, or of another plugin."""
+        count = self.count([str(program or self.program)], *self.asked(verb, container, request))
+        self.require_answer(verb, (request or self.request)["type"])
+        return count
 
     def delegate(self) -> Sample:
         """Time the no-op delegate by itself."""
         return self.run([str(self._noop)])
-
-    def cni(self, verb: str, container: str) -> Sample:
-        """Time one verb and look at its answer: a failure that is quick must not pass for a fast call."""
-        request = self._request
-        if verb in ("CHECK", "DEL"):
-            request = {**request, "prevResult": self._result}
-        stdin = self.root / "stdin"
-        stdin.write_text(json.dumps(request))
-        environ = {"CNI_COMMAND": verb, "CNI_PATH": str(self.root / "bin")}
-        if verb in ("ADD", "CHECK", "DEL"):
-            environ |= {"CNI_CONTAINERID": container, "CNI_IFNAME": "eth0", "CNI_NETNS": "/run/netns/bench"}
-            environ["CNI_ARGS"] = f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={container}"
-        sample = self.run([str(self.program)], str(stdin), environ)
-        answer = self._output.read_text()
-        expected = {"ADD": "ips", "VERSION": "supportedVersions"}.get(verb)
-        if expected is None and not answer:
-            return sample
-        if expected is None or not json.loads(answer).get(expected):
-            raise SystemExit(f"{verb}: an unexpected answer\n{answer}")
-        if verb == "ADD":
-            self._result = json.loads(answer)
-        return sample
 
     def durable_write(self) -> Sample:
         """Time what replacing a record costs the disk: write, fsync, rename, fsync of the directory."""
@@ -110,7 +177,19 @@ class Node:
         os.close(directory)
         return Sample((time.perf_counter() - start) * 1e3, 0)
 
-    def _compile(self, name: str) -> Path:
+    def compile(self, name: str) -> Path:
+        """Compile one of the C programs beside this file."""
         target = self.root / name
         subprocess.run(["gcc", "-O2", "-Wall", "-static", "-o", target, HERE / f"{name}.c"], check=True)  # noqa: S607
         return target
+
+
+def pod(name: str) -> str:
+    """Return the CNI_ARGS of a pod."""
+    return f"IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME={name}"
+
+
+def bundle(program: Path) -> tuple[int, int]:
+    """Return the bytes and the number of files of the directory that holds a frozen program."""
+    files = [file for file in program.resolve().parent.rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files), len(files)

@@ -1,0 +1,84 @@
+"""The reference plugins, in a sandbox: what a call of cni-chain is beside the work that delegates really do."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from tests.bench.calls import CallFailedError, Json, Node, Sample
+from tests.bench.quick import alternating
+from tests.bench.rivals import CHAIN, MULTUS, PLAIN, WORDS
+from tests.sandbox import node as sandbox_node
+from tests.sandbox.namespaces import CHECKOUT, Sandbox
+from tests.sandbox.node import BANDWIDTH, BIN, BRIDGE, CNIDRV, NET, PORTMAP, Pod, whole_list
+
+VERBS = ("ADD", "CHECK", "DEL")
+CLOCK = "/opt/cni/clock"
+CAPABILITIES: Json = {"portMappings": True, "bandwidth": True}
+OWNERS: list[Json] = [{"name": name} for name in ("primary", "ports", "shaping")]
+PLUGINS: list[Json] = [BRIDGE, PORTMAP, BANDWIDTH]
+ASKED: Json = {
+    "portMappings": [{"hostPort": 18080, "containerPort": 8080, "protocol": "tcp"}],
+    "bandwidth": {"ingressRate": 10_000_000, "ingressBurst": 1_000_000},
+}
+
+
+def measure(program: Path, other: Path | None, rounds: int, seconds: float) -> dict[str, list[Sample]]:
+    """Return the samples of `verb/name`, libcni included in each."""
+    tools = sandbox_node.tools()
+    if tools is None:
+        raise CallFailedError("the reference plugins are not built: make tools")
+    (CHECKOUT / "out").mkdir(exist_ok=True)
+    # All that the sandbox has under /var is memory, and records never are.
+    with Sandbox() as sandbox, tempfile.TemporaryDirectory(prefix="bench.", dir=CHECKOUT / "out") as disk:
+        node = sandbox_node.Node(sandbox, program, tools)
+        node.warm_up()
+        with Node(program) as here:
+            shutil.copy(here.compile("clock"), sandbox.path(CLOCK))
+        names = conflists(node, other, disk)
+        with node.pod("bench", **ASKED) as pod:
+            # All of a conflist's verbs before the next one's: they have one port of the node and one interface.
+            kinds: dict[str, Callable[[str], Sample]] = {
+                f"{verb}/{name}": partial(timed, node, pod, verb, file)
+                for name, file in names.items()
+                for verb in VERBS
+            }
+            return alternating(kinds, rounds, seconds)
+
+
+def conflists(node: sandbox_node.Node, other: Path | None, disk: str) -> dict[str, str]:
+    """Lay a conflist for each of those compared, all of the same plugins."""
+    whole = whole_list(*PLUGINS, name="bench", version="1.0.0")
+    for owner, plugin in zip(OWNERS, PLUGINS, strict=True):
+        node.fragment(f"{owner['name']}.d/10.conf", {"cniVersion": "1.0.0", **plugin})
+    chain = {
+        "type": CHAIN,
+        "capabilities": CAPABILITIES,
+        "owners": OWNERS,
+        "stateDir": f"{disk}/state",
+        "logFile": f"{disk}/log",
+    }
+    lists = {PLAIN: whole, CHAIN: {**whole, "plugins": [chain]}}
+    if other:
+        shutil.copy(other, node.sandbox.path(f"{BIN}/{MULTUS}"))
+        called = {"type": MULTUS, "capabilities": CAPABILITIES, "binDir": BIN, "cniDir": f"{disk}/multus"}
+        lists[MULTUS] = {**whole, "plugins": [{**called, "logToStderr": False, "delegates": [whole]}]}
+    files = {}
+    for name, conf in lists.items():
+        files[name] = f"{NET}/{conf['plugins'][0]['type']}.conflist"
+        node.sandbox.path(files[name]).write_text(json.dumps(conf))
+    return files
+
+
+def timed(node: sandbox_node.Node, pod: Pod, verb: str, file: str, number: str) -> Sample:
+    """Time a call in the sandbox; entering it is not counted."""
+    del number
+    command = [*CNIDRV, f"-conf={file}", "-ifname=eth0", *pod.options(), WORDS[verb]]
+    done = node.sandbox.run(CLOCK, "/dev/null", "/run/answer", *command, env={"CNI_PATH": BIN})
+    nanoseconds, busy, peak, status = map(int, done.stdout.split())
+    answer = node.sandbox.path("/run/answer").read_text()
+    if status != 0 or (verb == "ADD" and not json.loads(answer).get("ips")):
+        raise CallFailedError(f"{file}: {verb}: wait status {status}\n{answer}{done.stderr}")
+    return Sample(nanoseconds / 1e6, peak, busy / 1e6)

@@ -63,7 +63,8 @@ def test_an_add_that_hangs_past_the_kubelets_deadline(kubelet: Kubelet) -> None:
         it.works()
         kubelet.end(kubelet.run_at_last("web"))
 
-    assert failed.value.code == "DEADLINE_EXCEEDED"
+    # Our own clock says the first; the daemon, whose clock may be a moment ahead, the second.
+    assert failed.value.code in ("DEADLINE_EXCEEDED", "CANCELLED")
 
 
 def test_an_add_that_hangs_past_our_own_deadline(kubelet: Kubelet) -> None:

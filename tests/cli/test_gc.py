@@ -168,7 +168,7 @@ def test_an_attachment_that_is_made_anew_meanwhile_is_left_alone(pods: Pods) -> 
     for number in range(2, 5):
         pods.host.add(f"c{number}")
         pods.loses_its_namespace(f"c{number}")
-    pods.host.plugin("istio-cni").does("DEL", "sleep 1", call=1)
+    pods.host.plugin("istio-cni").does("DEL", "sleep 3", call=1)
     command = [pods.host.program, "gc", "--yes", "--net-dir", str(pods.net_dir), "--state-dir", str(pods.host.state)]
     child = os.posix_spawn(command[0], command, {"PATH": "/usr/bin:/bin"})
     until = time.monotonic() + 20

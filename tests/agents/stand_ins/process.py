@@ -1,0 +1,94 @@
+"""A stand-in as a process in a sandbox, for a test: started, stopped, killed, given orders, asked what it was asked."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+
+from tests.agents.stand_ins import calls, orders
+from tests.agents.stand_ins.calls import Call
+from tests.agents.stand_ins.orders import Order
+from tests.sandbox.namespaces import CHECKOUT, Sandbox, members
+
+# In the sandbox, whose /tmp is its own.
+PLACE = "/tmp/stand-ins"  # noqa: S108
+PYTHONPATH = {"PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+class Process:
+    """One stand-in, by its module's name: cilium, istio or kubernetes."""
+
+    def __init__(self, sandbox: Sandbox, name: str, *arguments: str, netns: str = "") -> None:
+        """`netns`: a named network namespace of the sandbox, if not its own."""
+        self.name = name
+        self._sandbox = sandbox
+        place = sandbox.path(PLACE)
+        place.mkdir(parents=True, exist_ok=True)
+        enter = ["ip", "netns", "exec", netns] if netns else []
+        files = [f"--calls={PLACE}/{name}.calls", f"--orders={PLACE}/{name}.orders"]
+        self._command = [*enter, sys.executable, "-m", f"tests.agents.stand_ins.{name}", *files, *arguments]
+        self._calls, self._orders = place / f"{name}.calls", place / f"{name}.orders"
+        self._stack: contextlib.ExitStack | None = None
+        self._process: subprocess.Popen[str] | None = None
+        self._seen = 0
+
+    def start(self) -> None:
+        """Returns when it answers."""
+        assert self._stack is None, f"{self.name} runs"
+        self._stack = contextlib.ExitStack()
+        self._process = self._stack.enter_context(self._sandbox.running(*self._command, env=PYTHONPATH))
+
+    def stop(self) -> None:
+        """As a DaemonSet's rollout stops it: its socket goes with it."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """As when it runs out of memory: its socket stays, and nobody answers there."""
+        self._end(signal.SIGKILL)
+
+    def freeze(self) -> None:
+        """It is there, takes connections and answers none, until `thaw`."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    @property
+    def runs(self) -> bool:
+        return self._stack is not None
+
+    def pids(self) -> list[int]:
+        """Its processes, by the numbers that they have out here."""
+        return members(self._process) if self._process else []
+
+    def order(self, *given: Order) -> None:
+        """From the next call on, and instead of earlier orders. None: it does all right again."""
+        orders.give(self._orders, given)
+
+    def calls(self) -> list[Call]:
+        """All that it was ever asked."""
+        return calls.recorded(self._calls)
+
+    def news(self) -> list[Call]:
+        """What it was asked since this was last called."""
+        now = self.calls()
+        new = now[self._seen :]
+        self._seen = len(now)
+        return new
+
+    def close(self) -> None:
+        if self._stack:
+            self._end(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        for pid in self.pids():
+            os.kill(pid, number)
+
+    def _end(self, number: int) -> None:
+        assert self._stack is not None, f"{self.name} does not run"
+        assert self._process
+        self._signal(number)
+        self._process.wait(10)
+        self._stack.close()
+        self._stack = self._process = None

@@ -1,4 +1,4 @@
-"""The licence texts of what a frozen program carries, as data files for PyInstaller's COLLECT.
+"""The licence texts of what a frozen program carries, as data files.
 
 They come from what was really bundled, so that a new dependency can't be forgotten: one without a text
 stops the freeze.
@@ -21,7 +21,7 @@ _TEXTS = ("LICENSE", "LICENCE", "COPYING", "NOTICE")
 
 def notices(modules: Iterable[Entry], libraries: Iterable[Entry]) -> list[Entry]:
     """Return the licence files for pure Python modules and shared libraries."""
-    texts = {"python": [_python()], "pyinstaller": _distribution("pyinstaller")}
+    texts = {"python": [_python()]}
     owners = metadata.packages_distributions()
     for package in {name.partition(".")[0] for name, _, _ in modules} - {"cni_chain"}:
         for owner in owners.get(package, ()):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 from cni_chain import environment
+from cni_chain import system as os
 
 
 def main() -> int:
@@ -28,15 +28,20 @@ def caller_environ() -> dict[str, str]:
     """Return the environment as the caller gave it."""
     try:
         with open("/proc/self/environ", "rb", buffering=0) as block:
-            environ = environment.parse(block.readall())
+            return environment.parse(block.readall())
     except OSError:
-        environ = dict(os.environ)
-    home = getattr(sys, "_MEIPASS", None)
-    return environ if home is None else environment.before_boot_loader(environ, home)
+        from os import environ
+
+        return dict(environ)
 
 
-if __name__ == "__main__":
+def run() -> None:
+    """Do what was asked, and end the process."""
     status = main()
     if "cni_chain.cli" not in sys.modules:
         os._exit(status)  # the answer is out, and taking the interpreter down would cost more than writing it did
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    run()

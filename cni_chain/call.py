@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from cni_chain import answer, chain, delegate, fragments, jsontext, record, records, request, results
+from cni_chain import system as os
 from cni_chain.answer import DelegateError
 from cni_chain.errors import DELEGATE_FAILED, INVALID_CONFIG, IO_FAILURE, TRY_AGAIN, CNIError
 from cni_chain.facade import Owner

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
 import select
 import time
 
+from cni_chain import system as os
 from cni_chain.answer import Outcome
 
 TYPE_CHECKING = False

@@ -6,10 +6,10 @@ Nothing is decided here about a call: a caller gets the fragments and the faults
 from __future__ import annotations
 
 import errno
-import os
 import time
 
 from cni_chain import jsontext
+from cni_chain import system as os
 from cni_chain.facade import is_owner_name
 
 TYPE_CHECKING = False

@@ -6,10 +6,10 @@ particular to one call is here. No configuration is written at any level: it may
 
 from __future__ import annotations
 
-import os
 import time
 
 from cni_chain import jsontext
+from cni_chain import system as os
 
 _LONGEST = 4096  # characters of one text
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 # The signal module wraps this one in enumerations, which takes longer than a whole VERSION.
 import _signal  # type: ignore[import-not-found]
-import os
 
 from cni_chain import spec
+from cni_chain import system as os
 from cni_chain.errors import (
     DECODING_FAILURE,
     INCOMPATIBLE_VERSION,

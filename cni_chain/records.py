@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
 
 from cni_chain import jsontext
+from cni_chain import system as os
 from cni_chain.record import Attachment, Record, parse
 
 TYPE_CHECKING = False
@@ -160,19 +160,24 @@ class State:
             self._give_back(".versions")
 
     def _replace(self, name: str, text: bytes, *, durable: bool) -> None:
-        temporary = f"{self.directory}/{_temporary(name)}"
+        path = f"{self.directory}/{name}"
+        written = f"{self.directory}/{_temporary(name)}"
         try:
-            file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            file = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
             try:
                 _write(file, text)
+                os.rename(written, path)
+                written = path
                 if durable:
+                    # Named before it is synced: a journalling file system then commits text and name at once, where
+                    # each would be a commit of its own. A power loss before that may leave the name of an empty file:
+                    # a damaged record, of delegates none of which has run.
                     os.fdatasync(file)
             finally:
                 os.close(file)
-            os.rename(temporary, f"{self.directory}/{name}")
         except BaseException:
             try:
-                os.unlink(temporary)
+                os.unlink(written)
             except OSError:
                 pass
             raise

@@ -6,9 +6,9 @@ first: it holds the addresses, and an address must not be given to another pod w
 
 from __future__ import annotations
 
-import os
 import time
 
+from cni_chain import system as os
 from cni_chain.answer import DelegateError
 from cni_chain.call import Call
 from cni_chain.errors import GONE, CNIError

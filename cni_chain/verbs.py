@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from cni_chain import chain, results, teardown
+from cni_chain import system as os
 from cni_chain.call import Call, io_error
 from cni_chain.errors import INTERNAL, INVALID_NETNS, NOT_AVAILABLE, NOT_AVAILABLE_LIMITED, CNIError
 from cni_chain.fragments import REFUSED, UNREADABLE

@@ -18,16 +18,13 @@ from cni_chain.cli.tree import Tree
 from cni_chain.errors import CNIError
 
 NAME = "cni-chain"
-_MODULES = "_internal"  # beside the executable, PyInstaller's name for what it needs
+_MODULES = "_internal"  # beside the executable: what it needs
 _SECONDS = 20.0
 
 
 def running() -> str | None:
     """Return the directory of the frozen program that this process is, None if it runs from source."""
-    modules: str | None = getattr(sys, "_MEIPASS", None)
-    if modules is None or os.path.basename(modules) != _MODULES:
-        return None
-    return os.path.dirname(os.path.realpath(modules))
+    return os.path.dirname(sys.executable) if getattr(sys, "frozen", False) else None
 
 
 class Programs:

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
-
-from cni_chain import environment
 
 # Where a root shell may not look, but iptables, ip and the runtimes are.
 _SYSTEM = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -25,11 +22,9 @@ class Ran(NamedTuple):
 def environ() -> dict[str, str]:
     """Return the environment of this program's caller for another program.
 
-    What freezing added is undone; CNI_* (cnitool's users export some) are left out; PATH has the system's directories.
+    CNI_* (cnitool's users export some) are left out; PATH has the system's directories.
     """
-    home = getattr(sys, "_MEIPASS", None)
-    given: Mapping[str, str] = os.environ if home is None else environment.before_boot_loader(os.environ, home)
-    kept = {name: value for name, value in given.items() if not name.startswith("CNI_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CNI_")}
     directories = [directory for directory in kept.get("PATH", "").split(":") if directory]
     kept["PATH"] = ":".join([*directories, *(directory for directory in _SYSTEM if directory not in directories)])
     return kept

@@ -15,18 +15,18 @@ from tests.bench.calls import CallFailedError, Node, bundle
 from tests.conftest import CHECKOUT
 
 # Of the source, in a fresh interpreter: modules that it hadn't loaded by itself, ours among them.
-MODULES = {"VERSION": 16, "STATUS": 33, "ADD": 33, "CHECK": 33, "DEL": 33}
+MODULES = {"VERSION": 10, "STATUS": 27, "ADD": 27, "CHECK": 27, "DEL": 27}
 
 # Of the frozen program with two delegates: system calls, files opened, syncs, programs started. The last two are exact.
 # The first two hold for Python 3.11; they have some 4 % of air, for a longer path to the program and for polls.
 COUNTS = {
-    "VERSION": (620, 47, 0, 0),
-    "STATUS": (1000, 67, 0, 1),  # the first owner's delegate only
-    "ADD": (1215, 74, 2, 2),  # the record and its directory
-    "CHECK": (1170, 67, 0, 2),
-    "DEL": (1175, 68, 0, 2),
+    "VERSION": (190, 9, 0, 0),
+    "STATUS": (405, 14, 0, 1),  # the first owner's delegate only
+    "ADD": (625, 21, 2, 2),  # the record and its directory
+    "CHECK": (575, 14, 0, 2),
+    "DEL": (580, 15, 0, 2),
 }
-BUNDLE_BYTES, BUNDLE_FILES = 12_000_000, 110
+BUNDLE_BYTES, BUNDLE_FILES = 10_500_000, 20
 COUNTED = ("system calls", "files opened", "syncs", "programs started")
 EXACT = ("syncs", "programs started")
 TURNS = 3

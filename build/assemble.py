@@ -1,0 +1,144 @@
+"""Puts the frozen program's directory together from what PyInstaller found: launcher, archive of modules, libraries."""
+
+from __future__ import annotations
+
+import importlib.util
+import marshal
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+INTERNAL = "_internal"
+
+# PyInstaller's table of contents: name in the bundle, source file, kind.
+Entry = tuple[str, str, str]
+
+# Where PyInstaller puts what its own boot loader needs before it can read its archive.
+_BASE_LIBRARY = "base_library.zip"
+
+# What every call of the plugin loads, and is therefore built in. Of the standard library that is what the interpreter's
+# start needs in UTF-8 mode, and what `from __future__` imports.
+_STANDARD = ("__future__", "encodings", "encodings.aliases", "encodings.utf_8")
+_OURS = re.compile(r"cni_chain(\.(?!cli\b).*)?")
+
+# Libraries that a launcher with the interpreter in it doesn't load.
+_LINKED_IN = re.compile(r"lib(python3|expat|z)\b.*\.so")
+
+
+def assemble(directory: str, name: str, modules: Iterable[Entry], others: Iterable[Entry]) -> None:
+    """Make `directory` with the program `name`, of PyInstaller's `modules` and of `others`: libraries and data."""
+    target = Path(directory)
+    shutil.rmtree(target, ignore_errors=True)
+    internal = target / INTERNAL
+    internal.mkdir(parents=True)
+    sources = {module: source for module, source, _ in modules if os.path.isfile(source)}
+    others = list(others)
+    for place, source, _ in others:
+        if place == _BASE_LIBRARY:
+            sources |= {module: _source(module) for module in _modules(source) if not _is_in_interpreter(module)}
+    built_in = {module: _source(module) for module in _STANDARD}
+    built_in |= {module: source for module, source in sources.items() if _OURS.fullmatch(module)}
+    _archive(internal / "modules.zip", {module: source for module, source in sources.items() if module not in built_in})
+    interpreter = _static_interpreter()
+    extensions = ""
+    for place, source, kind in others:
+        if place == _BASE_LIBRARY or (interpreter and _LINKED_IN.match(place)):
+            continue
+        _put(internal / place, source, kind)
+        if kind == "EXTENSION":
+            extensions = os.path.dirname(place)
+    header = target / "frozen_modules.h"
+    _write_header(header, built_in, extensions)
+    _link(target / name, header.parent, interpreter)
+    header.unlink()
+
+
+def _modules(archive: str) -> list[str]:
+    """Return the names of the modules in an archive of byte code."""
+    with zipfile.ZipFile(archive) as opened:
+        return [name.removesuffix(".pyc").removesuffix("/__init__").replace("/", ".") for name in opened.namelist()]
+
+
+def _is_in_interpreter(module: str) -> bool:
+    """Tell whether every interpreter carries this module of the standard library in itself (`os` and the like)."""
+    spec = importlib.util.find_spec(module)
+    return spec is not None and spec.origin == "frozen"
+
+
+def _source(module: str) -> str:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        raise SystemExit(f"the source of {module} is not where this interpreter says")
+    return spec.origin
+
+
+def _put(file: Path, source: str, kind: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "SYMLINK":
+        file.symlink_to(source)
+        return
+    shutil.copyfile(source, file)
+    if kind in ("BINARY", "EXTENSION"):
+        subprocess.run(["strip", "--strip-unneeded", file], check=True)  # noqa: S607
+
+
+def _code(module: str, source: str) -> bytes:
+    """Return a module's code: without asserts, but with the docstrings, which are the commands' help."""
+    path = module.replace(".", "/") + ("/__init__.py" if _is_package(source) else ".py")
+    return marshal.dumps(compile(Path(source).read_bytes(), path, "exec", dont_inherit=True, optimize=1))
+
+
+def _is_package(source: str) -> bool:
+    return os.path.basename(source) == "__init__.py"
+
+
+def _archive(file: Path, sources: dict[str, str]) -> None:
+    """Write modules where the interpreter's zipimport finds them."""
+    head = importlib.util.MAGIC_NUMBER + bytes(12)
+    with zipfile.ZipFile(file, "w") as archive:
+        for module, source in sorted(sources.items()):
+            path = module.replace(".", "/") + ("/__init__.pyc" if _is_package(source) else ".pyc")
+            archive.writestr(zipfile.ZipInfo(path), head + _code(module, source), zipfile.ZIP_DEFLATED)
+
+
+def _write_header(file: Path, sources: dict[str, str], extensions: str) -> None:
+    """Write modules as C takes them (PyImport_FrozenModules)."""
+    lines = [f'#define EXTENSIONS "{extensions}"']
+    rows = []
+    for number, (module, source) in enumerate(sorted(sources.items())):
+        code = _code(module, source)
+        lines.append(f"static const unsigned char module{number}[] = {{{','.join(map(str, code))}}};")
+        package = int(_is_package(source))
+        rows.append(f'{{.name = "{module}", .code = module{number}, .size = {len(code)}, .is_package = {package}}},')
+    file.write_text("\n".join([*lines, "static const struct _frozen frozen_modules[] = {", *rows, "{0}};", ""]))
+
+
+def _static_interpreter() -> Path | None:
+    """Return the interpreter as a static library, None where its maker didn't provide one or PYTHON_LIBRARY=shared."""
+    if os.environ.get("PYTHON_LIBRARY") == "shared":
+        return None
+    library = Path(sysconfig.get_config_var("LIBPL") or "/", sysconfig.get_config_var("LIBRARY") or "none")
+    return library if library.suffix == ".a" and library.is_file() else None
+
+
+def _link(program: Path, include: Path, interpreter: Path | None) -> None:
+    """Compile the launcher. A shared interpreter is bound anew at every start, which a static one is not."""
+    variables = sysconfig.get_config_vars()
+    command = ["gcc", "-O2", "-Wall", "-s", f"-I{include}", f"-I{sysconfig.get_path('include')}"]
+    command += ["-o", str(program), str(HERE / "launcher.c")]
+    if interpreter:
+        wanted = " ".join(variables.get(key) or "" for key in ("MODLIBS", "LIBS", "SYSLIBS")).split()
+        # Of the system's libraries only those that every system has are left to be loaded.
+        static = ["-l:libexpat.a" if one == "-lexpat" else "-l:libz.a" if one == "-lz" else one for one in wanted]
+        command += ["-no-pie", str(interpreter), "-Wl,--export-dynamic", *dict.fromkeys(static)]
+    else:
+        # RPATH and not RUNPATH: it counts for the libraries' own libraries too, and before LD_LIBRARY_PATH.
+        command += [f"-L{variables['LIBDIR']}", f"-lpython{variables['LDVERSION']}"]
+        command += [f"-Wl,-rpath,$ORIGIN/{INTERNAL}", "-Wl,--disable-new-dtags"]
+    subprocess.run(command, check=True)

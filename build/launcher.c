@@ -1,0 +1,109 @@
+/* The program: CPython, embedded by its public interface, with what a plugin's call loads built into it.
+ *
+ * It stands where PyInstaller's boot loader would: that executes itself a second time, to have its libraries found,
+ * reads two archives and installs importers of its own, which together is a quarter of a call. Whatever is not built
+ * in (the command line, and what of the standard library a call needs once in a while) lies in _internal. */
+#include <Python.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "frozen_modules.h"
+
+static void require(PyStatus status)
+{
+	if (PyStatus_Exception(status))
+		Py_ExitStatusException(status);
+}
+
+static void set(PyConfig *config, wchar_t **key, const char *value)
+{
+	require(PyConfig_SetBytesString(config, key, value));
+}
+
+static void add_path(PyConfig *config, const char *home, const char *name)
+{
+	char path[PATH_MAX + 64];
+
+	snprintf(path, sizeof path, "%s/%s", home, name);
+	wchar_t *wide = Py_DecodeLocale(path, NULL);
+	require(wide ? PyWideStringList_Append(&config->module_search_paths, wide) : PyStatus_NoMemory());
+	PyMem_RawFree(wide);
+}
+
+static void initialize(int argc, char **argv, const char *program, const char *home)
+{
+	PyPreConfig before;
+	PyConfig config;
+
+	PyPreConfig_InitIsolatedConfig(&before);
+	before.utf8_mode = 1;
+	require(Py_PreInitialize(&before));
+	PyImport_FrozenModules = frozen_modules;
+
+	PyConfig_InitIsolatedConfig(&config);
+	config.parse_argv = 0;
+	config.site_import = 0;
+	config.write_bytecode = 0;
+	config.optimization_level = 1;
+	config.pathconfig_warnings = 0;
+	/* As the interpreter's own program has them: without SIGPIPE ignored, a runtime that is gone would end us. */
+	config.install_signal_handlers = 1;
+	/* All of them, so that nothing is looked for. */
+	set(&config, &config.executable, program);
+	set(&config, &config.base_executable, program);
+	set(&config, &config.home, home);
+	set(&config, &config.prefix, home);
+	set(&config, &config.exec_prefix, home);
+	set(&config, &config.base_prefix, home);
+	set(&config, &config.base_exec_prefix, home);
+	set(&config, &config.stdlib_dir, home);
+	config.module_search_paths_set = 1;
+	add_path(&config, home, EXTENSIONS);
+	add_path(&config, home, "modules.zip");
+	require(PyConfig_SetBytesArgv(&config, argc, argv));
+	require(Py_InitializeFromConfig(&config));
+	PyConfig_Clear(&config);
+}
+
+/* A package that is built in knows no directory: say where the rest of it is. */
+static int extend_package(const char *name, const char *home)
+{
+	PyObject *package = PyImport_ImportModule(name);
+	PyObject *path = package ? PyObject_GetAttrString(package, "__path__") : NULL;
+	PyObject *directory = path ? PyUnicode_DecodeFSDefault(home) : NULL;
+	PyObject *place = directory ? PyUnicode_FromFormat("%U/modules.zip/%s", directory, name) : NULL;
+	int status = place && PyList_Check(path) ? PyList_Append(path, place) : -1;
+
+	Py_XDECREF(place);
+	Py_XDECREF(directory);
+	Py_XDECREF(path);
+	Py_XDECREF(package);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	char program[PATH_MAX], home[PATH_MAX + 16];
+	ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+
+	if (length <= 0) {
+		perror("cni-chain: /proc/self/exe");
+		return 1;
+	}
+	program[length] = '\0';
+	snprintf(home, sizeof home, "%.*s/_internal", (int)(strrchr(program, '/') - program), program);
+	initialize(argc, argv, program, home);
+
+	PySys_SetObject("frozen", Py_True); /* as every tool that freezes says it */
+
+	PyObject *module = NULL, *answer = NULL;
+	if (extend_package("encodings", home) == 0 && extend_package("cni_chain", home) == 0)
+		module = PyImport_ImportModule("cni_chain.__main__");
+	if (module)
+		answer = PyObject_CallMethod(module, "run", NULL);
+	if (!answer)
+		PyErr_Print(); /* ends the process where the exception is SystemExit, as the command line's end is */
+	return Py_FinalizeEx() < 0 || !answer;
+}

@@ -99,9 +99,11 @@ def told() -> Iterator[None]:
 
 def carry_out(plan: Plan, *, dry_run: bool, json: bool) -> None:
     """Make the changes, unless `dry_run`, and tell them."""
+    # In words first: a program that takes itself away can load no module of its own any more.
+    text = "" if json else "\n".join(plan.text(dry_run=dry_run))
     if not dry_run:
         plan.run()
     if json:
         print_json(plan.document(dry_run=dry_run))
     else:
-        print("\n".join(plan.text(dry_run=dry_run)))
+        print(text)

@@ -6,10 +6,9 @@ import os
 from typing import Any, NamedTuple
 
 from cni_chain import facade, spec
-from cni_chain.cli import changes, drafting, facades, installed, locate, placing, trial
+from cni_chain.cli import changes, drafting, in_use, installed, placing, trial
 from cni_chain.cli.changes import Plan, RefusedError
 from cni_chain.cli.facades import FacadeFile, NetDir
-from cni_chain.cli.locate import UnreadableError
 from cni_chain.cli.plugins import MESHES
 from cni_chain.cli.tree import Tree
 from cni_chain.errors import CNIError
@@ -67,7 +66,7 @@ def plan(tree: Tree, options: Options, source: str) -> Plan:
     programs = installed.Programs(tree, options.bin_dir, options.program_dir)
     net_dir = tree.path(options.net_dir)
     installed.inside(tree, net_dir)
-    directory = look(tree, net_dir)
+    directory = in_use.look(tree, net_dir)
     wanted, chain_dir, owners = _facade(tree, directory, options)
     _directory(plan, programs.tree.seen(programs.bin_dir))
     version = installed.place(plan, programs, source, force=options.force)
@@ -81,16 +80,10 @@ def plan(tree: Tree, options: Options, source: str) -> Plan:
             _put(plan, wanted.path, wanted.text, wanted.before)
         elif directory.facades:
             plan.notes.append(f"{directory.facades[0].path} stays as it is.")
+            never = [in_use.never_taken(tree, directory, file.network) for file in directory.facades]
+            plan.warnings += never[:1] if all(never) else []
     installed.prune(plan, programs, version)
     return plan
-
-
-def look(tree: Tree, net_dir: str) -> NetDir:
-    """Return what is in the runtime's directory. Raises RefusedError."""
-    try:
-        return facades.look(tree, net_dir)
-    except OSError as error:
-        raise RefusedError(f"{net_dir}: can't be read: {error.strerror}") from None
 
 
 def _directory(plan: Plan, path: str) -> None:
@@ -172,41 +165,8 @@ def _document(tree: Tree, directory: NetDir, options: Options, there: FacadeFile
     return drafting.document(name, options.cni_version, chain_dir, owners)
 
 
-def replaced(tree: Tree, directory: NetDir) -> tuple[str, dict[str, Any] | None] | None:
-    """Return the configuration that pods get now without cni-chain and behind Multus: its path and what it holds."""
-    ours = {file.path for file in directory.facades}
-    for name in directory.names:
-        path = f"{directory.path}/{name}"
-        if path not in ours:
-            document = read(tree, path)
-            if document is None or not is_multus(document):
-                return path, document
-    return None
-
-
-def read(tree: Tree, path: str) -> dict[str, Any] | None:
-    """Return what a configuration of the runtime holds, None if it can't be read."""
-    try:
-        document, _ = locate.decode(tree.read(path))
-    except (OSError, UnreadableError):
-        return None
-    return document
-
-
-def types(document: dict[str, Any]) -> list[str]:
-    """Return the types of a configuration's plugins."""
-    plugins = document.get("plugins", [document])
-    listed = [plugin.get("type") for plugin in plugins if isinstance(plugin, dict)] if isinstance(plugins, list) else []
-    return [type_ for type_ in listed if isinstance(type_, str)]
-
-
-def is_multus(document: dict[str, Any]) -> bool:
-    """Tell whether a configuration is Multus's own: it takes another one for the pods' network."""
-    return any(type_ in {"multus", "multus-shim"} for type_ in types(document))
-
-
 def _name(tree: Tree, directory: NetDir) -> str:
-    now = replaced(tree, directory)
+    now = in_use.replaced(tree, directory)
     if now is None:
         return ""
     path, document = now
@@ -217,10 +177,14 @@ def _name(tree: Tree, directory: NetDir) -> str:
 
 
 def _check(plan: Plan, directory: NetDir, wanted: _Wanted, options: Options) -> None:
-    """Refuse a facade that takes the network from a node which has one; warn of the rest."""
+    """Refuse a facade that no pod would get, or that takes the network from a node which has one; warn of the rest."""
     _order(plan, directory, wanted.path)
     bin_dirs = [options.bin_dir]
     tried = trial.facade(plan.tree, wanted.path, wanted.text, bin_dirs)
+    refused = in_use.never_taken(plan.tree, directory, tried.survey.file.network)
+    if refused and not options.force:
+        raise RefusedError(f"{refused}; --force if CRI-O isn't this node's runtime")
+    plan.warnings += [refused] if refused else []
     errors = tried.errors()
     worse = errors if directory.names else []
     if wanted.before is not None:
@@ -231,7 +195,7 @@ def _check(plan: Plan, directory: NetDir, wanted: _Wanted, options: Options) -> 
             "agent write into its directory (install --no-facade makes them), or --force"
         )
     plan.warnings += [f"for now {error}" for error in errors] + tried.warnings()
-    path, document = replaced(plan.tree, directory) or ("", None)
+    path, document = in_use.replaced(plan.tree, directory) or ("", None)
     name = (document or {}).get("name")
     network = tried.survey.file.network
     if name is not None and name != network and wanted.before is None:
@@ -249,13 +213,10 @@ def _check(plan: Plan, directory: NetDir, wanted: _Wanted, options: Options) -> 
 
 def _order(plan: Plan, directory: NetDir, path: str) -> None:
     """Refuse a place before Multus, which would take it out; warn of whatever else is before the facade."""
-    ours = {file.path for file in directory.facades}
-    for name in directory.names:
-        other = f"{directory.path}/{name}"
-        if other in ours:
-            continue
+    for other in in_use.others(directory):
+        name = os.path.basename(other)
         behind = os.fsencode(name) > os.fsencode(os.path.basename(path))
-        multus = is_multus(read(plan.tree, other) or {})
+        multus = in_use.is_multus(in_use.read(plan.tree, other) or {})
         if multus and behind and name == directory.names[0]:
             raise RefusedError(
                 f"{other}: is Multus's, and {os.path.basename(path)} before it would take every network of Multus "

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import os
 import stat
-import tomllib
 from typing import Any
 
 from cni_chain import spec
-from cni_chain.cli import facades, locate
+from cni_chain.cli import crio, facades, locate
+from cni_chain.cli.crio import SettingsError
 from cni_chain.cli.facades import NetDir
 from cni_chain.cli.findings import Place
 from cni_chain.cli.locate import UnreadableError
@@ -21,8 +21,7 @@ from cni_chain.cli.tree import Tree
 from cni_chain.errors import CNIError
 
 CONTAINERD, CRIO = "containerd", "crio"
-_SOCKETS = {CONTAINERD: "/run/containerd/containerd.sock", CRIO: "/run/crio/crio.sock"}
-_CRIO_CONF = "/etc/crio/crio.conf"
+_SOCKETS = {CONTAINERD: crio.CONTAINERD_SOCKET, CRIO: crio.SOCKET}
 
 
 class MigrateError(Exception):
@@ -126,17 +125,17 @@ def _both(tree: Tree, directory: NetDir, paths: list[str], bin_dirs: list[str]) 
     except MigrateError as caught:
         containerd, error = None, str(caught)
     try:
-        crio = _crio(tree, directory, paths, bin_dirs)
+        by_crio = _crio(tree, directory, paths, bin_dirs)
     except MigrateError:
         if containerd is None:
             raise MigrateError(error) from None
         return containerd
-    if containerd is not None and containerd.live.path == crio.live.path:
+    if containerd is not None and containerd.live.path == by_crio.live.path:
         reason = f"containerd and CRI-O both take it: it sorts first in {directory.path}"
         return Choice(containerd.live, "", reason)
     first = containerd.live.path if containerd else f"nothing, {error}"
     raise MigrateError(
-        f"{directory.path}: containerd takes {first}, CRI-O {crio.live.path}: say which is yours, --runtime"
+        f"{directory.path}: containerd takes {first}, CRI-O {by_crio.live.path}: say which is yours, --runtime"
     )
 
 
@@ -146,7 +145,11 @@ def _containerd(tree: Tree, paths: list[str]) -> Choice:
 
 
 def _crio(tree: Tree, directory: NetDir, paths: list[str], bin_dirs: list[str]) -> Choice:
-    pinned = _pinned(tree)
+    try:
+        pin = crio.pinned(tree)
+    except SettingsError as error:
+        raise MigrateError(str(error)) from None
+    pinned = pin.network if pin else ""
     why: list[str] = []
     for path in paths:
         try:
@@ -166,28 +169,6 @@ def _crio(tree: Tree, directory: NetDir, paths: list[str], bin_dirs: list[str]) 
 
 def _installed(tree: Tree, kind: str, bin_dirs: list[str]) -> bool:
     return any(os.access(tree.real(f"{directory}/{kind}"), os.X_OK) for directory in bin_dirs)
-
-
-def _pinned(tree: Tree) -> str:
-    """Return CRI-O's `cni_default_network`, "" if none is set; a file of crio.conf.d goes before crio.conf."""
-    files = [_CRIO_CONF]
-    try:
-        files += [f"{_CRIO_CONF}.d/{name}" for name in sorted(os.listdir(tree.real(f"{_CRIO_CONF}.d")))]
-    except OSError:
-        pass
-    pinned = ""
-    for file in files:
-        try:
-            document = tomllib.loads(tree.read(file).decode())
-        except FileNotFoundError:
-            continue
-        except (OSError, ValueError) as error:
-            raise MigrateError(f"{file}: can't be read, and may name the network: {error}") from None
-        network = document.get("crio", {})
-        network = network.get("network", {}) if isinstance(network, dict) else {}
-        name = network.get("cni_default_network") if isinstance(network, dict) else None
-        pinned = name if isinstance(name, str) else pinned
-    return pinned
 
 
 def drop_ins(tree: Tree, live: Live) -> str:

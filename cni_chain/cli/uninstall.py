@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from cni_chain import delegate, facade
-from cni_chain.cli import facades, install, installed, placing
+from cni_chain.cli import crio, facades, in_use, installed, placing
 from cni_chain.cli.changes import Plan, RefusedError
 from cni_chain.cli.facades import FacadeFile, NetDir
 from cni_chain.cli.install import LOGROTATE, LOGROTATE_DIR
@@ -42,7 +42,7 @@ class Options(NamedTuple):
 def plan(tree: Tree, options: Options) -> Plan:
     """Return what takes cni-chain from a node. Raises RefusedError."""
     plan = Plan(tree)
-    directory = install.look(tree, tree.path(options.net_dir))
+    directory = in_use.look(tree, tree.path(options.net_dir))
     file = _facade(tree, directory, options)
     restored = _restore(plan, directory, options)
     if file is not None:
@@ -74,8 +74,8 @@ def _restore(plan: Plan, directory: NetDir, options: Options) -> str | None:
     if options.restore is None:
         return None
     path = plan.tree.path(options.restore)
-    document = install.read(plan.tree, path)
-    if document is None or not install.types(document) or facades.is_facade(document):
+    document = in_use.read(plan.tree, path)
+    if document is None or not in_use.types(document) or facades.is_facade(document):
         raise RefusedError(f"{path}: is no configuration to put back: it names no plugin, or can't be read")
     name = os.path.basename(path).removesuffix(".cilium_bak")
     if not name.endswith(".conflist" if "plugins" in document else (".conf", ".json")):
@@ -96,39 +96,48 @@ def _successor(plan: Plan, directory: NetDir, file: FacadeFile, restored: str | 
     """Refuse if the runtime has nothing good to take once the facade is gone; tell what it takes."""
     names = sorted({*directory.names, *([restored] if restored else [])}, key=os.fsencode)
     names.remove(os.path.basename(file.path))
-    # Multus takes the file behind its own for the pods' network, so its own is not enough.
-    first = next((name for name in names if not _is_multus(plan.tree, f"{directory.path}/{name}")), None)
+    # What is put back is not there yet, and was read already.
+    sources = {name: f"{directory.path}/{name}" for name in names}
+    if restored and options.restore:
+        sources[restored] = plan.tree.path(options.restore)
     renamed = [name for name in _entries(plan.tree, directory) if name.endswith(".cilium_bak")]
     file_named = f"{directory.path}/{renamed[0]}" if renamed else "FILE"
     hint = f"put the one back that was there before (--restore {file_named}), or --leave-node-without-network"
-    if first is None:
-        trouble = f"{directory.path}: no configuration is left for the runtime once {file.path} is gone; {hint}"
-    else:
-        path = f"{directory.path}/{first}"
-        # What is put back is not there yet, and was read already.
-        source = plan.tree.path(options.restore) if first == restored and options.restore else path
-        trouble = _fault(plan.tree, path, source, options)
-        trouble = f"{trouble}; {hint}" if trouble else ""
-    if trouble and not options.without_network:
-        raise RefusedError(trouble)
-    if trouble:
-        plan.warnings.append(f"no new pod gets a network: {trouble.removesuffix(f'; {hint}')}")
-    else:
-        plan.notes.append(f"The runtime then takes {directory.path}/{first}.")
+    for runtime, first, kind in _takes(plan.tree, directory, sources):
+        if first is None:
+            trouble = f"{directory.path}: no configuration{kind} is left for {runtime} once {file.path} is gone"
+        else:
+            path = f"{directory.path}/{first}"
+            trouble = _fault(plan.tree, path, sources[first], options)
+        if trouble and not options.without_network:
+            raise RefusedError(f"{trouble}; {hint}")
+        if trouble:
+            plan.warnings.append(f"no new pod gets a network: {trouble}")
+        else:
+            plan.notes.append(f"{runtime.replace('the', 'The', 1)} then takes {directory.path}/{first}.")
 
 
-def _is_multus(tree: Tree, path: str) -> bool:
-    return install.is_multus(install.read(tree, path) or {})
+def _takes(tree: Tree, directory: NetDir, sources: dict[str, str]) -> Iterator[tuple[str, str | None, str]]:
+    """Yield each runtime that may be this node's, the file that it takes (None: nothing), and what it looks for."""
+    documents = {name: in_use.read(tree, source) or {} for name, source in sources.items()}
+    # Multus takes the file behind its own for the pods' network, so its own is not enough.
+    names = [name for name, document in documents.items() if not in_use.is_multus(document)]
+    pin = in_use.pinned(tree, directory)
+    if pin is None or not crio.runs_alone(tree):
+        yield "the runtime" if pin is None else "containerd", next(iter(names), None), ""
+    if pin is not None:
+        wanted = (name for name in names if documents[name].get("name") == pin.network)
+        yield "CRI-O", next(wanted, None), f" of network {pin.network}, which {pin.file} tells it to take,"
 
 
 def _fault(tree: Tree, path: str, source: str, options: Options) -> str:
     """Return what is wrong with the configuration that comes next, "" if nothing is."""
-    document = install.read(tree, source)
+    document = in_use.read(tree, source)
     if document is None:
         return f"{path}: the runtime would take this file, and it can't be read"
     if facades.is_facade(document):
         return ""
-    types = install.types(document)
+    types = in_use.types(document)
     if not types:
         return f"{path}: the runtime would take this file, and it names no plugin"
     for type_ in types:
@@ -250,7 +259,8 @@ def _program(plan: Plan, options: Options) -> None:
                 f"{plan.tree.seen(programs.directory)}; --program-dir names the directory, --force removes the link"
             )
         _remove(plan, plan.tree.seen(programs.link), programs.link)
-    versions = programs.versions()
+    linked = programs.linked()
+    versions = sorted(programs.versions(), key=lambda version: version == linked)  # last what this may be running
     for version in versions:
         _idle(programs, version)
         plan.add("remove", f"{programs.seen(version)}/", _removal(programs, version), final=True)

@@ -45,7 +45,7 @@ def run(program: str, *arguments: str, environ: dict[str, str] | None = None, cw
         cwd=cwd,
         check=False,
     )
-    assert "Traceback" not in done.stderr
+    assert "Traceback" not in done.stderr, done.stderr
     return Result(done.returncode, done.stdout, done.stderr)
 
 

@@ -13,12 +13,15 @@ from typing import Self
 CHECKOUT = Path(__file__).resolve().parents[2]
 
 # Private and empty in there. A checkout or an interpreter that lies below one of them (/tmp) is put back.
-EMPTY = ("/tmp", "/var/tmp", "/var/log", "/dev/shm", "/etc/cni", "/var/lib/cni", "/opt/cni", "/run")  # noqa: S108
+EMPTY = (
+    *("/tmp", "/var/tmp", "/var/log", "/dev/shm", "/var/lib/cni", "/opt/cni"),  # noqa: S108
+    *("/etc/cni", "/etc/containerd", "/etc/crio", "/etc/logrotate.d", "/run"),
+)
 
 # Process 1 of the sandbox. It ends with its standard input: when we close it, or when we die.
 INIT = r"""
 set -euo pipefail
-declare -A kept
+declare -A kept overlaid
 for path in "$@"; do
     exec {fd}<"$path"
     kept[$path]=$fd
@@ -28,11 +31,16 @@ for directory in $EMPTY; do
     if [ ! -d "$directory" ]; then
         # The mount point is made on an overlay, so that not even an empty directory stays on the machine.
         parent=$(dirname "$directory")
-        mkdir -p "/run/upper$parent" "/run/work$parent"
-        layers=lowerdir=$parent,upperdir=/run/upper$parent,workdir=/run/work$parent
-        mount -t overlay -o "$layers" sandbox "$parent"
+        if [ -z "${overlaid[$parent]:-}" ]; then
+            mkdir -p "/run/upper$parent" "/run/work$parent"
+            layers=lowerdir=$parent,upperdir=/run/upper$parent,workdir=/run/work$parent
+            mount -t overlay -o "$layers" sandbox "$parent"
+            overlaid[$parent]=1
+        fi
         mkdir "$directory"
     fi
+done
+for directory in $EMPTY; do
     mount -t tmpfs -o mode=755 sandbox "$directory"
 done
 for path in "$@"; do

@@ -20,22 +20,22 @@ EVENT = struct.Struct("=IBBHQii")  # length, version, reserved, metadata length,
 libc = ctypes.CDLL(None, use_errno=True)
 
 
+def mark(directory: Path) -> int:
+    """A group that reports every change in a directory. One for each: no event needs decoding to tell whose it is."""
+    group: int = libc.fanotify_init(FAN_CLOEXEC | FAN_NONBLOCK | FAN_REPORT_DFID_NAME, os.O_RDONLY)
+    mask = ctypes.c_uint64(CHANGES)
+    flags = FAN_MARK_ADD | FAN_MARK_ONLYDIR
+    if group < 0 or libc.fanotify_mark(group, flags, mask, AT_FDCWD, os.fsencode(directory)):
+        raise OSError(ctypes.get_errno(), f"fanotify: {os.strerror(ctypes.get_errno())}", str(directory))
+    return group
+
+
 class Watch:
     """Directories under observation while the block runs; after it, what was seen."""
 
     def __init__(self, directories: Mapping[str, Path]) -> None:
         self._writers: dict[str, set[int]] = {name: set() for name in directories}
-        self._groups = {self._mark(path): name for name, path in directories.items()}
-
-    @staticmethod
-    def _mark(directory: Path) -> int:
-        """A group for each directory: no event needs decoding to tell which one it is about."""
-        group: int = libc.fanotify_init(FAN_CLOEXEC | FAN_NONBLOCK | FAN_REPORT_DFID_NAME, os.O_RDONLY)
-        mask = ctypes.c_uint64(CHANGES)
-        flags = FAN_MARK_ADD | FAN_MARK_ONLYDIR
-        if group < 0 or libc.fanotify_mark(group, flags, mask, AT_FDCWD, os.fsencode(directory)):
-            raise OSError(ctypes.get_errno(), f"fanotify: {os.strerror(ctypes.get_errno())}", str(directory))
-        return group
+        self._groups = {mark(path): name for name, path in directories.items()}
 
     def __enter__(self) -> Self:
         return self

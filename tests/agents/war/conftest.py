@@ -25,7 +25,7 @@ def tools() -> Path:
     if tools is None:
         pytest.skip("cnitool and the reference plugins are not built: make tools")
     try:
-        for agent in ("cilium-1.20", "istio"):
+        for agent in ("cilium-1.20", "cilium-1.18", "istio"):
             built(agent)
         Sandbox().close()
     except NotBuiltError as error:

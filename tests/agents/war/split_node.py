@@ -37,9 +37,9 @@ class SplitNode(Node):
     def install_facade(self) -> None:
         self.sandbox.path(f"{NET}/{FACADE}").write_bytes(FACADE_FILE.read_bytes())
 
-    def cilium(self, directory: str = CILIUM_D, *settings: str) -> Writer:
+    def cilium(self, directory: str = CILIUM_D, *settings: str, version: str = "1.20") -> Writer:
         """Cilium's writer; without settings as conf/helm sets it."""
-        return self._made(writers.cilium(self.sandbox, directory, *(settings or (EXCLUSIVE,))))
+        return self._made(writers.cilium(self.sandbox, directory, *(settings or (EXCLUSIVE,)), version=version))
 
     def istio(self, directory: str = ISTIO_D, *settings: str) -> Writer:
         """Istio's installer; without settings as conf/helm sets it."""
@@ -74,7 +74,11 @@ class SplitNode(Node):
         found = self.asked("verify")["findings"]
         return [f"{one['severity']}: {one['path']}: {one['message']}" for one in found]
 
-    def diagnosed(self) -> dict[str, dict[str, str]]:
-        """What `cni-chain doctor` says, by the kind; but for the agents' sockets, which nobody listens at here."""
-        found = self.asked("doctor")["findings"]
-        return {one["id"]: one for one in found if one["id"] != "agent-down"}
+    def diagnosed(self) -> list[dict[str, str]]:
+        """What `cni-chain doctor` says, but for the agents' sockets: nobody listens at them here."""
+        return [one for one in self.asked("doctor")["findings"] if one["id"] != "agent-down"]
+
+    def told(self, kind: str) -> dict[str, str]:
+        """The one finding of a kind that `cni-chain doctor` has."""
+        [found] = [one for one in self.diagnosed() if one["id"] == kind]
+        return found

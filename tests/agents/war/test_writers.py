@@ -1,6 +1,7 @@
 """What the agents' own writers do when a setting is wrong or missing, and which command of cni-chain says so."""
 
 import json
+import re
 
 import pytest
 
@@ -21,16 +22,17 @@ def wait_for_file(node: SplitNode, directory: str, name: str) -> None:
     wait_for(lambda: name in node.names(directory), f"{directory}/{name} is written")
 
 
-def test_with_the_settings_of_conf_helm_nothing_is_found(node: SplitNode) -> None:
-    """The one warning is Istio's own (a log that fills is no finding): both agents write, and the chain is whole."""
+@pytest.mark.parametrize("version", ["1.20", "1.18"])
+def test_with_the_settings_of_conf_helm_nothing_is_found(node: SplitNode, version: str) -> None:
+    """Both agents write, the chain is whole, and neither command has anything to say."""
     istio = node.istio()
-    node.cilium().start()
+    node.cilium(version=version).start()
     istio.start()
     wait_until_ready(istio)
     wait_for_file(node, CILIUM_D, OWN)
 
     assert (node.names(CILIUM_D), node.names(ISTIO_D)) == ([OWN], ["10-istio.conf"])
-    assert (node.verified(), node.diagnosed()) == ([], {})
+    assert (node.verified(), node.diagnosed()) == ([], [])
 
 
 def test_cilium_whose_directory_was_missing_writes_but_never_watches(node: SplitNode) -> None:
@@ -50,8 +52,8 @@ def test_cilium_whose_directory_was_missing_writes_but_never_watches(node: Split
     assert node.names(CILIUM_D) == []
     [finding] = node.verified()
     assert "owner cilium has no fragment yet" in finding
-    found = node.diagnosed()["owner-without-fragment"]
-    assert "does it run, and does it write to /etc/cni/chain.d/cilium.d?" in found["do"]
+    look = "does it run, and does it write to /etc/cni/chain.d/cilium.d?"
+    assert look in node.told("owner-without-fragment")["do"]
 
     cilium.stop()
     assert node.names(CILIUM_D) == []  # so it had not been written by the one that ran
@@ -78,6 +80,46 @@ def test_cilium_in_its_own_directory_puts_its_file_back_and_others_away(node: Sp
     assert all("cilium.d" not in finding for finding in node.verified())
 
 
+WAITS = "failed to write CNI configuration file"
+NO_FRAGMENT = ["error: owner cilium has no fragment yet"]
+NO_PORTMAP = "warning: portmap is not run, and no other owner has it"
+
+
+@pytest.mark.parametrize(
+    ("setting", "said", "written", "verified"),
+    [
+        ("--cni-chaining-mode=portmap", "successfully wrote", ["cilium-cni", "portmap"], [NO_PORTMAP]),
+        (
+            "--cni-chaining-mode=flannel",
+            "successfully wrote",
+            ["flannel", "portmap", "cilium-cni"],
+            [
+                "error: cilium-cni is first, but its chaining-mode flannel needs a plugin before it",
+                "warning: flannel is not run, and no other owner has it",
+                NO_PORTMAP,
+            ],
+        ),
+        ("--cni-chaining-mode=generic-veth", f"{WAITS} .*: invalid CNI chaining mode", [], NO_FRAGMENT),
+        ("--cni-chaining-mode=aws-cni", f"{WAITS} .*: no matching CNI configurations", [], NO_FRAGMENT),
+        ("--cni-chaining-target=aws-cni", f"{WAITS} .*: no matching CNI configurations", [], NO_FRAGMENT),
+    ],
+)
+def test_cilium_told_to_chain_by_itself(
+    node: SplitNode, setting: str, said: str, written: list[str], verified: list[str]
+) -> None:
+    """What it writes in its own directory in each mode, or waits for in vain, and what verify makes of that."""
+    node.istio().start()
+    cilium = node.cilium(CILIUM_D, EXCLUSIVE, setting)
+    cilium.start()
+    wait_for_file(node, ISTIO_D, "10-istio.conf")
+    wait_for(lambda: any(re.search(said, one["msg"]) for one in cilium.said), f"Cilium says: {said}")
+
+    assert [plugin for name in node.names(CILIUM_D) for plugin in node.plugins(f"{CILIUM_D}/{name}")] == written
+    found = [re.sub(r": /\S+:", ":", one) for one in node.verified()]
+    assert len(found) == len(verified), found
+    assert all(one.startswith(expected) for one, expected in zip(found, verified, strict=True)), found
+
+
 @pytest.mark.parametrize("ending", ["json", "conflist"])
 def test_istio_told_a_name_that_does_not_end_in_conf_writes_without_end(node: SplitNode, ending: str) -> None:
     """Never ready, deaf to SIGTERM; what it writes is usable all the same, so pods start, and verify warns."""
@@ -93,7 +135,7 @@ def test_istio_told_a_name_that_does_not_end_in_conf_writes_without_end(node: Sp
     [finding] = node.verified()
     assert finding.startswith(f"warning: {ISTIO_D}/10-istio.{ending}: Istio's agent takes a single plugin in a file")
     assert "set cniConfFileName to a name that ends in .conf" in finding
-    assert any("ends in .conf" in one["what"] for one in node.diagnosed().values())
+    assert any("ends in .conf" in one["what"] for one in node.diagnosed())
     assert [link["type"] for link in node.asked("show")["facades"][0]["chain"]] == ["cilium-cni", "istio-cni"]
     assert not istio.stop(seconds=3), "SIGTERM has ended it"
 
@@ -109,7 +151,7 @@ def test_istio_left_chained_in_its_own_directory_waits_for_ever(node: SplitNode)
     assert node.names(ISTIO_D) == []
     [finding] = node.verified()
     assert "owner istio has no fragment yet" in finding
-    assert "chained=false, or it waits here for ever" in node.diagnosed()["owner-without-fragment"]["do"]
+    assert "chained=false, or it waits here for ever" in node.told("owner-without-fragment")["do"]
 
 
 def test_istio_left_in_net_d_edits_the_facade_once_it_is_restarted(node: SplitNode) -> None:
@@ -139,9 +181,9 @@ def test_istio_left_in_net_d_edits_the_facade_once_it_is_restarted(node: SplitNo
     assert len(errors) == 1
     assert "owner istio has no fragment yet" in errors[0]
     assert any("istio-cni beside cni-chain: has an agent edited the facade?" in one for one in node.verified())
-    found = node.diagnosed()
-    assert found["facade-edited"]["severity"] == "error"
-    assert "for Istio: cniConfDir, and chained=false" in found["facade-edited"]["do"]
+    edited = node.told("facade-edited")
+    assert edited["severity"] == "error"
+    assert "for Istio: cniConfDir, and chained=false" in edited["do"]
     with node.pod("web-1") as pod:
         error = node.cni("add", pod).error
     assert (error["code"], error["msg"].partition(":")[0]) == (11, "owner istio has no fragment yet")
@@ -167,10 +209,10 @@ def test_cilium_left_in_net_d_renames_the_facade_again_and_again(node: SplitNode
     assert node.plugins(f"{NET}/{OWN}") == ["cilium-cni"]  # what every runtime takes now
     [finding] = node.verified()
     assert finding.endswith("no facade here: no file has a plugin of type cni-chain")
-    found = node.diagnosed()
-    assert (list(found), found["facade-renamed"]["severity"]) == (["facade-renamed"], "error")
-    assert found["facade-renamed"]["path"] == f"{NET}/{FACADE}.cilium_bak"
-    assert "cni.confPath=/etc/cni/chain.d/cilium.d" in found["facade-renamed"]["do"]
+    [renamed] = node.diagnosed()
+    assert (renamed["id"], renamed["severity"]) == ("facade-renamed", "error")
+    assert renamed["path"] == f"{NET}/{FACADE}.cilium_bak"
+    assert "cni.confPath=/etc/cni/chain.d/cilium.d" in renamed["do"]
 
     node.install_facade()
     wait_for(lambda: node.names(NET) == [f"{FACADE}.cilium_bak", OWN], "Cilium has renamed it again")
@@ -200,7 +242,7 @@ def test_istio_that_cleans_up_takes_its_fragment_and_its_plugin_along(node: Spli
     assert node.sandbox.path(f"{SOURCE}/istio-cni").exists()
     [finding] = node.verified()
     assert "owner istio has no fragment yet" in finding
-    assert "cni-chain owner remove istio" in node.diagnosed()["owner-without-fragment"]["do"]
+    assert "cni-chain owner remove istio" in node.told("owner-without-fragment")["do"]
     with node.pod("web-1") as pod:
         assert node.cni("add", pod).error["code"] == 11
     effective = node.asked("cat", "--effective", "--pod", "istio-system/istio-cni-node-x7k2p")

@@ -105,9 +105,9 @@ class Writer:
         return file.read_text(errors="replace") if file.exists() else ""
 
 
-def cilium(sandbox: Sandbox, directory: str, *settings: str) -> Writer:
+def cilium(sandbox: Sandbox, directory: str, *settings: str, version: str = "1.20") -> Writer:
     """Cilium's writer for a directory of the node (Helm: cni.confPath), with the agent's other settings."""
-    program = _program(sandbox, "cilium-1.20", "cilium-conf-writer")
+    program = _program(sandbox, f"cilium-{version}", "cilium-conf-writer")
     return Writer(sandbox, CILIUM, [program, f"--write-cni-conf-when-ready={directory}/05-cilium.conflist", *settings])
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tests.bench import full, plot, quick, tables
 from tests.bench.calls import CallFailedError, Json, Node
+from tests.runtimes.daemons import NotBuiltError
+from tests.sandbox.namespaces import SandboxUnavailableError
 
 
 def main() -> None:
@@ -35,7 +37,7 @@ def main() -> None:
         load = os.getloadavg()[0]
         with Node(options.program) as node:
             figures = quick.report(node, quick.measure(node, options.rounds, options.seconds), load)
-    except CallFailedError as error:
+    except (CallFailedError, NotBuiltError, SandboxUnavailableError) as error:
         raise SystemExit(str(error)) from None
     print(json.dumps(figures, indent=2)) if options.json else quick.show(figures)
 

@@ -13,13 +13,16 @@ from tests.bench import real
 from tests.bench.calls import HERE, Json, Node, Sample, bundle
 from tests.bench.quick import VERBS, alternating, line, machine
 from tests.bench.rivals import CHAIN, LIBCNI, MULTUS, PLAIN, Rivals, multus, network_namespace
+from tests.runtimes import bench as runtimes
 from tests.sandbox.namespaces import CHECKOUT
 
 DELEGATES = (1, 2, 4, 8)
 PODS, CALLERS, STORMS = 250, 32, 3
 RECORDS = (1, 100, 1000, 5000)
 FILES = (1, 10, 50)
-SECTIONS = ("verbs", "storm", "resources", "scale", "real", "profile")
+REAL_STORMS = 1
+PODS_OF_EACH = 20
+SECTIONS = ("verbs", "storm", "resources", "scale", "real", "pods", "profile")
 
 Kinds = dict[str, Callable[[str], Sample]]
 
@@ -66,7 +69,7 @@ def tabulated(samples: dict[str, list[Sample]]) -> Json:
 
 
 def storm(program: Path, other: Path | None, netns: str, rounds: int, seconds: float) -> Json:
-    """Time 250 pods' ADDs, then their DELs, 32 at once."""
+    """Time 250 pods' ADDs, then their DELs, 32 at once: with no-op delegates, then with real plugins."""
     del rounds, seconds
     took: dict[str, dict[str, list[float]]] = {"ADD": {}, "DEL": {}}
     with Node(program, 2, netns) as node:
@@ -79,14 +82,22 @@ def storm(program: Path, other: Path | None, netns: str, rounds: int, seconds: f
                 for verb in ("ADD", "DEL"):
                     commands = [rivals.command(name, verb, f"pod-{number}-{pod}") for pod in range(PODS)]
                     took[verb].setdefault(name, []).append(at_once(commands, rivals.environ()) / PODS)
-    lines = {
+    real_ones = {
+        verb: {name: [milliseconds / PODS for milliseconds in times] for name, times in of.items()}
+        for verb, of in real.storm(program, other, PODS, CALLERS, REAL_STORMS).items()
+    }
+    return {"pods": PODS, "callers": CALLERS, "per_pod": per_pod(took), "per_pod_real": per_pod(real_ones)}
+
+
+def per_pod(took: dict[str, dict[str, list[float]]]) -> Json:
+    """Return the lines of verb -> name -> milliseconds a pod."""
+    return {
         verb: {
             name: {"median_ms": round(statistics.median(times), 2), "best_ms": round(min(times), 2)}
             for name, times in of.items()
         }
         for verb, of in took.items()
     }
-    return {"pods": PODS, "callers": CALLERS, "storms": STORMS, "per_pod": lines}
 
 
 def at_once(commands: list[list[str]], environ: dict[str, str]) -> float:
@@ -176,6 +187,12 @@ def real_plugins(program: Path, other: Path | None, netns: str, rounds: int, sec
     return {"verbs": tabulated(real.measure(program, other, rounds, seconds))}
 
 
+def pods(program: Path, other: Path | None, netns: str, rounds: int, seconds: float) -> Json:
+    """Time RunPodSandbox of each runtime, with the plugins in a plain conflist and behind cni-chain."""
+    del other, netns, rounds, seconds
+    return {"runtimes": runtimes.compare(program, PODS_OF_EACH)}
+
+
 def profile(program: Path, other: Path | None, netns: str, rounds: int, seconds: float) -> Json:
     """Time the stages of an ADD and a DEL, of the source in the interpreter that was frozen."""
     del other
@@ -212,5 +229,6 @@ MEASURED: dict[str, Callable[[Path, Path | None, str, int, float], dict[str, Any
     "resources": resources,
     "scale": scale,
     "real": real_plugins,
+    "pods": pods,
     "profile": profile,
 }

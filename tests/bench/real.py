@@ -1,9 +1,11 @@
 """The reference plugins, in a sandbox: what a call of cni-chain is beside the work that delegates really do."""
 
+import contextlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -25,8 +27,9 @@ ASKED: Json = {
 }
 
 
-def measure(program: Path, other: Path | None, rounds: int, seconds: float) -> dict[str, list[Sample]]:
-    """Return the samples of `verb/name`, libcni included in each."""
+@contextlib.contextmanager
+def laid(program: Path, other: Path | None) -> Iterator[tuple[sandbox_node.Node, dict[str, str]]]:
+    """A sandbox with a conflist for each of those compared."""
     tools = sandbox_node.tools()
     if tools is None:
         raise CallFailedError("the reference plugins are not built: make tools")
@@ -35,9 +38,37 @@ def measure(program: Path, other: Path | None, rounds: int, seconds: float) -> d
     with Sandbox() as sandbox, tempfile.TemporaryDirectory(prefix="bench.", dir=CHECKOUT / "out") as disk:
         node = sandbox_node.Node(sandbox, program, tools)
         node.warm_up()
+        yield node, conflists(node, other, disk)
+
+
+def storm(program: Path, other: Path | None, pods: int, callers: int, storms: int) -> dict[str, dict[str, list[float]]]:
+    """Return the milliseconds that all pods' ADDs, then their DELs, took, so many at once: verb -> name -> storms."""
+    took: dict[str, dict[str, list[float]]] = {"ADD": {}, "DEL": {}}
+    with laid(program, other) as (node, names):
+        known = [_of_storm(number) for number in range(pods)]
+        node.sandbox.run("ip", "-batch", "-", stdin="".join(f"netns add {pod.name}\n" for pod in known))
+        for _ in range(storms):
+            for name, file in names.items():
+                for verb, times in took.items():
+                    arguments = [word for pod in known for word in (*pod.options(), WORDS[verb])]
+                    command = ["xargs", "-0", "-P", str(callers), "-n", str(len(arguments) // pods)]
+                    command += [*CNIDRV, f"-conf={file}", "-ifname=eth0"]
+                    start = time.perf_counter()
+                    node.sandbox.run(*command, env={"CNI_PATH": BIN}, stdin="\0".join(arguments), timeout=600)
+                    times.setdefault(name, []).append((time.perf_counter() - start) * 1e3)
+    return took
+
+
+def _of_storm(number: int) -> Pod:
+    ports = [{"hostPort": 20000 + number, "containerPort": 8080, "protocol": "tcp"}]
+    return Pod(f"storm-{number}", capabilities={**ASKED, "portMappings": ports})
+
+
+def measure(program: Path, other: Path | None, rounds: int, seconds: float) -> dict[str, list[Sample]]:
+    """Return the samples of `verb/name`, libcni included in each."""
+    with laid(program, other) as (node, names):
         with Node(program) as here:
-            shutil.copy(here.compile("clock"), sandbox.path(CLOCK))
-        names = conflists(node, other, disk)
+            shutil.copy(here.compile("clock"), node.sandbox.path(CLOCK))
         with node.pod("bench", **ASKED) as pod:
             # All of a conflist's verbs before the next one's: they have one port of the node and one interface.
             kinds: dict[str, Callable[[str], Sample]] = {

@@ -62,10 +62,15 @@ def storm(figures: Json) -> str:
     """Wall time for each of the pods."""
     names = list(figures["per_pod"]["ADD"])
     rows = [
-        [verb, *(f"{of[name]['median_ms']:.1f}" for name in names), ratio(of, CHAIN, PLAIN), ratio(of, CHAIN, MULTUS)]
-        for verb, of in figures["per_pod"].items()
+        [
+            *(what, verb),
+            *(f"{of[name]['median_ms']:.1f}" for name in names),
+            *(ratio(of, CHAIN, PLAIN), ratio(of, CHAIN, MULTUS)),
+        ]
+        for what, key in (("two no-op delegates", "per_pod"), ("bridge, portmap, bandwidth", "per_pod_real"))
+        for verb, of in figures[key].items()
     ]
-    return table(["verb", *(f"{name}, ms a pod" for name in names), "to plain", "to multus"], rows)
+    return table(["delegates", "verb", *(f"{name}, ms a pod" for name in names), "to plain", "to multus"], rows)
 
 
 def resources(figures: Json) -> str:
@@ -106,6 +111,14 @@ def real(figures: Json) -> str:
     return table(["bridge, portmap, bandwidth", "plain, ms", "cni-chain", "multus", "cni-chain to plain"], rows)
 
 
+def pods(figures: Json) -> str:
+    """RunPodSandbox."""
+    keys = ("runtime", "pods", "plain_ms", "chained_ms", "difference_ms", "ratio")
+    rows = [[of[key] for key in keys] for of in figures["runtimes"]]
+    head = ["RunPodSandbox, median ms", "pods of each", "plain", "through cni-chain", "more", "ratio"]
+    return table(head, rows)
+
+
 def stage(found: Json | None) -> str:
     """Return a stage's median, with the best."""
     return f"{found['median_ms']:.2f} ({found['best_ms']:.2f})" if found else "–"
@@ -118,4 +131,12 @@ def profile(figures: Json) -> str:
     return table(["ms", *figures["verbs"]], rows)
 
 
-SECTIONS = {"verbs": verbs, "storm": storm, "resources": resources, "scale": scale, "real": real, "profile": profile}
+SECTIONS = {
+    "verbs": verbs,
+    "storm": storm,
+    "resources": resources,
+    "scale": scale,
+    "real": real,
+    "pods": pods,
+    "profile": profile,
+}

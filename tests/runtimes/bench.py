@@ -81,6 +81,22 @@ def measure(kubelet: Kubelet, state: Path, pods: int) -> Figures:
     return figures
 
 
+def compare(program: Path, pods: int) -> list[dict[str, Any]]:
+    """Measure each runtime. Raises NotBuiltError, SandboxUnavailableError."""
+    tools = sandbox_node.tools()
+    if tools is None:
+        raise NotBuiltError("the reference plugins are not built: make tools")
+    summaries = []
+    for kind in RUNTIMES:
+        # /var/tmp is on a disk where /tmp often isn't; the sandbox has one of its own, so it can't be there.
+        with (
+            tempfile.TemporaryDirectory(prefix="cni-chain-bench.", dir="/var/lib") as state,
+            kubelet_on(kind, program, tools) as kubelet,
+        ):
+            summaries.append(measure(kubelet, Path(state) / "chain", pods).summary())
+    return summaries
+
+
 def show(summaries: list[dict[str, Any]], load: float) -> None:
     kernel = re.match(r"[\d.]*\d", platform.release())
     print(f"{os.cpu_count()} cores, Linux {kernel[0] if kernel else ''}, load {load:.1f} before\n")
@@ -101,19 +117,11 @@ def main() -> None:
     options = parser.parse_args()
     if not is_frozen(options.program):
         parser.error("runtimes run the frozen program")
-    tools = sandbox_node.tools()
-    if tools is None:
-        parser.error("the reference plugins are not built: make tools")
     load = os.getloadavg()[0]
-    summaries = []
-    for kind in RUNTIMES:
-        # /var/tmp is on a disk where /tmp often isn't; the sandbox has one of its own, so it can't be there.
-        with tempfile.TemporaryDirectory(prefix="cni-chain-bench.", dir="/var/lib") as state:
-            try:
-                with kubelet_on(kind, options.program, tools) as kubelet:
-                    summaries.append(measure(kubelet, Path(state) / "chain", options.pods).summary())
-            except (NotBuiltError, SandboxUnavailableError) as e:
-                sys.exit(str(e))
+    try:
+        summaries = compare(options.program, options.pods)
+    except (NotBuiltError, SandboxUnavailableError) as e:
+        sys.exit(str(e))
     if options.json:
         for line in summaries:
             print(json.dumps(line))

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 from tests.agents.war import plot
-from tests.agents.war.account import Json, account, broken_promises, is_short
+from tests.agents.war.account import Json, account, broken_promises, short, unexpected
 from tests.agents.war.run import Restarts, run
 from tests.agents.war.scenarios import SCENARIOS
 from tests.agents.war.writers import CILIUM, ISTIO, NotBuiltError, version
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for name in options.scenario or ("war", "split"):
             scenario = SCENARIOS[name]
-            every = options.restart_every if options.restart_every is not None else RESTART_EVERY * scenario.split
+            every = options.restart_every if options.restart_every is not None else RESTART_EVERY * scenario.restarts
             restarts = Restarts(options.seed, every) if every else None
             seen = run(scenario, options.program, tools, options.seconds, restarts)
             figures = account(name, scenario, seen, options.seed if restarts else None)
@@ -69,7 +69,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         "--restart-every",
         type=float,
         metavar="SECONDS",
-        help="restart an agent, or both, at random about so often; 0: never (4 for the split, else 0)",
+        help="restart an agent, or both, at random about so often; 0: never (4 for split and not-exclusive, else 0)",
     )
     parser.add_argument("--seed", type=int, default=random.randrange(10**6), help="of the restarts")  # noqa: S311
     parser.add_argument("--save", type=Path, metavar="FILE", help="all figures as JSON")
@@ -89,7 +89,7 @@ def show(figures: Json) -> None:
         wrapped(f"{name} writes to", " ".join([figures["directories"][agent], *figures["settings"][agent]]))
     for number, one in enumerate(figures["pods get"]):
         often = f"{times(one['times'])}, {milliseconds(one['longest_ms'])} at most" if one["times"] > 1 else ""
-        row("a new pod gets" * (number == 0), f"{one['share']:8.2%}  {is_short(one['state']):<34}  {often}")
+        row("a new pod gets" * (number == 0), f"{one['share']:8.2%}  {short(one['state']):<34}  {often}")
     row("files written", ", ".join(f"{name} {len(figures['writes'][agent])}" for agent, name in NAMES.items()))
     answers = figures["overwritten by Cilium after, ms"]
     if answers:
@@ -118,11 +118,10 @@ def readiness(ready: Json) -> str:
 
 
 def verdict(figures: Json) -> str:
-    waiting = [one for one in figures["findings"] if "has no fragment yet" in one]
-    others = len(figures["findings"]) - len(waiting)
-    if others:
-        return f"{others} findings"
-    return "nothing, but that an owner had not written yet" if waiting else "nothing"
+    amiss = unexpected(figures)
+    if amiss:
+        return f"{len(amiss)} findings"
+    return "nothing, but that an owner had yet to write" if figures["findings"] else "nothing"
 
 
 def times(number: int) -> str:

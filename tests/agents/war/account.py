@@ -38,7 +38,7 @@ def account(name: str, scenario: Scenario, seen: Seen, seed: int | None) -> Json
         "foreign": foreign(scenario, seen) if scenario.split else None,
         "facade untouched": seen.facade_untouched,
         "verified": len(seen.verified),
-        "findings": sorted({finding for one in seen.verified for finding in one}),
+        "findings": [[round(at, 3), finding] for at, found in seen.verified for finding in found],
     }
 
 
@@ -135,8 +135,7 @@ def broken_promises(figures: Json) -> list[str]:
     broken += [f"after both had written, a pod got: {one}" for one in states[first + 1 :] if one != COMPLETE]
     if first == len(states):
         broken.append(f"no pod ever got {COMPLETE}")
-    waiting = "owner cilium has no fragment yet", "owner istio has no fragment yet"
-    broken += [one for one in figures["findings"] if not any(words in one for words in waiting)]
+    broken += [f"cni-chain verify after {at:.1f} s: {finding}" for at, finding in unexpected(figures)]
     for agent in (CILIUM, ISTIO):
         if not figures["writes"][agent]:
             broken.append(f"{agent}'s writer has never written")
@@ -148,7 +147,18 @@ def broken_promises(figures: Json) -> list[str]:
     return broken
 
 
-def is_short(state: str) -> str:
+def unexpected(figures: Json) -> list[tuple[float, str]]:
+    """Return when `verify` found what: all of it, but for the owners that have yet to write for the first time."""
+    both = next((at for at, state in figures["looks"] if state == COMPLETE), figures["seconds"])
+    waiting = "owner cilium has no fragment yet", "owner istio has no fragment yet"
+    return [
+        (at, finding)
+        for at, finding in figures["findings"]
+        if at > both or not any(words in finding for words in waiting)
+    ]
+
+
+def short(state: str) -> str:
     """Return a state as a table has it: of a pod that waits, the reason's beginning."""
     if state.startswith(WAITS):
         return state.partition(":")[0] + ": " + state.removeprefix(WAITS).partition(":")[0]

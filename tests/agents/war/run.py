@@ -41,7 +41,7 @@ class Seen(NamedTuple):
     looks: list[Look]
     changes: list[Change]
     agents: dict[int, str]  # process → agent
-    verified: list[list[str]]  # what each `cni-chain verify` found
+    verified: list[tuple[float, list[str]]]  # when `cni-chain verify` was run, and what it found
     facade_untouched: bool
 
 
@@ -116,7 +116,7 @@ class Stage:
         self._verify = verify
         self._begin = self._end = time.monotonic()
         self._steps: list[Step] = []
-        self._verified: list[list[str]] = []
+        self._verified: list[tuple[float, list[str]]] = []
 
     def play(self, seconds: float, restarts: Restarts | None) -> None:
         """Start Cilium's writer, then Istio's, and let them be, or restart them, until the time is over."""
@@ -131,7 +131,7 @@ class Stage:
             self._listen()
             changes = len(self._observer.changes)
             if self._verify and changes > known:
-                self._verified.append(self._findings())
+                self._verified.append((self._now(), self._findings()))
             known = changes
             time.sleep(GLANCE)
         self._end = time.monotonic()

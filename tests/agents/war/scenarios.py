@@ -24,7 +24,8 @@ class Scenario(NamedTuple):
     told: str
     directories: dict[str, str]  # agent → directory
     settings: dict[str, tuple[str, ...]]  # agent → flags
-    split: bool = False
+    split: bool = False  # cni-chain composes what the two write
+    restarts: bool = False  # agents that are left alone show nothing
 
 
 EXCLUSIVE = "--cni-exclusive=true"  # Helm: cni.exclusive, which is true unless it is set
@@ -45,6 +46,7 @@ SCENARIOS = {
         "Cilium with cni.exclusive=false, Istio at its defaults",
         ONE,
         {CILIUM: ("--cni-exclusive=false",), ISTIO: ()},
+        restarts=True,
     ),
     "split": Scenario(
         "cni-chain",
@@ -52,6 +54,7 @@ SCENARIOS = {
         {CILIUM: f"{CHAIN}/cilium.d", ISTIO: f"{CHAIN}/istio.d"},
         {CILIUM: (EXCLUSIVE,), ISTIO: OWN_FILE},
         split=True,
+        restarts=True,
     ),
 }
 

@@ -105,7 +105,7 @@ def kept() -> Seen:
         looks=[Look(0, WAITING), Look(1.2, COMPLETE)],
         changes=[Change(at, where, process, name, frozenset({"renamed to"})) for at, where, process, name in fragments],
         agents={7: CILIUM, 8: ISTIO},
-        verified=[["error: /etc/cni/net.d/x: owner istio has no fragment yet: no .conf"], []],
+        verified=[(0.2, ["error: /etc/cni/net.d/x: owner istio has no fragment yet: no .conf"]), (1.3, [])],
         facade_untouched=True,
     )
 
@@ -135,7 +135,14 @@ def change(directory: str, process: int, name: str, verb: str = "renamed to") ->
             "before both had written, a pod got: cilium-cni",
         ),
         (lambda seen: seen._replace(looks=seen.looks[:1]), f"no pod ever got {COMPLETE}"),
-        (lambda seen: seen._replace(verified=[["error: x: not JSON"]]), "error: x: not JSON"),
+        (
+            lambda seen: seen._replace(verified=[(0.2, ["error: x: not JSON"])]),
+            "cni-chain verify after 0.2 s: error: x: not JSON",
+        ),
+        (
+            lambda seen: seen._replace(verified=[*seen.verified, (5, seen.verified[0][1])]),
+            "cni-chain verify after 5.0 s: error: /etc/cni/net.d/x: owner istio has no fragment yet: no .conf",
+        ),
         (lambda seen: seen._replace(changes=seen.changes[:1]), "istio's writer has never written"),
         (
             lambda seen: seen._replace(seconds=60, steps=[step for step in seen.steps if step.what != "ready"]),

@@ -8,13 +8,11 @@ from typing import Annotated
 import typer
 
 from cni_chain import __version__, spec
-from cni_chain.cli import deploy, facades, migrate, operate, options, show, survey, verify
-from cni_chain.cli.options import BinDir, Conf, Json, NetDirectory, Root
-from cni_chain.cli.survey import Survey
+from cni_chain.cli import completing, deploy, migrate, operate, options, show, verify
+from cni_chain.cli.options import Json, Where
 from cni_chain.cli.terminal import print_json
-from cni_chain.cli.tree import Tree
 
-# No markup: with rich or without it, the help and the messages are the same plain text.
+# Help and usage errors are plain text: boxes and colours there would cost more than all else (build/cni-chain.spec).
 app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -70,7 +68,9 @@ def cni_chain(
 
 
 @app.command("show", short_help="Show the effective chain.")
+@options.located("net_dir", "conf", "bin_dir", "distro", "root")
 def show_command(
+    where: Where,
     everything: Annotated[
         bool,
         typer.Option(
@@ -78,10 +78,6 @@ def show_command(
         ),
     ] = False,
     json: Json = False,
-    net_dir: NetDirectory = facades.NET_DIR,
-    conf: Conf = None,
-    bin_dir: BinDir = [survey.BIN_DIR],  # noqa: B006  # typer's way to write a default; never changed
-    root: Root = "/",
 ) -> None:
     """Show the effective chain: which plugins run for a new pod, in which order, whose they are, and what is left out.
 
@@ -91,26 +87,26 @@ def show_command(
     Examples:
       cni-chain show --all
       cni-chain show --json | jq -r '.facades[].chain[].type'
-      cni-chain show --root /mnt/node --net-dir /etc/cni/net.d
+      cni-chain show --root /mnt/node --distro k3s
 
     \b
     Exit status: 0 if a new pod gets a network, 1 if not (for one facade at least) or if there is no facade.
     """
-    tree = Tree(root)
-    directory, files = options.find(tree, net_dir, conf)
-    surveys = [Survey(tree, file, options.directories(tree, bin_dir)) for file in files]
+    directory, surveys = where.surveys()
     if json:
-        print_json(show.document(tree, directory, surveys))
+        print_json(show.document(where.tree, directory, surveys))
     else:
         texts = ["\n".join(show.text(directory, one, everything=everything)) for one in surveys]
         if not texts:
-            raise options.failure(f"{directory.path}: no facade here: no file has a plugin of type {facades.TYPE}")
+            raise options.no_facade(directory)
         print("\n\n".join(texts))
     raise typer.Exit(0 if surveys and all(one.refusal() is None for one in surveys) else 1)
 
 
 @app.command("verify", short_help="Find every problem at once.")
+@options.located("net_dir", "conf", "bin_dir", "distro", "root")
 def verify_command(
+    where: Where,
     file: Annotated[
         list[str] | None,
         typer.Argument(
@@ -120,10 +116,6 @@ def verify_command(
         ),
     ] = None,
     json: Json = False,
-    net_dir: NetDirectory = facades.NET_DIR,
-    conf: Conf = None,
-    bin_dir: BinDir = [survey.BIN_DIR],  # noqa: B006  # as above
-    root: Root = "/",
 ) -> None:
     """Find every problem at once: in the facade, the owners' fragments, their plugins, and who may write them.
 
@@ -142,9 +134,8 @@ def verify_command(
     if file:
         report = verify.files(file)
     else:
-        tree = Tree(root)
-        directory, files = options.find(tree, net_dir, conf)
-        report = verify.node(tree, directory, files, options.directories(tree, bin_dir))
+        directory, files = where.find()
+        report = verify.node(where.tree, directory, files, where.bin_dirs)
     if json:
         print_json(report.document())
     else:
@@ -157,3 +148,39 @@ def verify_command(
 operate.register(app)
 migrate.register(app)
 deploy.register(app)
+
+
+@app.command("completion", short_help="Print a script that completes commands in a shell.")
+def completion_command(
+    shell: Annotated[
+        str,
+        typer.Argument(
+            metavar="|".join(completing.SCRIPTS),
+            show_default=False,
+            autocompletion=completing.of_shell,
+            help="The shell.",
+        ),
+    ],
+) -> None:
+    """Print a script that completes commands, options, owners, containers and distributions in a shell.
+
+    \b
+    Examples:
+      source <(cni-chain completion bash)
+      cni-chain completion bash > /usr/share/bash-completion/completions/cni-chain
+      cni-chain completion zsh > "${fpath[1]}/_cni-chain"
+      cni-chain completion fish > ~/.config/fish/completions/cni-chain.fish
+
+    \b
+    Exit status: 0, 2 for a shell that there is no script for.
+    """
+    if shell not in completing.SCRIPTS:
+        raise typer.BadParameter(f"{shell!r}: one of {', '.join(completing.SCRIPTS)}")
+    print(completing.SCRIPTS[shell], end="")
+
+
+@app.command(completing.ASK, hidden=True)
+def complete_command(context: typer.Context, words: Annotated[list[str], typer.Argument()]) -> None:
+    """Print what may stand in the place of the last word, for the scripts of `completion`."""
+    for line in completing.lines(context, words):
+        print(line)

@@ -9,11 +9,13 @@ from typing import Any
 
 from cni_chain.cli import attached, kernel
 from cni_chain.cli.attached import Damaged, Entry, StateDir
-from cni_chain.cli.terminal import paint, paragraph, printable, widths
+from cni_chain.cli.terminal import paint, paragraph, printable
+from cni_chain.cli.terminal import table as drawn
 from cni_chain.cli.tree import Tree
 from cni_chain.record import Step
 
 _SHORT = 13  # characters of a container's ID, as crictl prints it
+_PLUGINS, _STATE = 3, 5  # columns of the table
 
 
 def having(found: list[StateDir], beginning: str) -> list[Entry]:
@@ -108,12 +110,8 @@ def table(tree: Tree, found: list[StateDir]) -> list[str]:
     if entries:
         rows: list[tuple[str, ...]] = [("POD", "IFACE", "ADDRESSES", "PLUGINS", "AGE", "STATE", "CONTAINER")]
         rows += [_row(tree, entry) for entry in sorted(entries, key=lambda entry: -entry.record.created)]
-        columns = widths(rows)
-        for number, row in enumerate(rows):
-            cells = [cell.ljust(width) for cell, width in zip(row, columns, strict=True)]
-            line = "  ".join(cells).rstrip()
-            colour = "bold" if not number else "yellow" if row[5] not in ("added", "STATE") else ""
-            lines.append(paint(colour, line) if colour else line)
+        styles = ["bold", *("" if row[_STATE] == "added" else "yellow" for row in rows[1:])]
+        lines = drawn(rows, styles=styles, fold=_PLUGINS)
     for one in found:
         if one.failure:
             lines.append(paint("red", f"! {printable(one.path)}: {one.failure}"))
@@ -133,7 +131,7 @@ def _row(tree: Tree, entry: Entry) -> tuple[str, ...]:
         state += ", namespace gone"
     elif what == attached.NONE:
         state += ", no namespace"
-    cells = (
+    return (
         entry.pod or "-",
         entry.attachment.ifname,
         ",".join(entry.addresses) or "-",
@@ -142,7 +140,6 @@ def _row(tree: Tree, entry: Entry) -> tuple[str, ...]:
         state,
         entry.attachment.container_id[:_SHORT],
     )
-    return tuple(map(printable, cells))
 
 
 def text(tree: Tree, entry: Entry) -> list[str]:
@@ -174,11 +171,7 @@ def _delegates(steps: list[Step], pending: Iterable[int]) -> list[str]:
         rows.append(
             (str(index + 1), step.owner, step.type, step.version, step.path, "" if index in left else "deleted")
         )
-    columns = widths(rows)
-    return [
-        "  " + printable("  ".join(cell.ljust(width) for cell, width in zip(row, columns, strict=True)).rstrip())
-        for row in rows
-    ]
+    return drawn(rows, styles=["bold"], indent="  ", fold=4)
 
 
 def _result(result: dict[str, Any] | None) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from cni_chain.cli.placing import PlacingError, Undo
-from cni_chain.cli.terminal import paint, printable, widths
+from cni_chain.cli.terminal import paint, printable, table
 from cni_chain.cli.tree import Tree
 
 
@@ -86,9 +86,7 @@ class Plan:
 
     def text(self, *, dry_run: bool) -> list[str]:
         """Return the plan for a person; with `dry_run` also what would be in the files."""
-        rows = [[change.action, printable(change.path), printable(change.detail)] for change in self.changes]
-        columns = widths(rows) if rows else []
-        lines = ["  ".join(c.ljust(w) for c, w in zip(row, columns, strict=True)).rstrip() for row in rows]
+        lines = table([(change.action, change.path, change.detail) for change in self.changes], fold=2)
         if dry_run:
             for change in self.changes:
                 if change.diff:
@@ -117,7 +115,7 @@ def diff(path: str, before: str | None, after: str | None) -> str:
 
 
 def _coloured(line: str) -> str:
-    colours = {"+": "green", "-": "red", "@": "faint"}
+    colours = {"+": "green", "-": "red", "@": "dim"}
     return paint(colours.get(line[:1], ""), printable(line)) if line[:1] in colours else printable(line)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cni_chain.cli import (
@@ -17,7 +17,7 @@ from cni_chain.cli import (
 from cni_chain.cli.doctor_runtimes import Runtime
 from cni_chain.cli.doctor_words import Node, Trouble
 from cni_chain.cli.findings import Finding
-from cni_chain.cli.terminal import paint, paragraph, printable
+from cni_chain.cli.terminal import Step, paint, paragraph, printable
 
 # What a check of its own has said already, in other words than verify's.
 _COVERS = {
@@ -28,6 +28,15 @@ _COVERS = {
     "facade-edited": "beside cni-chain",
     "runtime-too-old": "is too new for containerd",
 }
+
+_CHECKS: dict[str, Callable[[Node], Iterator[Trouble]]] = {
+    "the runtime's directory": doctor_net.check,
+    "the owners": doctor_owners.check,
+    "the plugins": doctor_plugins.check,
+    "the agents": doctor_agents.check,
+    "the records and the log": doctor_records.check,
+}
+STEPS = len(_CHECKS) + 2
 
 # Why something that verify finds matters, and what to do, by words of its message; the last one is for all others.
 _KINDS = (
@@ -55,20 +64,20 @@ _KINDS = (
 class Diagnosis:
     """What the doctor has to say of one node."""
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, step: Step) -> None:
         self.node = node
+        step("the runtimes")
         self.runtimes: list[Runtime] = doctor_runtimes.installed(node)
-        found = dict.fromkeys(self._checks())
+        found = dict.fromkeys(self._checks(step))
+        step("what verify finds")
         rest = [_told(finding) for finding in self._verified() if not _is_covered(finding, found)]
         self.troubles = sorted(dict.fromkeys([*found, *rest]), key=lambda trouble: trouble.warning)
 
-    def _checks(self) -> Iterator[Trouble]:
-        yield from doctor_net.check(self.node)
+    def _checks(self, step: Step) -> Iterator[Trouble]:
         yield from doctor_runtimes.check(self.node, self.runtimes)
-        yield from doctor_owners.check(self.node)
-        yield from doctor_plugins.check(self.node)
-        yield from doctor_agents.check(self.node)
-        yield from doctor_records.check(self.node)
+        for name, check in _CHECKS.items():
+            step(name)
+            yield from check(self.node)
 
     def _verified(self) -> list[Finding]:
         node = self.node

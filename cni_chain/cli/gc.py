@@ -17,6 +17,7 @@ from cni_chain.call import Call, io_error
 from cni_chain.cli import attached, programs
 from cni_chain.cli.attached import Damaged, Entry, StateDir
 from cni_chain.cli.facades import NetDir
+from cni_chain.cli.terminal import Step
 from cni_chain.errors import INVALID_CONFIG, IO_FAILURE, CNIError
 from cni_chain.facade import Facade
 from cni_chain.log import Log
@@ -106,9 +107,12 @@ def _judged(entry: Entry, older_than: float | None) -> tuple[str, str]:
     return "", why
 
 
-def carry_out(made: Plan, directory: NetDir, older_than: float | None, bin_dirs: list[str]) -> Iterator[Outcome]:
+def carry_out(
+    made: Plan, directory: NetDir, older_than: float | None, bin_dirs: list[str], step: Step
+) -> Iterator[Outcome]:
     """Free what is stale, one attachment after another. `bin_dirs` are for those whose record can't be read."""
     for stale in made.stale:
+        step(name(stale.attachment, stale.pod))
         errors: list[CNIError] = []
         kept = ""
         try:

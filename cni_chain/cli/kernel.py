@@ -1,18 +1,44 @@
-"""What the kernel has in an attachment's namespace, compared with what was recorded for it. Runs `ip`, reads only."""
+"""What the kernel has in an attachment's namespace, compared with what was recorded for it. Reads only, by netlink.
+
+No program is run for it: a minimal node has no `ip`.
+"""
 
 from __future__ import annotations
 
 import ipaddress
-import json
-from typing import Any
+import socket
+import sys
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, NamedTuple
 
-from cni_chain.cli import programs
+# include/uapi/linux/if.h and rtnetlink.h
+_IFF_UP = 1
+_RT_SCOPE_LINK = 253
+_RT_TABLE_MAIN = 254
+_RTN_UNICAST = 1
 
-_SECONDS = 5.0
+_ANYWHERE = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104  # where a default route leads, no listener
 
 
 class UntoldError(Exception):
     """What is in the namespace can't be told; the text says why."""
+
+
+class Interface(NamedTuple):
+    """An interface as the kernel has it; addresses with their prefix, those of its own link left out."""
+
+    mac: str
+    mtu: int
+    is_up: bool
+    addresses: frozenset[str]
+
+
+class Namespace(NamedTuple):
+    """What a network namespace holds: its interfaces by name, and the routes of its main table, as (to, gateway)."""
+
+    interfaces: dict[str, Interface]
+    routes: frozenset[tuple[str, str]]
 
 
 def differences(netns: str, result: dict[str, Any]) -> list[str]:
@@ -20,76 +46,94 @@ def differences(netns: str, result: dict[str, Any]) -> list[str]:
 
     Only what was recorded is looked for, and addresses that are there beyond it: agents add routes of their own.
     """
-    inside = ["-n", _name(netns)]
-    links = {link.get("ifname"): link for link in _ask(*inside, "address", "show")}
-    routes = {_route(route) for family in ("-4", "-6") for route in _ask(*inside, family, "route", "show")}
-    on_node = {link.get("ifname") for link in _ask("link", "show")}
+    inside, on_node = read(netns), read(None)
     told: list[str] = []
-    interfaces = result.get("interfaces") or []
-    for index, interface in enumerate(interfaces):
+    for index, interface in enumerate(result.get("interfaces") or []):
+        name = interface.get("name")
         if interface.get("sandbox"):
             recorded = [ip["address"] for ip in result.get("ips") or [] if ip.get("interface") == index]
-            told += _interface(interface, recorded, links.get(interface.get("name")))
-        elif interface.get("name") and interface["name"] not in on_node:
-            told.append(f"{interface['name']}: recorded on the node, not there")
+            told += _interface(interface, recorded, inside.interfaces.get(name))
+        elif name and name not in on_node.interfaces:
+            told.append(f"{name}: recorded on the node, not there")
     for route in result.get("routes") or []:
         wanted = (_network(route["dst"]), route.get("gw") or "")
-        if wanted not in routes and not (not wanted[1] and any(dst == wanted[0] for dst, _ in routes)):
+        if wanted not in inside.routes and not (not wanted[1] and any(to == wanted[0] for to, _ in inside.routes)):
             told.append(f"route {route['dst']}{f' via {wanted[1]}' if wanted[1] else ''}: recorded, not there")
     return told
 
 
-def _interface(interface: dict[str, Any], recorded: list[str], link: dict[str, Any] | None) -> list[str]:
+def read(netns: str | None) -> Namespace:
+    """Return what the namespace at the path `netns`, or this process's own, holds. Raises UntoldError."""
+    pyroute2 = _pyroute2()
+    try:
+        # The library opens its socket there in a child process; without the flags it would make the namespace.
+        with pyroute2.IPRoute(netns=netns, flags=0) if netns else pyroute2.IPRoute() as asked:
+            return _namespace(list(asked.get_links()), list(asked.get_addr()), list(asked.get_routes()))
+    except pyroute2.NetlinkError as error:
+        raise UntoldError(f"the kernel doesn't tell: {error}") from None
+    except OSError as error:
+        raise UntoldError(f"{netns or 'this namespace'}: {error.strerror or error}") from None
+    except (RuntimeError, ValueError) as error:  # its child process ended; a path that it can't take
+        raise UntoldError(f"{netns or 'this namespace'}: {error}") from None
+
+
+def _pyroute2() -> Any:
+    """Return the library, which takes as long to import as all other modules of a command."""
+    import asyncio  # noqa: F401  # before the stand-in: it asks what ssl has, and does without if there is none
+
+    try:
+        import ssl  # noqa: F401
+    except ImportError:
+        # The frozen program has no OpenSSL, and the library names it for probes of its own, which nobody here sends.
+        sys.modules["ssl"] = ModuleType("ssl")
+    import pyroute2
+
+    return pyroute2
+
+
+def _namespace(links: list[Any], addresses: list[Any], routes: list[Any]) -> Namespace:
+    held: dict[int, set[str]] = {}
+    for entry in addresses:
+        if entry["scope"] != _RT_SCOPE_LINK:
+            address = entry.get("local") or entry.get("address")  # IFA_LOCAL is IPv4's alone
+            held.setdefault(entry["index"], set()).add(_address(f"{address}/{entry['prefixlen']}"))
+    interfaces = {
+        str(link.get("ifname")): Interface(
+            str(link.get("address") or ""),
+            int(link.get("mtu") or 0),
+            bool(link["flags"] & _IFF_UP),
+            frozenset(held.get(link["index"], ())),
+        )
+        for link in links
+    }
+    return Namespace(interfaces, frozenset(found for route in routes for found in _routes(route)))
+
+
+def _routes(route: Any) -> Iterator[tuple[str, str]]:
+    """Yield where a route of the main table leads, once for each of its gateways."""
+    if (route.get("table") or route["table"]) != _RT_TABLE_MAIN or route["type"] != _RTN_UNICAST:
+        return
+    to = _network(f"{route.get('dst') or _ANYWHERE.get(route['family'])}/{route['dst_len']}")
+    for hop in route.get("multipath") or [route]:
+        yield to, str(hop.get("gateway") or (hop.get("via") or {}).get("addr") or "")
+
+
+def _interface(interface: dict[str, Any], recorded: list[str], there: Interface | None) -> list[str]:
     name = interface.get("name")
-    if link is None:
+    if there is None:
         return [f"{name}: recorded, not there"]
     told = []
     mac = interface.get("mac")
-    if mac and mac.lower() != str(link.get("address", "")).lower():
-        told.append(f"{name}: MAC {mac} recorded, {link.get('address')} there")
+    if mac and mac.lower() != there.mac.lower():
+        told.append(f"{name}: MAC {mac} recorded, {there.mac} there")
     mtu = interface.get("mtu")
-    if mtu and mtu != link.get("mtu"):
-        told.append(f"{name}: MTU {mtu} recorded, {link.get('mtu')} there")
-    if "UP" not in (link.get("flags") or []):
+    if mtu and mtu != there.mtu:
+        told.append(f"{name}: MTU {mtu} recorded, {there.mtu} there")
+    if not there.is_up:
         told.append(f"{name}: is down")
-    there = {
-        _address(f"{entry['local']}/{entry['prefixlen']}")
-        for entry in link.get("addr_info") or []
-        if entry.get("scope") != "link"
-    }
     wanted = {_address(address) for address in recorded}
-    told += [f"{name}: {address} recorded, not there" for address in sorted(wanted - there)]
-    return told + [f"{name}: {address} there, not recorded" for address in sorted(there - wanted)]
-
-
-def _name(netns: str) -> str:
-    """Return what `ip` takes for the namespace at a path: a name below /run/netns, from where any path is reached."""
-    for directory in ("/run/netns/", "/var/run/netns/"):
-        netns = netns.removeprefix(directory)
-    return f"../../..{netns}" if "/" in netns else netns
-
-
-def _ask(*question: str) -> list[dict[str, Any]]:
-    ip = programs.which("ip")
-    if ip is None:
-        raise UntoldError("ip is not installed")
-    done = programs.run([ip, "-json", *question], _SECONDS)
-    if done is None or done.status != 0:
-        said = "" if done is None else done.stderr.strip().partition("\n")[0]
-        raise UntoldError(f"{ip} failed{f': {said}' if said else ''}")
-    try:
-        answer = json.loads(done.stdout or "[]")
-    except ValueError:
-        raise UntoldError(f"{ip} speaks no JSON") from None
-    return [entry for entry in answer if isinstance(entry, dict)] if isinstance(answer, list) else []
-
-
-def _route(route: dict[str, Any]) -> tuple[str, str]:
-    dst = str(route.get("dst", ""))
-    gateway = str(route.get("gateway") or (route.get("via") or {}).get("host") or "")
-    if dst == "default":
-        dst = "::/0" if ":" in gateway or "pref" in route else "0.0.0.0/0"
-    return _network(dst), gateway
+    told += [f"{name}: {address} recorded, not there" for address in sorted(wanted - there.addresses)]
+    return told + [f"{name}: {address} there, not recorded" for address in sorted(there.addresses - wanted)]
 
 
 def _network(text: str) -> str:

@@ -7,25 +7,15 @@ from typing import Annotated
 
 import typer
 
-from cni_chain.cli import attached, cat, doctor, facades, gc, survey
+from cni_chain.cli import attached, cat, completing, doctor, gc
 from cni_chain.cli import attachments as listing
 from cni_chain.cli.doctor_words import Node
-from cni_chain.cli.options import (
-    BinDir,
-    Conf,
-    Json,
-    NetDirectory,
-    Root,
-    StateDirs,
-    age,
-    directories,
-    failure,
-    find,
-    pod,
-)
+from cni_chain.cli.facades import NetDir
+from cni_chain.cli.options import Json, Where, age, failure, located, no_facade, pod
 from cni_chain.cli.survey import Survey
-from cni_chain.cli.terminal import paint, print_json, printable
+from cni_chain.cli.terminal import paint, print_json, printable, progress
 from cni_chain.cli.tree import Tree
+from cni_chain.errors import CNIError
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +26,9 @@ def register(app: typer.Typer) -> None:
     app.command("gc", short_help="Free what no namespace holds any more.")(gc_command)
 
 
+@located("net_dir", "conf", "bin_dir", "distro", "root")
 def cat_command(
+    where: Where,
     effective: Annotated[
         bool, typer.Option("--effective", help="Print what each plugin would get on its standard input instead.")
     ] = False,
@@ -50,10 +42,6 @@ def cat_command(
         ),
     ] = None,
     json: Json = False,
-    net_dir: NetDirectory = facades.NET_DIR,
-    conf: Conf = None,
-    bin_dir: BinDir = [survey.BIN_DIR],  # noqa: B006  # typer's way to write a default; never changed
-    root: Root = "/",
 ) -> None:
     """Print the facade and every owner's files in the order in which they count, each below '# path'.
 
@@ -72,11 +60,9 @@ def cat_command(
     if for_pod is not None and not effective:
         raise typer.BadParameter("goes with --effective", param_hint="--pod")
     whose = ("", "") if for_pod is None else pod(for_pod)
-    tree = Tree(root)
-    directory, found = find(tree, net_dir, conf)
-    surveys = [Survey(tree, file, directories(tree, bin_dir)) for file in found]
+    directory, surveys = where.surveys()
     if not surveys and not json:
-        raise failure(f"{directory.path}: no facade here: no file has a plugin of type {facades.TYPE}")
+        raise no_facade(directory)
     if effective:
         told = [cat.Effective(one, whose) for one in surveys]
         documents = [cat.effective_document(one) for one in told] if json else []
@@ -87,7 +73,7 @@ def cat_command(
         texts = [] if json else [_files(one) for one in surveys]
         fine = all(not part.directory.faults for one in surveys for part in one.parts)
     if json:
-        print_json({"root": tree.root, "facades": documents})
+        print_json({"root": where.tree.root, "facades": documents})
     else:
         print("\n\n".join("\n".join(lines) for lines in texts))
     raise typer.Exit(0 if surveys and fine else 1)
@@ -100,22 +86,24 @@ def _files(one: Survey) -> list[str]:
     return lines
 
 
+@located("state_dir", "net_dir", "distro", "root")
 def attachments_command(
+    where: Where,
     beginning: Annotated[
         str,
         typer.Argument(
-            metavar="[ID]", show_default=False, help="A container's ID, or its beginning: print everything of it."
+            metavar="[ID]",
+            show_default=False,
+            autocompletion=completing.of_attachment,
+            help="A container's ID, or its beginning: print everything of it.",
         ),
     ] = "",
     json: Json = False,
-    state_dir: StateDirs = None,
-    net_dir: NetDirectory = facades.NET_DIR,
-    root: Root = "/",
 ) -> None:
     """List the attachments: the pods' interfaces for which plugins were run, and that are not undone yet.
 
-    With ID: everything of one container, and how its network namespace differs from what is recorded (as far as `ip`
-    tells). The configurations that its plugins got are in --json only: they may hold credentials.
+    With ID: everything of one container, and how the interfaces, addresses and routes in its network namespace differ
+    from what is recorded. The configurations that its plugins got are in --json only: they may hold credentials.
 
     \b
     Examples:
@@ -126,15 +114,14 @@ def attachments_command(
     \b
     Exit status: 0; 1 if a record is damaged or can't be read, or there is no attachment of that ID.
     """
-    tree = Tree(root)
-    _, files = find(tree, net_dir)
-    found = attached.look(tree, files, directories(tree, state_dir or []))
+    _, files = where.find()
+    found = attached.look(where.tree, files, where.state_dirs)
     if beginning:
-        raise typer.Exit(_one(tree, found, beginning, json=json))
+        raise typer.Exit(_one(where.tree, found, beginning, json=json))
     if json:
-        print_json(listing.document(tree, found))
+        print_json(listing.document(where.tree, found))
     else:
-        print("\n".join(listing.table(tree, found)))
+        print("\n".join(listing.table(where.tree, found)))
     raise typer.Exit(1 if any(one.failure or one.damaged for one in found) else 0)
 
 
@@ -157,7 +144,9 @@ def _one(tree: Tree, found: list[attached.StateDir], beginning: str, *, json: bo
     return 1 if damaged else 0
 
 
+@located("state_dir", "net_dir", "bin_dir", "distro")
 def gc_command(
+    where: Where,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
     older_than: Annotated[
@@ -169,9 +158,6 @@ def gc_command(
         ),
     ] = None,
     json: Json = False,
-    state_dir: StateDirs = None,
-    net_dir: NetDirectory = facades.NET_DIR,
-    bin_dir: BinDir = [survey.BIN_DIR],  # noqa: B006  # as above
 ) -> None:
     """Free what no namespace holds any more: addresses, rules and endpoints of pods that are gone without their DEL.
 
@@ -189,32 +175,41 @@ def gc_command(
     Exit status: 0 if nothing is left to free, 1 if a DEL failed, 2 if it can't ask (no terminal, no --yes).
     """
     limit = None if older_than is None else age(older_than)
-    tree = Tree()
-    directory, files = find(tree, net_dir)
-    found = attached.look(tree, files, directories(tree, state_dir or []))
+    directory, files = where.find()
+    found = attached.look(where.tree, files, where.state_dirs)
     made = gc.plan(found, limit)
     unseen = [f"{one.path}: {one.failure}" for one in found if one.failure]
     if not json:
         _print_plan(made, unseen)
     if not dry_run and not made.empty and not yes:
         _ask(made)
-    acting = not dry_run and not made.empty
-    outcomes = []
-    for outcome in gc.carry_out(made, directory, limit, directories(tree, bin_dir)) if acting else ():
-        outcomes.append(outcome)
-        if not json:
-            _print_outcome(outcome)
-    errors = []
-    for path, error in gc.remove(made) if acting else ():
-        if error is not None:
-            errors.append(error)
-        elif not json:
-            print(paint("green", f"removed: {printable(path)}"))
+    outcomes: list[gc.Outcome] = []
+    errors: list[CNIError] = []
+    if not dry_run and not made.empty:
+        outcomes, errors = _free(where, made, directory, limit, json=json)
     if json:
         print_json(gc.document(made, outcomes, errors, dry_run=dry_run))
     for error in errors:
         print(f"cni-chain: {error.msg}", file=sys.stderr)
     raise typer.Exit(1 if unseen or errors or any(outcome.errors for outcome in outcomes) else 0)
+
+
+def _free(
+    where: Where, made: gc.Plan, directory: NetDir, limit: float | None, *, json: bool
+) -> tuple[list[gc.Outcome], list[CNIError]]:
+    """Carry the plan out, and unless it is for a program tell each thing that is done; return what became of it."""
+    outcomes, errors = [], []
+    with progress("freeing", len(made.stale)) as step:
+        for outcome in gc.carry_out(made, directory, limit, where.bin_dirs, step):
+            outcomes.append(outcome)
+            if not json:
+                _print_outcome(outcome)
+    for path, error in gc.remove(made):
+        if error is not None:
+            errors.append(error)
+        elif not json:
+            print(paint("green", f"removed: {printable(path)}"))
+    return outcomes, errors
 
 
 def _ask(made: gc.Plan) -> None:
@@ -247,14 +242,8 @@ def _print_outcome(outcome: gc.Outcome) -> None:
         print(paint("red", f"failed: {whose}: {printable(error.msg)}"))
 
 
-def doctor_command(
-    json: Json = False,
-    state_dir: StateDirs = None,
-    net_dir: NetDirectory = facades.NET_DIR,
-    conf: Conf = None,
-    bin_dir: BinDir = [survey.BIN_DIR],  # noqa: B006  # as above
-    root: Root = "/",
-) -> None:
+@located("state_dir", "net_dir", "conf", "bin_dir", "distro", "root")
+def doctor_command(where: Where, json: Json = False) -> None:
     """Find out whether this node is all right: which file the runtime takes, who fights over it, what is left behind.
 
     Each finding says what is so, why it matters and what to do. Everything that verify finds is among them. Plugins
@@ -269,13 +258,11 @@ def doctor_command(
     \b
     Exit status: 0 if there is no error (there may be warnings), 1 if there is.
     """
-    tree = Tree(root)
-    directory, files = find(tree, net_dir, conf)
-    bin_dirs = directories(tree, bin_dir)
-    states = attached.look(tree, files, directories(tree, state_dir or []))
-    diagnosis = doctor.Diagnosis(
-        Node(tree, directory, [Survey(tree, file, bin_dirs) for file in files], bin_dirs, states)
-    )
+    directory, surveys = where.surveys()
+    states = attached.look(where.tree, [survey.file for survey in surveys], where.state_dirs)
+    node = Node(where.tree, directory, surveys, where.bin_dirs, states)
+    with progress("looking at", doctor.STEPS) as step:
+        diagnosis = doctor.Diagnosis(node, step)
     if json:
         print_json(diagnosis.document())
     else:

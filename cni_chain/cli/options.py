@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import re
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from inspect import Parameter, Signature
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from cni_chain.cli import facades
+from cni_chain.cli import completing, distros, facades, survey
 from cni_chain.cli.facades import FacadeFile, NetDir
 from cni_chain.cli.findings import Place
 from cni_chain.cli.locate import UnreadableError
+from cni_chain.cli.survey import Survey
 from cni_chain.cli.terminal import printable
 from cni_chain.cli.tree import Tree
 
@@ -19,16 +24,41 @@ Root = Annotated[
     str,
     typer.Option(
         metavar="DIR",
-        help="Look at the file system tree below DIR instead of this system's. Every path given and printed is "
-        "as seen from inside it, and nothing of it is run.",
+        help="Look at the file system tree below DIR instead of this system's. Every path given and printed is as "
+        "seen from inside it, and nothing of it is run.",
+    ),
+]
+DistroName = Annotated[
+    str | None,
+    typer.Option(
+        "--distro",
+        metavar="NAME",
+        show_default=False,
+        help=f"Take --bin-dir and --net-dir from what is known of {', '.join(distros.DISTROS)}.",
+        autocompletion=completing.of_distro,
     ),
 ]
 NetDirectory = Annotated[
-    str, typer.Option(metavar="DIR", help="The runtime's configuration directory: its facades are looked at.")
+    str | None,
+    typer.Option(
+        "--net-dir",
+        metavar="DIR",
+        show_default=facades.NET_DIR,
+        help="The runtime's configuration directory: its facades are looked at.",
+    ),
 ]
 Conf = Annotated[
     str | None,
-    typer.Option(metavar="FILE", show_default=False, help="Look at this facade alone, wherever it is."),
+    typer.Option("--conf", metavar="FILE", show_default=False, help="Look at this facade alone, wherever it is."),
+]
+BinDirs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--bin-dir",
+        metavar="DIR",
+        show_default=survey.BIN_DIR,
+        help="Where the runtime has its plugins (CNI_PATH); repeat the option or separate by ':'.",
+    ),
 ]
 BinDir = Annotated[
     list[str],
@@ -49,6 +79,101 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, wit
 
 _AGE = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+class Where(NamedTuple):
+    """Where things are that a command looks at. Paths are as seen from inside the tree."""
+
+    tree: Tree
+    net_dir: str
+    bin_dirs: list[str]
+    conf: str | None
+    state_dirs: list[str]  # those given; none: where the facades say
+
+    def find(self) -> tuple[NetDir, list[FacadeFile]]:
+        """Return the runtime's directory and the facades to look at: those in it, or the one that was given."""
+        return find(self.tree, self.net_dir, self.conf)
+
+    def surveys(self) -> tuple[NetDir, list[Survey]]:
+        """Return the runtime's directory, and what each facade's chain is now."""
+        directory, files = self.find()
+        return directory, [Survey(self.tree, file, self.bin_dirs) for file in files]
+
+
+# The options of `located`, by the names that it takes.
+_OPTIONS: dict[str, tuple[object, object]] = {
+    "state_dir": (StateDirs, None),
+    "net_dir": (NetDirectory, None),
+    "conf": (Conf, None),
+    "bin_dir": (BinDirs, None),
+    "distro": (DistroName, None),
+    "root": (Root, "/"),
+}
+
+Command = Callable[..., None]
+
+
+def located(*names: str, root: object = Root) -> Callable[[Command], Command]:
+    """Give a command the options that say where things are: all of these `names`, in the order of `_OPTIONS`.
+
+    The command takes a Where first, which stands for them. `root` is the type of --root, which has the help.
+    """
+    chosen = {name: option for name, option in (_OPTIONS | {"root": (root, "/")}).items() if name in names}
+
+    def decorate(command: Command) -> Command:
+        def run(**given: Any) -> None:
+            where = _where(**{name: given.pop(name) for name in chosen})
+            command(where, **given)
+
+        added = [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+            for name, (annotation, default) in chosen.items()
+        ]
+        return declared(run, command, parameters(command)[1:] + added)
+
+    return decorate
+
+
+def parameters(command: Callable[..., object]) -> list[Parameter]:
+    """Return the parameters of a command."""
+    return list(inspect.signature(command, eval_str=True).parameters.values())
+
+
+def declared(run: Command, command: Callable[..., object], given: list[Parameter]) -> Command:
+    """Return `run` as typer is to see it: called and described as `command` is, with the parameters `given`."""
+    functools.update_wrapper(run, command)
+    run.__signature__ = Signature(  # type: ignore[attr-defined]  # inspect.signature reads it
+        [one.replace(kind=Parameter.KEYWORD_ONLY) for one in given]
+    )
+    run.__annotations__ = {one.name: one.annotation for one in given}
+    return run
+
+
+def _where(
+    *,
+    root: str = "/",
+    distro: str | None = None,
+    net_dir: str | None = None,
+    bin_dir: list[str] | None = None,
+    conf: str | None = None,
+    state_dir: list[str] | None = None,
+) -> Where:
+    tree = Tree(root)
+    known = distribution(distro)
+    return Where(
+        tree,
+        net_dir or known.net_dir,
+        directories(tree, bin_dir or [known.bin_dir]),
+        conf,
+        directories(tree, state_dir or []),
+    )
+
+
+def distribution(name: str | None) -> distros.Distro:
+    """Return where a distribution has its files. Raises the usage error if none is called so."""
+    if name is not None and name not in distros.DISTROS:
+        raise typer.BadParameter(f"--distro {name}: one of {', '.join(distros.DISTROS)}")
+    return distros.DISTROS[name or "kubeadm"]
 
 
 def find(tree: Tree, net_dir: str, conf: str | None = None) -> tuple[NetDir, list[FacadeFile]]:
@@ -95,3 +220,8 @@ def failure(message: str) -> typer.Exit:
     """Tell a failure that leaves nothing to print; raise what is returned."""
     print(f"cni-chain: {printable(message)}", file=sys.stderr)
     return typer.Exit(1)
+
+
+def no_facade(directory: NetDir) -> typer.Exit:
+    """Tell that there is no facade to look at; raise what is returned."""
+    return failure(f"{directory.path}: no facade here: no file has a plugin of type {facades.TYPE}")

@@ -17,7 +17,7 @@ from cni_chain.cli.locate import UnreadableError
 from cni_chain.cli.plugins import MESHES
 from cni_chain.cli.splice import OwnersText, SpliceError
 from cni_chain.cli.survey import Survey, error_of
-from cni_chain.cli.terminal import paint, paragraph, printable, widths
+from cni_chain.cli.terminal import paint, paragraph, printable, table
 from cni_chain.cli.tree import Tree
 
 _RUNNING = "pods that are running keep what they have, and get their DEL from their records"
@@ -193,10 +193,8 @@ def text(survey: Survey) -> list[str]:
                 ", ".join(f"{namespace}/{prefix}*" for namespace, prefix in part.owner.exempt),
             ]
         )
-    columns = widths(rows)
-    lines = ["  ".join(printable(c).ljust(w) for c, w in zip(row, columns, strict=True)).rstrip() for row in rows]
     heading = paint("bold", f"network {printable(survey.file.network)}") + f"  {printable(survey.file.path)}"
-    told = [heading, "", paint("bold", lines[0]), *lines[1:]]
+    told = [heading, "", *table(rows, styles=["bold"], fold=5)]
     for part in survey.parts:
         error = error_of(part)
         if error is not None:

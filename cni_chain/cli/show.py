@@ -8,7 +8,7 @@ from cni_chain import request
 from cni_chain.chain import Dropped, Link, Part
 from cni_chain.cli.facades import FacadeFile, NetDir
 from cni_chain.cli.survey import Survey, error_of
-from cni_chain.cli.terminal import WIDTH, paint, paragraph, printable, widths
+from cni_chain.cli.terminal import pad, paint, paragraph, printable, width, widths
 from cni_chain.cli.tree import Tree
 from cni_chain.errors import CNIError
 
@@ -157,15 +157,15 @@ def _owner_notes(part: Part) -> list[str]:
 
 
 def _lines(row: _Row, columns: list[int]) -> list[str]:
-    line = "  ".join(cell.ljust(width) for cell, width in zip(row.cells, columns, strict=True))
+    line = "  ".join(map(pad, row.cells, columns))
     indent = " " * (columns[0] + 2)
     lines: list[str] = []
     for index, note in enumerate(row.notes):
         longer = f"{line}, {note}" if index else f"{line}  {note}"
-        if len(longer) > WIDTH:
+        if len(longer) > width():
             lines.append(line.rstrip())
             longer = " " * (sum(columns) + 8) + note
-            if len(longer) > WIDTH:
+            if len(longer) > width():
                 longer = indent + note
         line = longer
     lines.append(line.rstrip())
@@ -190,7 +190,7 @@ def _left_out(survey: Survey, *, everything: bool) -> list[str]:
         for path, reason in entries:
             lines += paragraph(f"{path.removeprefix(survey.facade.chain_dir + '/')}: {reason}", "  ")
     if more and not everything:
-        lines += ["", paint("faint", f"{len(more)} more ignored (--all lists them)")]
+        lines += ["", paint("dim", f"{len(more)} more ignored (--all lists them)")]
     return lines
 
 

@@ -1,26 +1,56 @@
-"""How things look: columns, colour where a person reads, JSON where a program does."""
+"""How things look: columns, colour and progress where a person reads, the same plain text in a pipe, or JSON.
+
+The one module that uses rich, and only once something is to be printed: a completion and the help do without.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import itertools
 import json
 import os
 import sys
 import textwrap
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
-WIDTH = 100
+if TYPE_CHECKING:
+    from rich.console import Console
 
-_COLOURS = {"bold": "1", "red": "31", "yellow": "33", "green": "32", "faint": "2"}
+WIDTH = 100  # of text that is read; a terminal may have less
+
+Step = Callable[[str], None]
+
+_GAP = "  "  # between columns
+_NARROW = 16  # what a column that is folded keeps at least
+_PATIENCE = 0.5  # seconds that may pass without a sign
 
 
-def colourful() -> bool:
-    """Tell whether standard output is read by a person who wants colour (https://no-color.org)."""
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+@functools.cache
+def _console(*, stderr: bool = False) -> Console:
+    """Return the terminal as rich sees it: no colour in a pipe, on a dumb terminal, or with https://no-color.org."""
+    from rich.console import Console
+
+    plain = bool(os.environ.get("NO_COLOR"))
+    return Console(stderr=stderr, color_system=None if plain else "auto", highlight=False, markup=False, emoji=False)
 
 
-def paint(colour: str, text: str) -> str:
-    """Return `text` in `colour`, where that is wanted."""
-    return f"\x1b[{_COLOURS[colour]}m{text}\x1b[m" if text and colourful() else text
+def width() -> int:
+    """Return how long a line of text may be."""
+    return min(WIDTH, _console().width) if sys.stdout.isatty() else WIDTH
+
+
+def paint(style: str, text: str) -> str:
+    """Return `text` in a colour or style of rich's, where that is wanted."""
+    if not text or not style or _console().color_system is None:
+        return text
+    from rich.text import Text
+
+    with _console().capture() as painted:
+        _console().print(Text(text, style), end="", soft_wrap=True)
+    return painted.get()
 
 
 def printable(text: str) -> str:
@@ -29,10 +59,10 @@ def printable(text: str) -> str:
 
 
 def paragraph(text: str, indent: str) -> list[str]:
-    """Return `text` as lines of at most WIDTH characters, each after `indent`; no path is broken."""
+    """Return `text` as lines, each after `indent`; no path is broken."""
     return textwrap.wrap(
         printable(text),
-        WIDTH,
+        width(),
         initial_indent=indent,
         subsequent_indent=indent,
         break_long_words=False,
@@ -41,8 +71,79 @@ def paragraph(text: str, indent: str) -> list[str]:
 
 
 def widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    """Return the width of each column of `rows`."""
-    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+    """Return how many places each column of `rows` takes; a Chinese character takes two."""
+    from rich.cells import cell_len
+
+    return [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+
+
+def pad(text: str, places: int) -> str:
+    """Return `text` with as many spaces as fill a column."""
+    from rich.cells import cell_len
+
+    return text + " " * (places - cell_len(text))
+
+
+def table(rows: Sequence[Sequence[str]], *, styles: Sequence[str] = (), indent: str = "", fold: int = -1) -> list[str]:
+    """Return `rows` as aligned lines, each in the style of its place in `styles` ("" is none).
+
+    On a terminal that is too narrow the column `fold` is broken into lines; in a pipe a row is always one line.
+    """
+    if not rows:
+        return []
+    from rich.cells import chop_cells
+
+    rows = [[printable(cell) for cell in row] for row in rows]
+    columns = widths(rows)
+    if fold >= 0 and sys.stdout.isatty():
+        whole = len(indent) + sum(columns) + len(_GAP) * (len(columns) - 1)
+        columns[fold] -= min(max(0, whole - _console().width), max(0, columns[fold] - _NARROW))
+    lines = []
+    for row, style in itertools.zip_longest(rows, styles[: len(rows)], fillvalue=""):
+        cells = [chop_cells(cell, max(1, places)) for cell, places in zip(row, columns, strict=True)]
+        for parts in itertools.zip_longest(*cells, fillvalue=""):
+            line = indent + _GAP.join(map(pad, parts, columns))
+            lines.append(paint(style, line.rstrip()))
+    return lines
+
+
+@contextlib.contextmanager
+def progress(label: str, steps: int) -> Iterator[Step]:
+    """Yield what is to be called, with its name, as each step begins.
+
+    Where a person waits longer than a moment, a bar on standard error shows how far it is, and goes when it is done.
+    """
+    if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
+        yield lambda _: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        console=_console(stderr=True),
+        transient=True,
+        redirect_stdout=sys.stdout.isatty(),  # what is printed meanwhile comes above the bar
+    )
+    task = bar.add_task(label, total=steps)
+    begun = 0
+
+    def step(name: str) -> None:
+        nonlocal begun
+        bar.update(task, completed=begun, description=f"{label} {printable(name)}"[: WIDTH // 2])
+        begun += 1
+
+    patience = threading.Timer(_PATIENCE, bar.start)
+    patience.daemon = True
+    patience.start()
+    try:
+        yield step
+    finally:
+        patience.cancel()
+        patience.join()  # so that nothing starts the bar once it has been stopped
+        bar.stop()
 
 
 def print_json(document: object) -> None:

@@ -26,7 +26,7 @@ COUNTS = {
     "CHECK": (575, 14, 0, 2),
     "DEL": (580, 15, 0, 2),
 }
-BUNDLE_BYTES, BUNDLE_FILES = 10_500_000, 20
+BUNDLE_BYTES, BUNDLE_FILES = 12_000_000, 22
 COUNTED = ("system calls", "files opened", "syncs", "programs started")
 EXACT = ("syncs", "programs started")
 TURNS = 3

@@ -258,6 +258,52 @@ def test_a_namespace_that_somebody_has_changed(pods: Pods, namespace: Path) -> N
 
 
 @needs_root
+def test_routes_of_every_kind_and_a_second_address(pods: Pods, namespace: Path) -> None:
+    for words in (
+        ["address", "add", "fd00::5/64", "dev", "eth0", "nodad"],
+        ["route", "add", "10.7.0.0/16", "nexthop", "via", "10.1.0.1", "nexthop", "via", "10.1.0.2"],
+        ["route", "add", "10.8.0.0/16", "via", "inet6", "fd00::1", "dev", "eth0"],
+        ["route", "add", "fd01::/64", "via", "fd00::1"],
+        ["route", "add", "10.9.0.0/16", "via", "10.1.0.1", "table", "500"],
+    ):
+        ip("-n", namespace.name, *words)
+    answer = pods.host.result()
+    answer["ips"].append({"address": "fd00::5/64", "interface": 0})
+    held = {"10.7.0.0/16": "10.1.0.2", "10.8.0.0/16": "fd00::1", "fd01::/64": "fd00::1", "10.1.0.0/24": ""}
+    gone = {"10.9.0.0/16": "10.1.0.1", "fd01::/64": "fd00::2", "::/0": ""}
+    answer["routes"] = [{"dst": to, **({"gw": gw} if gw else {})} for to, gw in [*held.items(), *gone.items()]]
+    pods.host.plugin("cilium-cni").does("ADD", prints=answer)
+    pods.host.call("ADD", "c2", CNI_NETNS=str(namespace))
+
+    assert pods.json("attachments", "c2")["attachments"][0]["differences"] == [
+        "route 10.9.0.0/16 via 10.1.0.1: recorded, not there",
+        "route fd01::/64 via fd00::2: recorded, not there",
+        "route ::/0: recorded, not there",
+    ]
+
+
+@needs_root
+def test_the_kernel_is_asked_where_no_ip_is_installed(pods: Pods, namespace: Path) -> None:
+    pods.host.call("ADD", "c2", CNI_NETNS=str(namespace))
+    hidden = 'for file in /sbin/ip /bin/ip; do [ ! -e $file ] || mount --bind /dev/null $file || exit; done; exec "$@"'
+    where = ["--net-dir", str(pods.net_dir), "--state-dir", str(pods.host.state), "--json"]
+
+    done = run("/usr/bin/unshare", "--mount", "sh", "-c", hidden, "sh", pods.host.program, "attachments", "c2", *where)
+
+    assert (done.status, json.loads(done.stdout)["attachments"][0]["differences"]) == (0, [])
+
+
+@needs_root
+def test_a_path_that_is_no_namespace(pods: Pods) -> None:
+    path = pods.host.root / "file"
+    path.touch()
+    pods.host.call("ADD", "c2", CNI_NETNS=str(path))
+
+    told = pods.json("attachments", "c2")["attachments"][0]["differencesUnknown"]
+    assert told == f"{path}: failed to open netns"
+
+
+@needs_root
 def test_an_interface_of_the_node_that_is_not_there_any_more(pods: Pods, namespace: Path) -> None:
     answer = pods.host.result()
     answer["interfaces"] += [{"name": "lo"}, {"name": "veth-none"}]

@@ -1,8 +1,6 @@
 """The command line as a whole: what is printed where, and the exit status."""
 
-import importlib.util
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -81,17 +79,17 @@ def test_on_a_terminal_there_is_colour_unless_somebody_wants_none(
     assert ("\x1b[" in shown) is coloured
 
 
-def test_it_needs_no_rich(node: Node, tmp_path: Path) -> None:
-    if b"python" not in Path(node.program).read_bytes()[:100]:
-        pytest.skip("by design: the frozen program has no rich")
-    assert importlib.util.find_spec("rich"), "rich must be there for this test to tell anything"
-    launcher = tmp_path / "without-rich"
-    script = Path(node.program).read_text().replace("import sys\n", "import sys\nsys.modules['rich'] = None\n", 1)
-    launcher.write_text(script)
-    launcher.chmod(0o755)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["show", "--help"], ["frob"], ["__complete", "--", "sh"]], ids=" ".join
+)
+def test_what_takes_long_to_import_waits_until_something_is_printed(arguments: list[str]) -> None:
+    script = (
+        f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); sys.argv[1:] = {arguments}\n"
+        "from cni_chain.cli import main; main()\n"
+        "print([name for name in ('rich', 'pyroute2', 'asyncio') if name in sys.modules])"
+    )
 
-    for arguments in (["--help"], ["show", "--help"], ["frob"], ["show", "--root", str(node.root)]):
-        assert run(str(launcher), *arguments) == run(node.program, *arguments)
+    assert run(sys.executable, "-c", script).stdout.splitlines()[-1] == "[]"
 
 
 def test_the_plugin_never_imports_it() -> None:

@@ -8,8 +8,9 @@ from itertools import takewhile
 from cni_chain import request
 from cni_chain.chain import Link, Part
 from cni_chain.cli.findings import Finding, Place
+from cni_chain.cli.migrate_agents import seeds
 from cni_chain.cli.places import Places
-from cni_chain.cli.plugins import CILIUM, CILIUM_CHAINING, CILIUM_NEEDS, ISTIO, MESHES, NEVER_FIRST
+from cni_chain.cli.plugins import CILIUM, CILIUM_CHAINING, CILIUM_NEEDS, NEVER_FIRST
 from cni_chain.cli.survey import Survey, error_of
 
 
@@ -67,7 +68,7 @@ def _dropped(survey: Survey, places: Places) -> Iterator[Finding]:
             filtered = part.owner.types is not None and dropped.type not in part.owner.types
             if not filtered:
                 yield Finding(places.dropped(dropped), f"{dropped.type} is not run: {dropped.reason}", warning=True)
-            elif dropped.type not in run and part.links:
+            elif dropped.type not in {*run, *seeds(part.owner.types)} and part.links:
                 message = f"{dropped.type} is not run, and no other owner has it: {dropped.reason}"
                 yield Finding(places.dropped(dropped), message, warning=True)
 
@@ -145,31 +146,6 @@ def _too_short(key: str, verb: str, needed: int) -> str:
     return f"key {key}: cilium-cni takes up to {needed} s for {verb} while its agent is stopped, and would be killed"
 
 
-def _meshes(survey: Survey, places: Places) -> Iterator[Finding]:
-    for part in survey.parts:
-        meshes = MESHES & ({link.type for link in part.links} | (part.owner.types or frozenset()))
-        if part.owner.required and meshes and not part.owner.exempt:
-            message = (
-                f"owner {part.owner.name} exempts no pod: if the agent that installs {min(meshes)} runs in a pod "
-                "without host network, that pod waits for itself"
-            )
-            yield Finding(places.owner(part.owner), message, warning=True)
-        for link in part.links:
-            if link.type == ISTIO and lacks_retry(link.conf):
-                yield Finding(places.link(link), NO_RETRY, warning=True)
-
-
-NO_RETRY = (
-    "istio-cni lets a pod run outside the mesh if it can't look up the pod's namespace: set "
-    "enable_ambient_detection_retry (Helm: ambient.enableAmbientDetectionRetry, Istio 1.28 and later)"
-)
-
-
-def lacks_retry(conf: dict[str, object]) -> bool:
-    """Tell whether an istio-cni is for ambient pods and lets them go when the API fails."""
-    return conf.get("ambient_enabled") is True and conf.get("enable_ambient_detection_retry") is not True
-
-
 def _links(survey: Survey) -> Iterator[Link]:
     """Yield every link, also of owners that are not usable now."""
     for part in survey.parts:
@@ -200,5 +176,4 @@ _TRAPS: tuple[Callable[[Survey, Places], Iterator[Finding]], ...] = (
     _cilium,
     _twice,
     _budgets,
-    _meshes,
 )

@@ -14,8 +14,14 @@ from cni_chain.cli.survey import Survey, error_of
 _HINTS = {
     CILIUM: "For Cilium: cni.confPath must be this directory, and cni.chainingMode must not wait for another's file.",
     ISTIO: "For Istio: cniConfDir must be this directory and chained=false, or it waits here for ever.",
-    "linkerd-cni": 'Linkerd writes only beside another plugin: put a list with "plugins": [] here as its seed.',
-    "consul-cni": 'Consul writes only beside another plugin: put a list with "plugins": [] here as its seed.',
+    "linkerd-cni": (
+        'Linkerd only edits lists that are here: put one with "plugins": [] in as its seed, under a name without '
+        '"linkerd" (conf/examples/linkerd).'
+    ),
+    "consul-cni": (
+        "Consul only edits a list that has a plugin: put one with loopback in as its seed (conf/examples/consul), and "
+        "leave that out by types."
+    ),
 }
 
 

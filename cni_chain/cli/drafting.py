@@ -7,7 +7,7 @@ from typing import Any
 
 from cni_chain import facade, spec
 from cni_chain.cli.facades import TYPE
-from cni_chain.cli.plugins import ISTIO
+from cni_chain.cli.migrate_agents import AGENTS
 
 OWNERS = ("cilium:cilium-cni", "istio:istio-cni", "local")
 LOCAL = "local"  # the administrator's own directory, which may well be empty
@@ -31,7 +31,7 @@ CAPABILITIES = (
 )
 
 # The pods of agents that need the pod network themselves, by the plugin that they install: it couldn't run for them.
-AGENTS_PODS = {ISTIO: ("istio-system", "istio-cni-node-")}
+AGENTS_PODS = {type_: agent.exempt for agent in AGENTS for type_ in agent.types if agent.exempt}
 
 _WIDTH = 110
 
@@ -53,7 +53,7 @@ def owner(text: str, exempt: list[tuple[str, str]] | None = None) -> dict[str, A
         entry["types"] = types
     if name == LOCAL:
         entry["required"] = False
-    exempt = exempt or [AGENTS_PODS[type_] for type_ in types if type_ in AGENTS_PODS]
+    exempt = exempt or [pods for type_ in types for pods in AGENTS_PODS.get(type_, ())]
     if exempt:
         entry["exempt"] = [{"namespace": namespace, "podNamePrefix": prefix} for namespace, prefix in exempt]
     return entry

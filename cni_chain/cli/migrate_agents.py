@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 LOCAL = "local"
@@ -56,6 +57,11 @@ AGENTS = (
 
 BY_OWNER = {agent.owner: agent for agent in AGENTS}
 OWNER_OF = {kind: agent.owner for agent in AGENTS for kind in agent.types}
+
+
+def seeds(types: Iterable[str] | None) -> set[str]:
+    """Return the plugins that an agent's list has only because it edits no list without them, for an owner's types."""
+    return {kind for agent in AGENTS if set(agent.types).intersection(types or ()) for kind in agent.before}
 
 
 def is_local(owner: str) -> bool:

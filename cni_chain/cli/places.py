@@ -46,6 +46,11 @@ class Places:
         types = [plugin["type"] for plugin in plugins]
         return self._plugin(dropped.path, types.index(dropped.type), "type")
 
+    def is_list(self, path: str) -> bool:
+        """Tell whether a fragment's file is a list of plugins; one that was written anew just now is taken for one."""
+        locator = self._locator(path)
+        return isinstance(locator, UnreadableError) or "plugins" in locator
+
     def fault(self, fault: Fault) -> Finding:
         """Return the finding that a fault of a directory is."""
         locator = self._locator(fault.path)

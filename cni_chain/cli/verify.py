@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cni_chain import fragments
-from cni_chain.cli import binaries, chain_traps, facade_traps, facades, locate, permissions, places
+from cni_chain.cli import agent_traps, binaries, chain_traps, facade_traps, facades, locate, permissions, places
 from cni_chain.cli.facades import FacadeFile, NetDir
 from cni_chain.cli.findings import Finding, Place, Report
 from cni_chain.cli.locate import Locator, UnreadableError
 from cni_chain.cli.places import Places
-from cni_chain.cli.plugins import ISTIO
 from cni_chain.cli.survey import Survey
 from cni_chain.cli.tree import Tree
 
@@ -31,6 +30,7 @@ def node(tree: Tree, directory: NetDir, files: list[FacadeFile], bin_dirs: list[
             report.files.update(fragment.path for fragment in part.directory.fragments)
             report.files.update(fault.path for fault in part.directory.faults if fault.path != part.directory.path)
         report.add(chain_traps.chain(survey, where))
+        report.add(agent_traps.agents(survey, where))
         report.add(binaries.check(survey, where))
         if not file.facade.allow_unsafe:
             report.add(permissions.check(tree, _trusted(survey)))
@@ -86,6 +86,6 @@ def _fragment(path: str, document: dict[str, object], locator: Locator) -> Itera
             yield Finding(Place(path, places.position_in(fault.text, locator)), fault.text)
         return
     for index, conf in enumerate(fragment.plugins):
-        if conf["type"] == ISTIO and chain_traps.lacks_retry(conf):
+        if agent_traps.lacks_retry(conf):
             key = f"plugins[{index}].type" if "plugins" in locator else "type"
-            yield Finding(Place(path, locator.find(key)), chain_traps.NO_RETRY, warning=True)
+            yield Finding(Place(path, locator.find(key)), agent_traps.NO_RETRY, warning=True)

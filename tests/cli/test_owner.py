@@ -160,7 +160,12 @@ def test_first_optional_then_required_is_the_way(node: Node) -> None:
 
     done(node, "require", "kuma")
 
-    assert owners(node)[-1] == {"name": "kuma", "types": ["kuma-cni"], "required": True}
+    assert owners(node)[-1] == {
+        "name": "kuma",
+        "types": ["kuma-cni"],
+        "required": True,
+        "exempt": [{"namespace": "kube-system", "podNamePrefix": "kuma-cni-node-"}],
+    }
     assert node.run("show").status == 0
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cni_chain import facade, fragments
+from cni_chain.cli import migrate_agents
 from tests.cli.node import CONF, Node, Result, needs_root, run
 
 FACADE = json.loads((CONF / "00-cni-chain.conflist").read_bytes())
@@ -73,26 +74,62 @@ def test_what_other_agents_write_is_a_fragment(program: str, example: Path) -> N
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.name)
 def test_helm_values_are_plain_yaml(values: Path) -> None:
-    """No YAML parser is at hand: every line is a comment or a key, indented by two blanks at most once."""
+    """No YAML parser is at hand: every line is a comment or a key, and keys below one are two blanks deeper."""
+    keys = keys_of(values)
+
+    assert keys
+    for (depth, key, value), (following, _, _) in zip(keys, [*keys[1:], (0, "", "")], strict=True):
+        assert (value is None) == (following == depth + 1), f"{key}: a value or keys below it"
+
+
+def keys_of(values: Path) -> list[tuple[int, str, str | None]]:
+    """How deep each key is, its name and its value."""
     keys = []
     for line in values.read_text().splitlines():
         if line.strip() and not line.lstrip().startswith("#"):
-            match = re.fullmatch(r"((?:  )?)(\w+):(?: (\S+))?", line)
+            match = re.fullmatch(r"((?:  )*)(\w+):(?: (\S+))?", line)
             assert match, line
-            keys.append((bool(match[1]), match[2], match[3]))
-
-    assert keys
-    for index, (inner, key, value) in enumerate(keys):
-        opens = index + 1 < len(keys) and keys[index + 1][0]
-        assert (value is None) == (not inner and opens), f"{key}: a value or keys below it"
+            keys.append((len(match[1]) // 2, match[2], match[3]))
+    return keys
 
 
-def test_helm_values_send_each_agent_to_its_owners_directory() -> None:
-    places = {name: (CONF / f"helm/{name}-values.yaml").read_text() for name in ("cilium", "istio-cni")}
+def settings(values: Path) -> dict[str, str]:
+    """The values as `--set` names them."""
+    path: list[str] = []
+    found = {}
+    for depth, key, value in keys_of(values):
+        path[depth:] = [key]
+        if value is not None:
+            found[".".join(path)] = value
+    return found
 
-    assert "\n  confPath: /etc/cni/chain.d/cilium.d\n" in places["cilium"]
-    assert "\ncniConfDir: /etc/cni/chain.d/istio.d\n" in places["istio-cni"]
-    assert "\ncniConfFileName: 10-istio.conf\n" in places["istio-cni"]
+
+# The value of each chart that names the host's directory, and the owner whose directory that is.
+DIRECTORIES = {
+    "cilium": ("cni.confPath", "cilium"),
+    "istio-cni": ("cniConfDir", "istio"),
+    "linkerd2-cni": ("destCNINetDir", "linkerd"),
+    "kuma": ("cni.netDir", "kuma"),
+    "consul": ("connectInject.cni.cniNetDir", "consul"),
+    "flannel": ("flannel.cniConfDir", "flannel"),
+    "kube-ovn": ("cni_conf.CNI_CONF_DIR", "kube-ovn"),
+}
+
+
+@pytest.mark.parametrize("values", VALUES, ids=lambda path: path.name)
+def test_helm_values_send_each_agent_to_its_owners_directory(values: Path) -> None:
+    key, owner = DIRECTORIES[values.name.removesuffix("-values.yaml")]
+
+    assert settings(values)[key] == f"/etc/cni/chain.d/{owner}.d"
+    assert owner in migrate_agents.BY_OWNER
+
+
+def test_helm_values_name_the_files_that_are_in_chain_d() -> None:
+    istio = settings(CONF / "helm/istio-cni-values.yaml")
+
+    assert (istio["chained"], istio["cniConfFileName"]) == ("false", "10-istio.conf")
+    assert istio["ambient.enableAmbientDetectionRetry"] == "true"
+    assert settings(CONF / "helm/cilium-values.yaml")["socketLB.hostNamespaceOnly"] == "true"
     assert (CONF / "chain.d/istio.d/10-istio.conf").is_file()
     assert (CONF / "chain.d/cilium.d/05-cilium.conflist").is_file()
 

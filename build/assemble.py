@@ -11,6 +11,7 @@ import subprocess
 import sysconfig
 import zipfile
 from collections.abc import Iterable
+from importlib.machinery import FrozenImporter
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -67,15 +68,16 @@ def _modules(archive: str) -> list[str]:
 
 def _is_in_interpreter(module: str) -> bool:
     """Tell whether every interpreter carries this module of the standard library in itself (`os` and the like)."""
-    spec = importlib.util.find_spec(module)
-    return spec is not None and spec.origin == "frozen"
+    return FrozenImporter.find_spec(module) is not None
 
 
 def _source(module: str) -> str:
-    spec = importlib.util.find_spec(module)
-    if spec is None or spec.origin is None:
-        raise SystemExit(f"the source of {module} is not where this interpreter says")
-    return spec.origin
+    # Not importlib's answer: `collections.abc` has another module's.
+    stem = Path(sysconfig.get_path("stdlib"), *module.split("."))
+    for source in (stem.with_suffix(".py"), stem / "__init__.py"):
+        if source.is_file():
+            return str(source)
+    raise SystemExit(f"the source of {module} is not in {sysconfig.get_path('stdlib')}")
 
 
 def _put(file: Path, source: str, kind: str) -> None:

@@ -33,7 +33,8 @@ def record(file: Path, call: Call) -> None:
 def recorded(file: Path) -> list[Call]:
     """All calls so far."""
     text = file.read_text() if file.exists() else ""
-    return [Call(**json.loads(line)) for line in text.splitlines()]
+    # Not the end of one that is being written.
+    return [Call(**json.loads(line)) for line in text.splitlines(keepends=True) if line.endswith("\n")]
 
 
 def summary(calls: Iterable[Call]) -> list[str]:

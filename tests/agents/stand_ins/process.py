@@ -52,6 +52,8 @@ class Process:
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
+        assert self._process
+        os.kill(self._process.pid, signal.SIGCONT)  # nsenter stops with its child, and continues it
         self._signal(signal.SIGCONT)
 
     @property
@@ -89,6 +91,7 @@ class Process:
         assert self._stack is not None, f"{self.name} does not run"
         assert self._process
         self._signal(number)
+        self.thaw()  # a frozen one ends too
         self._process.wait(10)
         self._stack.close()
         self._stack = self._process = None

@@ -46,7 +46,8 @@ def require_success(outcome: Outcome) -> None:
     """Raise the DelegateError that `outcome` tells of, if it is no success."""
     if outcome.status is None:
         # Not how long it had: the same fault must read the same in each of a pod's events, to be counted as one.
-        raise DelegateError(DELEGATE_TIMED_OUT, f"did not end in time and was killed ({outcome.limit})")
+        look = "look at what it waits for, such as its agent"
+        raise DelegateError(DELEGATE_TIMED_OUT, f"did not end in time and was killed ({outcome.limit}): {look}")
     if outcome.status == 0:
         return
     try:

@@ -53,7 +53,8 @@ def outcome(status: int | None, stdout: object = b"", stderr: bytes = b"") -> Ou
         pytest.param(
             outcome(None),
             101,
-            "did not end in time and was killed (timeouts.ADD is 30 s for all delegates)",
+            "did not end in time and was killed (timeouts.ADD is 30 s for all delegates): "
+            "look at what it waits for, such as its agent",
             "",
             id="the deadline",
         ),

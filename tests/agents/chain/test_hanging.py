@@ -22,6 +22,7 @@ def test_cilium_hangs(case: Case) -> None:
         assert step.error["code"] == 101
         assert step.error["msg"].startswith("cilium/cilium-cni: did not end in time and was killed")
         assert f"timeouts.{key}" in step.error["msg"]
+        assert "look at what it waits for, such as its agent" in step.error["msg"]
 
 
 def test_kubernetes_api_hangs(case: Case) -> None:

@@ -11,13 +11,17 @@ PY     := $(VENV)/bin/python
 FROZEN := out/frozen/bin/cni-chain
 export CACHE
 
-.PHONY: help demo test lint unit frozen dist bench bench-full tools runtimes clean
+.PHONY: help demo demo-war test lint unit frozen dist bench bench-full tools runtimes clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: frozen tools ## freeze the program and show it at work in a private sandbox (root)
 	$(PY) -m tests.demo $(FROZEN)
+
+demo-war: frozen tools ## Cilium's and Istio's own writers in one directory, then each in its own (root; builds them once)
+	tests/agents/build cilium-1.20 istio
+	$(PY) -m tests.agents.war --program $(FROZEN)
 
 test: lint frozen tools runtimes ## every test, against the source and against the frozen program (root for all of them)
 	$(PY) -m pytest tests --program source --program $(FROZEN)

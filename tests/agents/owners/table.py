@@ -1,0 +1,34 @@
+"""The chains of the table for people: `python -m tests.agents.owners.table` writes them into docs/agents.md."""
+
+import sys
+
+from tests.agents.owners.chains import CHAINS, Chain
+from tests.cli.node import CHECKOUT
+
+DOCUMENT = CHECKOUT / "docs/agents.md"
+BEGIN, END = "<!-- chains -->\n", "<!-- /chains -->"
+
+
+def row(chain: Chain) -> str:
+    owners = " ".join(f"`{owner}`" for owner in chain.owners)
+    runs = " → ".join(plugin.type for plugin in chain.runs)
+    left_out = ", ".join(f"{one.partition(': ')[2]} of `{one.partition('/')[0]}`" for one in chain.left_out)
+    told = "; ".join(f"`verify`: … {end}" for end in chain.findings)
+    return f"| {chain.name} | {owners} | `{chain.network}` | {runs} | {left_out or told or '–'} |"
+
+
+def block() -> str:
+    """The table, for the document."""
+    head = ["| chain | `--owner`, in order | network | a new pod runs | left out, or told |", "|---|---|---|---|---|"]
+    return "\n".join([*head, *map(row, CHAINS)]) + "\n"
+
+
+def main() -> None:
+    head, _, rest = DOCUMENT.read_text().partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    DOCUMENT.write_text(f"{head}{BEGIN}{block()}{END}{tail}")
+    sys.stdout.write(block())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""A setting that was forgotten is told by a command, in the words that the documentation has."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.agents.owners.forgotten import BEGIN, DOCUMENT, END, FORGOTTEN, Forgotten, block, says
+from tests.cli.node import needs_root
+
+pytestmark = needs_root
+
+
+@pytest.mark.parametrize("forgotten", FORGOTTEN, ids=[f"{row.agent}-{row.setting}" for row in FORGOTTEN])
+def test_a_command_says_so(program: str, tmp_path: Path, forgotten: Forgotten) -> None:
+    documented = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0].splitlines()[2:]
+    row = documented[FORGOTTEN.index(forgotten)]
+
+    said = says(program, forgotten, tmp_path / "node")
+
+    # `python -m tests.agents.owners.forgotten` writes the table anew.
+    assert row.startswith(f"| {forgotten.agent} | {forgotten.setting} | {forgotten.consequence} | ")
+    assert f"`{forgotten.command}`: {said}" in block([said] * len(FORGOTTEN))
+    assert row.endswith(f"| `{forgotten.command}`: {said} |")

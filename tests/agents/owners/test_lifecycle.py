@@ -1,0 +1,17 @@
+"""What the documentation says of the agents' files is what their own writers do."""
+
+import pytest
+
+from tests.agents.owners.lifecycle import BEGIN, DOCUMENT, END, block
+from tests.agents.war.writers import NotBuiltError
+from tests.sandbox.namespaces import SandboxUnavailableError
+
+
+def test_the_agents_do_to_their_files_what_is_documented() -> None:
+    """`python -m tests.agents.owners.lifecycle` writes it anew."""
+    try:
+        seen = block()
+    except (NotBuiltError, SandboxUnavailableError) as e:
+        pytest.skip(str(e))
+
+    assert DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0] == seen

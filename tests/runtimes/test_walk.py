@@ -1,0 +1,44 @@
+"""The closing walk of docs/operate.md, taken again: from the shared list to a directory for each agent, and back."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.agents.stand_ins.process import PLACE
+from tests.agents.war.writers import NotBuiltError as AgentsNotBuiltError
+from tests.runtimes.agents import LIST
+from tests.runtimes.daemons import NotBuiltError
+from tests.runtimes.kubelet import Kubelet, is_frozen
+from tests.runtimes.walk import alike, shown, started, take, text
+from tests.sandbox.namespaces import SandboxUnavailableError
+from tests.sandbox.node import NET
+
+
+def kept(kubelet: Kubelet) -> set[str]:
+    """What is on the node, without what the stand-ins record."""
+    return {thing for thing in kubelet.kept() if not thing.startswith(f"file {PLACE}/")}
+
+
+def test_from_the_shared_list_to_a_directory_for_each_and_back(program: str, tools: Path) -> None:
+    """No pod is harmed, nothing is left behind, and docs/operate.md shows what is printed."""
+    if not is_frozen(program):
+        pytest.skip("by design: only the frozen program can be installed")
+    try:
+        with started(program, tools) as walk:
+            node, kubelet = walk.agents.node, walk.kubelet
+            before, shared = kept(kubelet), (node.sandbox.path(f"{NET}/{LIST}")).read_bytes()
+
+            stages = take(walk)
+            walk.traffic.end_all()
+
+            assert kubelet.client.sandboxes() == []
+            assert walk.agents.endpoints() == []
+            assert kept(kubelet) - before == set()
+            assert [file.name for file in node.sandbox.path(NET).iterdir()] == [LIST]
+            assert node.sandbox.path(f"{NET}/{LIST}").read_bytes() == shared
+    except SandboxUnavailableError as e:
+        pytest.skip(str(e))
+    except (NotBuiltError, AgentsNotBuiltError) as e:
+        pytest.skip(f"a tool is missing: {e}")
+
+    assert alike(shown()) == alike(text(stages)), "python -m tests.runtimes.walk PROGRAM writes it anew"

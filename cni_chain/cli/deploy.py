@@ -48,7 +48,7 @@ def install_command(
         list[str] | None,
         typer.Option(
             metavar="OWNER=NAMESPACE/PREFIX",
-            show_default="Istio's own agent",
+            show_default="the mesh agents' own, where their charts put them",
             help="Pods for which an owner is skipped: its agent's own, if that needs the pod network. Repeatable.",
         ),
     ] = None,

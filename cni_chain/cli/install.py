@@ -9,7 +9,6 @@ from cni_chain import facade, spec
 from cni_chain.cli import changes, drafting, in_use, installed, placing, trial
 from cni_chain.cli.changes import Plan, RefusedError
 from cni_chain.cli.facades import FacadeFile, NetDir
-from cni_chain.cli.plugins import MESHES
 from cni_chain.cli.tree import Tree
 from cni_chain.errors import CNIError
 
@@ -203,12 +202,6 @@ def _check(plan: Plan, directory: NetDir, wanted: _Wanted, options: Options) -> 
             f"{path}: plugins keep addresses and rules under its name {name}, and this network is called {network}: "
             "what is left of pods from before may not be found"
         )
-    for owner in tried.survey.facade.owners or []:
-        if not owner.exempt and (meshes := sorted((owner.types or frozenset()) & MESHES)):
-            plan.warnings.append(
-                f"owner {owner.name}: exempts no pod, so {', '.join(meshes)}'s own agent can't start if it needs the "
-                "pod network (--exempt)"
-            )
 
 
 def _order(plan: Plan, directory: NetDir, path: str) -> None:

@@ -98,7 +98,11 @@ def owner_add(
     ] = None,
     exempt: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAMESPACE/PREFIX", show_default=False, help="Pods for which it is skipped. Repeatable."),
+        typer.Option(
+            metavar="NAMESPACE/PREFIX",
+            show_default="a mesh agent's own",
+            help="Pods for which it is skipped. Repeatable.",
+        ),
     ] = None,
 ) -> Plan:
     """Add an owner, and make its directory. Refused if no new pod would get a network then, as it is while a required
@@ -106,7 +110,7 @@ def owner_add(
 
     \b
     Examples:
-      cni-chain owner add linkerd:linkerd-cni --after cilium --exempt linkerd-cni/linkerd-cni- --optional
+      cni-chain owner add linkerd:linkerd-cni --after cilium --optional
       cni-chain owner require linkerd
 
     \b

@@ -141,15 +141,18 @@ def test_without_logrotate_and_directories_it_makes_those_that_it_needs(frozen: 
     assert (tmp_path / FACADE.lstrip("/")).is_file()
 
 
-def test_owners_are_listed_as_given_and_meshes_without_exemption_are_told(bare: Bare) -> None:
-    result = bare.run("install", "--owner", "flannel:flannel,portmap", "--owner", "kuma:kuma-cni", "--owner", "local")
+def test_owners_are_listed_as_given_and_meshes_own_agents_are_exempt(bare: Bare) -> None:
+    bare.run("install", "--owner", "flannel:flannel,portmap", "--owner", "kuma:kuma-cni", "--owner", "local")
 
     assert bare.document()["plugins"][0]["owners"] == [
         {"name": "flannel", "types": ["flannel", "portmap"]},
-        {"name": "kuma", "types": ["kuma-cni"]},
+        {
+            "name": "kuma",
+            "types": ["kuma-cni"],
+            "exempt": [{"namespace": "kube-system", "podNamePrefix": "kuma-cni-node-"}],
+        },
         {"name": "local", "required": False},
     ]
-    assert "warning: owner kuma: exempts no pod, so kuma-cni's own agent can't start" in result.stdout
     assert (bare.chain_dir / "kuma.d").is_dir()
 
 

@@ -74,7 +74,7 @@ def _names(survey: Survey, places: Places) -> Iterator[Finding]:
 def _kubeconfigs(survey: Survey, places: Places) -> Iterator[Finding]:
     for part in survey.parts:
         for link in part.links:
-            for key, path in _credentials(link.conf):
+            for key, path in credentials(link.conf):
                 if not os.path.exists(survey.tree.real(path)):
                     message = (
                         f"{link.type} reads {path}, which isn't there: no pod gets a network. Its agent writes that "
@@ -83,7 +83,7 @@ def _kubeconfigs(survey: Survey, places: Places) -> Iterator[Finding]:
                     yield Finding(places.link(link, key), message)
 
 
-def _credentials(conf: dict[str, object]) -> Iterator[tuple[str, str]]:
+def credentials(conf: dict[str, object]) -> Iterator[tuple[str, str]]:
     """Yield the key and the path of the kubeconfig that a plugin is told to read."""
     kubernetes = conf.get("kubernetes")
     nested = kubernetes.get("kubeconfig") if isinstance(kubernetes, dict) else None

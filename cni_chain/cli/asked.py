@@ -32,7 +32,8 @@ def versions(file: str, path: str) -> tuple[str, ...]:
     except OSError as error:
         raise NoAnswerError(f"{file} can't be executed: {error.strerror}") from None
     except CNIError as error:
-        raise NoAnswerError(f"{file}, asked for its versions: {error.msg}") from None
+        details = f": {error.details}" if error.details else ""
+        raise NoAnswerError(f"{file}, asked for its versions: {error.msg}{details}") from None
 
 
 def release(file: str) -> tuple[int, ...] | None:

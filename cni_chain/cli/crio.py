@@ -24,7 +24,7 @@ class SettingsError(Exception):
 
 
 class Pinned(NamedTuple):
-    """The network that CRI-O is told to take, and the file that says so."""
+    """What CRI-O is told, as a rule the network that it is to take, and the file that says so."""
 
     network: str
     file: str
@@ -32,6 +32,11 @@ class Pinned(NamedTuple):
 
 def pinned(tree: Tree) -> Pinned | None:
     """Return what `cni_default_network` names, None if it names nothing. Raises SettingsError."""
+    return setting(tree, KEY)
+
+
+def setting(tree: Tree, key: str) -> Pinned | None:
+    """Return what a text of the table crio.network is set to, None if it is not set or empty. Raises SettingsError."""
     found = None
     for file in _files(tree):
         try:
@@ -42,7 +47,7 @@ def pinned(tree: Tree) -> Pinned | None:
             raise SettingsError(f"{file}: can't be read, and may name the network: {error}") from None
         network = document.get("crio", {})
         network = network.get("network", {}) if isinstance(network, dict) else {}
-        name = network.get(KEY) if isinstance(network, dict) else None
+        name = network.get(key) if isinstance(network, dict) else None
         if isinstance(name, str):
             found = Pinned(name, file) if name else None
     return found

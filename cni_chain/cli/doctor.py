@@ -12,6 +12,8 @@ from cni_chain.cli import (
     doctor_plugins,
     doctor_records,
     doctor_runtimes,
+    doctor_tokens,
+    doctor_writers,
     verify,
 )
 from cni_chain.cli.doctor_runtimes import Runtime
@@ -34,6 +36,8 @@ _CHECKS: dict[str, Callable[[Node], Iterator[Trouble]]] = {
     "the owners": doctor_owners.check,
     "the plugins": doctor_plugins.check,
     "the agents": doctor_agents.check,
+    "what agents write": doctor_writers.check,
+    "tokens": doctor_tokens.check,
     "the records and the log": doctor_records.check,
 }
 STEPS = len(_CHECKS) + 2

@@ -5,38 +5,60 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from cni_chain.chain import Link
-from cni_chain.cli.doctor_words import Node, Trouble
-from cni_chain.cli.plugins import CILIUM, ISTIO
+from cni_chain.cli.doctor_words import Node, Trouble, plugins_in
+from cni_chain.cli.plugins import CILIUM, ISTIO, MULTUS
 
 _SECONDS = 1.0
 _ISTIO_RUN = "/var/run/istio-cni"
 _ZTUNNEL = "/var/run/ztunnel/ztunnel.sock"
 _ZTUNNEL_NAME = "/ztunnel/ztunnel.sock"  # each sees it at the path of its own mount namespace
 _CONNECTED, _LISTENING = "03", "01"  # column St of /proc/net/unix
+_LISTEN = "0A"  # column st of /proc/net/tcp
 
 
 class Agent(NamedTuple):
-    """An agent that a plugin asks at every call: its name, its socket, and what comes of its absence."""
+    """What a plugin needs of its agent at every call: its name, what shows that it is there, what its absence does.
+
+    `sign` is a socket, a port of the node's own address, or a file that the agent writes when it starts.
+    """
 
     name: str
-    socket: str
+    sign: str
     why: str
     do: str
+
+
+_NO_POD = "No new pod starts."
+_ISTIO_AGENT = "Istio's CNI agent"
+
+# Where plugins without a key for it find their agent: constants of theirs, or the default of the key.
+_SOCKETS = {
+    "antrea": ("Antrea's agent", "/var/run/antrea/cni.sock", "", "antrea-agent"),
+    "kube-ovn": ("Kube-OVN's daemon", "/run/openvswitch/kube-ovn-daemon.sock", "server_socket", "kube-ovn-cni"),
+    "ovn-k8s-cni-overlay": ("OVN-Kubernetes", "/var/run/ovn-kubernetes/cni/ovn-cni-server.sock", "", "ovnkube-node"),
+    "terway": ("Terway's daemon", "/var/run/eni/eni.socket", "", "terway-eniip"),
+    "aws-cni": ("Amazon's ipamd", "127.0.0.1:50051", "", "aws-node"),
+    "weave-net": ("Weave's router", "127.0.0.1:6784", "", "weave-net"),
+    # These ask no agent, but want what it writes when it starts, into a directory that a boot or an uninstall empties.
+    "calico": ("Calico's node agent", "/var/lib/calico/nodename", "nodename_file", "calico-node"),
+    "flannel": ("Flannel's daemon", "/run/flannel/subnet.env", "subnetFile", "kube-flannel"),
+}
 
 
 def check(node: Node) -> Iterator[Trouble]:
     """Yield the agents that are down. Those of another system's tree are not asked."""
     if not node.tree.is_this_system:
         return
-    links = [link for survey in node.surveys for part in survey.parts for link in part.links]
-    for agent in dict.fromkeys(agent for link in links for agent in _agents(link)):
-        state = _state(agent.socket)
+    confs = [link.conf for survey in node.surveys for part in survey.parts for link in part.links]
+    confs += [conf for name in node.directory.names for conf in plugins_in(node, name) if conf.get("type") in MULTUS]
+    for agent in dict.fromkeys(agent for conf in confs for agent in _agents(conf)):
+        state = _state(agent.sign)
         if state:
-            yield Trouble("agent-down", agent.socket, f"{agent.name} {state}", agent.why, agent.do)
+            yield Trouble("agent-down", agent.sign, f"{agent.name} {state}", agent.why, agent.do)
         elif agent.name == _ISTIO_AGENT and _proxy_is_away():
             yield Trouble(
                 "proxy-down",
@@ -47,11 +69,9 @@ def check(node: Node) -> Iterator[Trouble]:
             )
 
 
-_ISTIO_AGENT = "Istio's CNI agent"
-
-
-def _agents(link: Link) -> Iterator[Agent]:
-    if link.type == CILIUM:
+def _agents(conf: dict[str, Any]) -> Iterator[Agent]:
+    type_ = conf.get("type")
+    if type_ == CILIUM:
         # cilium-cni itself takes the address from this variable of the runtime's.
         path = os.environ.get("CILIUM_SOCK", "").removeprefix("unix://") or "/var/run/cilium/cilium.sock"
         yield Agent(
@@ -60,20 +80,29 @@ def _agents(link: Link) -> Iterator[Agent]:
             "No new pod starts, and each DEL takes up to 42 s.",
             "Look at the cilium pod of this node. (Pods that are gone are made up for when it is back.)",
         )
-    elif link.type == ISTIO and link.conf.get("ambient_enabled") is True:
+    elif type_ == ISTIO and conf.get("ambient_enabled") is True:
         yield Agent(
             _ISTIO_AGENT,
-            _istio(link.conf),
+            _istio(conf),
             "New pods of the ambient mesh don't start; those that run, and pods outside the mesh, are not affected.",
             "Look at the istio-cni-node pod of this node. Pods that wait come up within about 20 s after it is back.",
         )
-    elif link.type == "kube-ovn" and isinstance(link.conf.get("server_socket"), str):
+    elif type_ == "multus-shim":
+        directory = _text(conf, "socketDir") or "/run/multus"
         yield Agent(
-            "Kube-OVN's daemon",
-            link.conf["server_socket"],
-            "No new pod starts.",
-            "Look at the kube-ovn-cni pod of this node.",
+            "Multus's daemon",
+            f"{directory.rstrip('/')}/multus.sock",
+            "Multus is what the runtime calls, so no new pod starts, and none is deleted.",
+            "Look at the kube-multus pod of this node.",
         )
+    elif isinstance(type_, str) and type_ in _SOCKETS and conf.get("nodename_file_optional") is not True:
+        name, sign, key, pod = _SOCKETS[type_]
+        yield Agent(name, _text(conf, key) or sign, _NO_POD, f"Look at the {pod} pod of this node.")
+
+
+def _text(conf: dict[str, Any], key: str) -> str:
+    value = conf.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def _istio(conf: dict[str, Any]) -> str:
@@ -84,15 +113,27 @@ def _istio(conf: dict[str, Any]) -> str:
     return f"{_ISTIO_RUN}/pluginevent.sock"
 
 
-def _state(path: str) -> str:
-    """Return what is wrong behind the socket `path`, "" if somebody listens or that can't be told."""
+def _state(sign: str) -> str:
+    """Return what is wrong with an agent's sign, "" if nothing is or that can't be told."""
+    if not sign.startswith("/"):
+        return _port(sign)
+    try:
+        is_socket = stat.S_ISSOCK(os.stat(sign).st_mode)
+    except FileNotFoundError:
+        if sign.endswith((".sock", ".socket")):
+            return f"has no socket {sign}: it doesn't run on this node"
+        return f"has not written {sign}: it doesn't run on this node, or hasn't come so far"
+    except OSError:
+        return ""
+    return _socket(sign) if is_socket else ""
+
+
+def _socket(path: str) -> str:
     for kind in (socket.SOCK_STREAM, socket.SOCK_SEQPACKET):
         with socket.socket(socket.AF_UNIX, kind) as asking:
             asking.settimeout(_SECONDS)
             try:
                 asking.connect(path)
-            except FileNotFoundError:
-                return f"has no socket {path}: it doesn't run on this node"
             except ConnectionRefusedError:
                 return f"doesn't listen at {path}: it has ended"
             except OSError as error:
@@ -103,21 +144,28 @@ def _state(path: str) -> str:
     return ""
 
 
-def _proxy_is_away() -> bool:
-    """Tell whether Istio's agent waits for a ztunnel and none is connected.
+def _port(address: str) -> str:
+    port = f":{int(address.rpartition(':')[2]):04X}"
+    listened_at = (line.split()[1] for table in ("tcp", "tcp6") for line in _lines(table) if line.split()[3] == _LISTEN)
+    return "" if any(one.endswith(port) for one in listened_at) else f"doesn't listen at {address}: it doesn't run here"
 
-    The agent and ztunnel may be in network namespaces of their own, and each has its own list of sockets.
-    """
+
+def _proxy_is_away() -> bool:
+    """Tell whether Istio's agent waits for a ztunnel and none is connected."""
+    states = {line.split()[5] for line in _lines("unix") if line.rstrip().endswith(_ZTUNNEL_NAME)}
+    return _LISTENING in states and _CONNECTED not in states
+
+
+def _lines(table: str) -> Iterator[str]:
+    """Yield the lines of the kernel's lists of sockets, of every network namespace: agents may be in their own."""
     seen: set[int] = set()
-    states: set[str] = set()
     for process in filter(str.isdigit, os.listdir("/proc")):
         try:
             namespace = os.stat(f"/proc/{process}/ns/net").st_ino
             if namespace in seen:
                 continue
             seen.add(namespace)
-            with open(f"/proc/{process}/net/unix", encoding="utf-8", errors="replace") as sockets:
-                states |= {line.split()[5] for line in sockets if line.rstrip().endswith(_ZTUNNEL_NAME)}
-        except (OSError, IndexError):
+            with open(f"/proc/{process}/net/{table}", encoding="utf-8", errors="replace") as sockets:
+                yield from sockets.read().splitlines()[1:]
+        except OSError:
             continue
-    return _LISTENING in states and _CONNECTED not in states

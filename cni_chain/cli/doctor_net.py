@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 
 from cni_chain.cli import facades
-from cni_chain.cli.doctor_words import Node, Trouble, listed, types_in
+from cni_chain.cli.doctor_words import Node, Trouble, document_in, listed, types_in
 from cni_chain.cli.facades import FacadeFile
 from cni_chain.cli.plugins import CILIUM, MESHES
 
@@ -62,7 +61,7 @@ def _backups(node: Node) -> list[str]:
     found = []
     for name in names:
         if name.endswith(_BACKUP):
-            document = _document(node, name)
+            document = document_in(node, name)
             if document is not None and facades.is_facade(document):
                 found.append(name)
     return found
@@ -86,7 +85,7 @@ def _first(node: Node) -> Iterator[Trouble]:
             "Remove it, or rename it so that it doesn't end in .conf, .conflist or .json.",
         )
     elif "multus" not in name:  # it takes the file behind its own as its default network
-        types = listed(types_in(_document(node, name) or {}), 5)
+        types = listed(types_in(document_in(node, name)), 5)
         yield Trouble(
             "facade-outsorted",
             first,
@@ -117,7 +116,7 @@ def _newer(node: Node, facade: FacadeFile) -> Iterator[Trouble]:
     ours = _agents(node)
     for name in node.directory.names:
         path = f"{node.directory.path}/{name}"
-        document = _document(node, name)
+        document = document_in(node, name)
         if document is None or facades.is_facade(document) or not node.directory.holds(facade.path):
             continue
         types = [type_ for type_ in types_in(document) if type_ in ours]
@@ -141,14 +140,6 @@ def _agents(node: Node) -> set[str]:
         for part in survey.parts:
             found |= part.owner.types or set()
     return found
-
-
-def _document(node: Node, name: str) -> dict[str, object] | None:
-    try:
-        document = json.loads(node.tree.read(f"{node.directory.path}/{name}"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return document if isinstance(document, dict) else None
 
 
 def _time(node: Node, path: str) -> float:

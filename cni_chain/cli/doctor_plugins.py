@@ -2,59 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from cni_chain.chain import Link
-from cni_chain.cli import asked, programs
+from cni_chain.cli import asked, holes, programs
 from cni_chain.cli.doctor_words import Node, Trouble
 from cni_chain.cli.survey import Survey
 from cni_chain.errors import CNIError
 
-Release = tuple[int, ...]
-
-
-class Hole(NamedTuple):
-    """A known hole of reference plugins: of which, in which releases (from, and before), and what it is."""
-
-    types: frozenset[str]
-    since: Release
-    before: Release
-    name: str
-    what: str
-
-
-_MAKERS = frozenset(("bridge", "ptp", "macvlan", "ipvlan", "vlan", "host-device"))
-_NFTABLES = "CVE-2025-67499"
-
-# https://github.com/containernetworking/plugins/security/advisories, and the two that are older than that page.
-HOLES = (
-    Hole(
-        frozenset(("portmap",)),
-        (1, 6, 0),
-        (1, 9, 0),
-        _NFTABLES,
-        "With nftables it forwards traffic to a pod's hostPort at any address to that pod, not only at the node's own.",
-    ),
-    Hole(
-        frozenset(("portmap",)),
-        (0,),
-        (0, 7, 5),
-        "CVE-2019-9946",
-        "Its rules come before those of services, so a pod's hostPort takes a service's traffic.",
-    ),
-    Hole(
-        _MAKERS,
-        (0,),
-        (0, 8, 6),
-        "CVE-2020-10749",
-        "A pod can make itself the node's or another pod's IPv6 router by a router advertisement.",
-    ),
-)
-
 
 def check(node: Node) -> Iterator[Trouble]:
-    """Yield what is wrong with the executables of every chain."""
+    """Yield what is wrong with the executables of every chain, and of those beside them."""
+    yield from _set_user_id(node)
     for survey in node.surveys:
         for part in survey.parts:
             for link in part.links:
@@ -82,25 +44,45 @@ def _missing(survey: Survey, link: Link, name: str) -> Iterator[Trouble]:
 
 
 def _holes(survey: Survey, link: Link) -> Iterator[Trouble]:
-    holes = [hole for hole in HOLES if link.type in hole.types]
     file = survey.binary(link)
-    if not holes or isinstance(file, CNIError) or not survey.tree.is_this_system:
+    if not holes.of(link.type) or isinstance(file, CNIError) or not survey.tree.is_this_system:
         return
     release = asked.release(file)
-    for hole in holes:
-        if release is None or not hole.since <= release < hole.before:
-            continue
-        if hole.name == _NFTABLES and not _uses_nftables(link.conf):
+    for hole, fixed in holes.known(link.type, release) if release is not None else ():
+        if hole.name == holes.NFTABLES and not _uses_nftables(link.conf):
             continue
         yield Trouble(
             "plugin-hole",
             file,
-            f"{link.type} {'.'.join(map(str, release))} has {hole.name}",
-            hole.what,
-            f"Install the reference plugins {'.'.join(map(str, hole.before))} or later"
-            + (', or write "backend": "iptables" into its fragment.' if hole.name == _NFTABLES else "."),
+            f"{link.type} {'.'.join(map(str, release or ()))} has {hole.name}",
+            hole.why,
+            f"Install {link.type} {'.'.join(map(str, fixed))} or later{f', {hole.do}' if hole.do else ''}.",
             warning=True,
         )
+
+
+def _set_user_id(node: Node) -> Iterator[Trouble]:
+    """Yield the executables beside the plugins that make whoever runs them root, as Calico's installer once did."""
+    for directory in node.bin_dirs:
+        try:
+            names = sorted(os.listdir(node.tree.real(directory)))
+        except OSError:  # told where a plugin is missing in it
+            continue
+        for name in names:
+            path = f"{directory}/{name}"
+            try:
+                mode = os.stat(node.tree.real(path)).st_mode
+            except OSError:
+                continue
+            if stat.S_ISREG(mode) and mode & stat.S_ISUID:
+                yield Trouble(
+                    "plugin-set-user-id",
+                    path,
+                    f"mode {stat.S_IMODE(mode):04o}: runs as its owner, whoever starts it",
+                    "No plugin needs that, since the runtime is root; every user of the node can become root by it. "
+                    "Calico's installer was put here like this (CVE-2024-33522, before 3.26.5 and 3.27.3).",
+                    f"chmod u-s {path}, and install its agent's newer release, or it comes again.",
+                )
 
 
 def _uses_nftables(conf: dict[str, Any]) -> bool:

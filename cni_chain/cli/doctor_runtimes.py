@@ -8,13 +8,15 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from cni_chain.cli import facades, programs
-from cni_chain.cli.doctor_words import Node, Trouble
+from cni_chain.cli import crio, facades, holes, in_use, programs
+from cni_chain.cli.changes import RefusedError
+from cni_chain.cli.crio import SettingsError
+from cni_chain.cli.doctor_words import Node, Trouble, document_in
 from cni_chain.cli.tree import Tree
 from cni_chain.spec import at_least
 
-_RELEASE = re.compile(r"\bv?(\d+)\.(\d+)(?:\.(\d+))?")
-_DIRECTORIES = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+_RELEASE = re.compile(r"\bv?(\d+)\.(\d+)(?:\.(\d+))?([-~+]\S*)?")
+_UNREADABLE = "unreadable"
 
 # The releases since which a runtime takes a list of 1.1.0.
 _NEW = {"containerd": (2, 0), "CRI-O": (1, 31)}
@@ -38,6 +40,8 @@ class Runtime(NamedTuple):
     settings: dict[str, Any]
     takes: str | None
     because: str
+    file: str = ""
+    is_makers_own: bool = False  # a distributor's build of a release may have holes mended that the release has
 
     @property
     def is_new(self) -> bool | None:
@@ -69,17 +73,19 @@ def installed(node: Node) -> list[Runtime]:
         ("containerd", "containerd", _containerd(node.tree)),
         ("CRI-O", "crio", _crio(node.tree)),
     ):
-        file = _which(node.tree, program)
+        file = programs.installed(node.tree, program)
         if file is not None:
-            release = _release(file) if node.tree.is_this_system else None
+            release, own = _release(file) if node.tree.is_this_system else (None, False)
             takes, because = _first(node) if name == "containerd" else _chosen(node, settings)
-            found.append(Runtime(name, release, settings, takes, because))
+            found.append(Runtime(name, release, settings, takes, because, file, own))
     return found
 
 
 def check(node: Node, runtimes: list[Runtime]) -> Iterator[Trouble]:
     """Yield what the runtimes' settings and releases make of the facades."""
     for runtime in runtimes:
+        yield from _unreadable(runtime)
+        yield from _holes(runtime)
         yield from _elsewhere(node, runtime)
         yield from _other_network(node, runtime)
         for survey in node.surveys:
@@ -107,15 +113,43 @@ def _elsewhere(node: Node, runtime: Runtime) -> Iterator[Trouble]:
 
 
 def _other_network(node: Node, runtime: Runtime) -> Iterator[Trouble]:
-    wanted = runtime.settings.get("cni_default_network")
     names = [survey.file.network for survey in node.surveys]
-    if isinstance(wanted, str) and wanted and names and wanted not in names:
+    try:
+        pin = in_use.pinned(node.tree, node.directory) if runtime.name == "CRI-O" else None
+    except RefusedError:
+        return  # told as unreadable
+    if pin is not None and names and pin.network not in names:
         yield Trouble(
             "runtime-other-network",
-            node.directory.path,
-            f"{runtime.name}'s cni_default_network is {wanted}; the facade is {', '.join(names)}",
+            pin.file,
+            f"{runtime.name}'s {crio.KEY} is {pin.network}; the facade is {', '.join(names)}",
             "CRI-O takes the network of that name only: no pod gets the chain.",
-            f"Give the facade that name, or remove cni_default_network from {runtime.name}'s settings.",
+            f"Give the facade that name, or remove {crio.KEY} from this file, and restart CRI-O.",
+        )
+
+
+def _unreadable(runtime: Runtime) -> Iterator[Trouble]:
+    if _UNREADABLE in runtime.settings:
+        path, _, what = runtime.settings[_UNREADABLE].partition(": ")
+        yield Trouble(
+            "runtime-settings-unreadable",
+            path,
+            what,
+            f"{runtime.name} doesn't start with it, or takes another network than is told here.",
+            "Correct the file.",
+            warning=True,
+        )
+
+
+def _holes(runtime: Runtime) -> Iterator[Trouble]:
+    for hole, fixed in holes.known(runtime.name, runtime.release) if runtime.release and runtime.is_makers_own else ():
+        yield Trouble(
+            "runtime-hole",
+            runtime.file,
+            f"{runtime.name} {'.'.join(map(str, runtime.release or ()))} has {hole.name}",
+            hole.why,
+            f"Install {runtime.name} {'.'.join(map(str, fixed))} or later.",
+            warning=True,
         )
 
 
@@ -129,27 +163,25 @@ def _first(node: Node) -> tuple[str | None, str]:
 
 
 def _chosen(node: Node, settings: dict[str, Any]) -> tuple[str | None, str]:
-    wanted = settings.get("cni_default_network")
+    wanted = settings.get(crio.KEY)
     directory = node.directory
     if isinstance(wanted, str) and wanted:
-        path = next((one.path for one in directory.facades if one.network == wanted), None)
-        return path, f"its cni_default_network is {wanted}"
+        named = (name for name in directory.names if (document_in(node, name) or {}).get("name") == wanted)
+        name = next(named, None)
+        return name and f"{directory.path}/{name}", f"its {crio.KEY} is {wanted}"
     usable = next((name for name in directory.names if name not in directory.unreadable), None)
     if usable is None:
         return None, f"there is none in {directory.path}"
     return f"{directory.path}/{usable}", "it sorts first of those that can be used"
 
 
-def _which(tree: Tree, program: str) -> str | None:
-    if tree.is_this_system:
-        return programs.which(program)
-    return next((f"{one}/{program}" for one in _DIRECTORIES if os.path.isfile(tree.real(f"{one}/{program}"))), None)
-
-
-def _release(file: str) -> tuple[int, ...] | None:
+def _release(file: str) -> tuple[tuple[int, ...] | None, bool]:
+    """Return a runtime's release, and whether it is as its makers built it: without a distributor's suffix."""
     done = programs.run([file, "--version"])
     said = done and _RELEASE.search(done.stdout)
-    return tuple(int(number) for number in said.groups() if number) if said else None
+    if not said:
+        return None, False
+    return tuple(int(number) for number in said.groups()[:3] if number), not said[4]
 
 
 def _containerd(tree: Tree) -> dict[str, Any]:
@@ -163,16 +195,11 @@ def _containerd(tree: Tree) -> dict[str, Any]:
 
 
 def _crio(tree: Tree) -> dict[str, Any]:
-    settings: dict[str, Any] = {}
     try:
-        dropped = sorted(os.listdir(tree.real("/etc/crio/crio.conf.d")))
-    except OSError:
-        dropped = []
-    for path in ("/etc/crio/crio.conf", *(f"/etc/crio/crio.conf.d/{name}" for name in dropped)):
-        crio = _toml(tree, path).get("crio")
-        network = crio.get("network") if isinstance(crio, dict) else None
-        settings |= network if isinstance(network, dict) else {}
-    return settings
+        told = {key: crio.setting(tree, key) for key in ("network_dir", crio.KEY)}
+    except SettingsError as error:
+        return {_UNREADABLE: str(error)}
+    return {key: one.network for key, one in told.items() if one is not None}
 
 
 def _toml(tree: Tree, path: str) -> dict[str, Any]:

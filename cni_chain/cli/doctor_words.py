@@ -1,8 +1,9 @@
-"""What the doctor's checks have in common: the node they look at, and what they find. Pure."""
+"""What the doctor's checks have in common: the node they look at, and what they find. Reads only."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import json
+from typing import Any, NamedTuple
 
 from cni_chain.cli.attached import StateDir
 from cni_chain.cli.facades import NetDir
@@ -31,11 +32,29 @@ class Node(NamedTuple):
     states: list[StateDir]
 
 
-def types_in(document: object) -> list[str]:
-    """Return the plugin types in a configuration, a list or a single plugin."""
-    plugins = document.get("plugins", [document]) if isinstance(document, dict) else []
-    found = [one.get("type") for one in plugins if isinstance(one, dict)] if isinstance(plugins, list) else []
-    return [one for one in found if isinstance(one, str)]
+def document_in(node: Node, name: str) -> dict[str, Any] | None:
+    """Return what a file of the runtime's directory holds, None if that is no configuration."""
+    try:
+        document = json.loads(node.tree.read(f"{node.directory.path}/{name}"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def plugins_of(document: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the plugins of a configuration, a list or a single plugin."""
+    plugins = [] if document is None else document.get("plugins", [document])
+    return [one for one in plugins if isinstance(one, dict)] if isinstance(plugins, list) else []
+
+
+def plugins_in(node: Node, name: str) -> list[dict[str, Any]]:
+    """Return the plugins of a file of the runtime's directory."""
+    return plugins_of(document_in(node, name))
+
+
+def types_in(document: dict[str, Any] | None) -> list[str]:
+    """Return the plugin types in a configuration."""
+    return [one["type"] for one in plugins_of(document) if isinstance(one.get("type"), str)]
 
 
 def listed(words: list[str], most: int = 3) -> str:

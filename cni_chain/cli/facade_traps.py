@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 
 from cni_chain import spec
+from cni_chain.cli import programs
 from cni_chain.cli.facades import TYPE, FacadeFile, NetDir, is_facade
 from cni_chain.cli.findings import Finding, Place
 from cni_chain.cli.tree import Tree
@@ -30,6 +31,7 @@ def in_place(file: FacadeFile, directory: NetDir, tree: Tree) -> Iterator[Findin
     yield from _sorted_behind(file, directory)
     yield from _behind_multus(file, directory, tree)
     yield from _drop_in_directory(file, directory, tree)
+    yield from _podman(file, tree)
 
 
 def _at(file: FacadeFile, key: str) -> Place:
@@ -172,6 +174,19 @@ def _behind_multus(file: FacadeFile, directory: NetDir, tree: Tree) -> Iterator[
             message = f"holds a copy of {behind} as it was when Multus started: restart its pod on this node"
     if message:
         yield Finding(Place(f"{directory.path}/{name}"), message, warning=True)
+
+
+def _podman(file: FacadeFile, tree: Tree) -> Iterator[Finding]:
+    declared = file.conf.get("capabilities")
+    if isinstance(declared, dict) and "ips" not in file.capabilities and file.index == 0 and file.is_list:
+        if programs.installed(tree, "podman") is None:
+            return
+        yield Finding(
+            _at(file, f"{file.where}capabilities"),
+            "key capabilities: has no ips: podman, which is installed, then puts ips in the place of all others for a "
+            "container with an address of its own (--ip, podman network reload), and its published ports are lost",
+            warning=True,
+        )
 
 
 def _drop_in_directory(file: FacadeFile, directory: NetDir, tree: Tree) -> Iterator[Finding]:

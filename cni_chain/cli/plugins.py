@@ -4,6 +4,7 @@ from __future__ import annotations
 
 CILIUM = "cilium-cni"
 ISTIO = "istio-cni"
+MULTUS = frozenset(("multus", "multus-shim"))
 MESHES = frozenset((ISTIO, "linkerd-cni", "kuma-cni", "consul-cni"))
 
 # Plugins that change what an earlier one made, and fail, or answer with nothing, without its result.

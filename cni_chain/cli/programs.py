@@ -1,4 +1,4 @@
-"""Runs the programs of this system that people's commands ask: `ip`, the runtimes, plugins for what they are."""
+"""Runs the programs of this system that people's commands ask: the runtimes, plugins for what they are."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import subprocess
 from collections.abc import Sequence
 from typing import NamedTuple
 
-# Where a root shell may not look, but iptables, ip and the runtimes are.
+from cni_chain.cli.tree import Tree
+
+# Where a root shell may not look, but iptables and the runtimes are.
 _SYSTEM = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
@@ -37,6 +39,13 @@ def which(name: str) -> str | None:
         if os.path.isfile(file) and os.access(file, os.X_OK):
             return file
     return None
+
+
+def installed(tree: Tree, name: str) -> str | None:
+    """Return the file that the program `name` is on the system that `tree` is of, None if it isn't installed."""
+    if tree.is_this_system:
+        return which(name)
+    return next((f"{one}/{name}" for one in _SYSTEM if os.path.isfile(tree.real(f"{one}/{name}"))), None)
 
 
 def run(command: Sequence[str], seconds: float = 5.0) -> Ran | None:

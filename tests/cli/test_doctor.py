@@ -1,5 +1,6 @@
 """`cni-chain doctor`: every fault seeded, one at a time; a node on which all is well gives no finding."""
 
+import base64
 import json
 import os
 import time
@@ -101,6 +102,27 @@ def test_a_node_on_which_all_is_well_gives_no_finding(node: Node) -> None:
     )
 
 
+@pytest.mark.parametrize("text", ["token: {}", "token: no-jwt", "tokenFile: /nowhere", "", "token: a.b.c"])
+def test_a_token_that_holds_or_says_nothing_is_no_fault(node: Node, text: str) -> None:
+    kubeconfig(node, text.format(token(3600)))
+
+    assert found(node) == []
+
+
+def test_podman_beside_a_facade_with_ips_is_no_fault(node: Node) -> None:
+    podman(node)
+    node.change_facade(capabilities={"portMappings": True, "ips": True})
+
+    assert found(node) == []
+
+
+def test_crio_that_is_told_to_take_the_facade_takes_it_whatever_sorts_before(node: Node) -> None:
+    runtime(node, "crio", "etc/crio/crio.conf", '[crio.network]\ncni_default_network = "cilium"\n')
+
+    told = "CRI-O takes /etc/cni/net.d/00-cni-chain.conflist: its cni_default_network is cilium"
+    assert node.run("doctor").stdout.startswith(told)
+
+
 def test_the_files_that_are_left_from_before_are_no_fault(node: Node) -> None:
     beside(node, "05-cilium.conflist", {"name": "cilium", "plugins": [{"type": "cilium-cni"}]}, later=-60)
     beside(node, "87-podman.conflist", {"name": "podman", "plugins": [{"type": "bridge"}]})
@@ -184,6 +206,39 @@ def runtime(node: Node, name: str, path: str, settings: str) -> None:
     file = node.root / path
     file.parent.mkdir(parents=True)
     file.write_text(settings)
+
+
+KUBECONFIG = "/etc/cni/chain.d/istio.d/ZZZ-linkerd-cni-kubeconfig"
+
+
+def token(seconds: float) -> str:
+    """A JWT that expires in so many seconds."""
+    parts = ({"alg": "RS256"}, {"aud": ["api"], "exp": int(time.time() + seconds)}, "signature")
+    texts = (part if isinstance(part, str) else json.dumps(part) for part in parts)
+    return ".".join(base64.urlsafe_b64encode(text.encode()).decode().rstrip("=") for text in texts)
+
+
+def kubeconfig(node: Node, text: str, token: str = "") -> None:
+    """Let Linkerd be in the place of Istio, with that in its kubeconfig, and its token elsewhere if that is given."""
+    node.change_owner("istio", types=["linkerd-cni"])
+    node.clear("istio")
+    node.install("linkerd-cni")
+    node.write("istio.d/10-linkerd.conf", {"type": "linkerd-cni", "kubernetes": {"kubeconfig": KUBECONFIG}})
+    node.write("istio.d/ZZZ-linkerd-cni-kubeconfig", text)
+    (node.root / "etc/cni/token").write_text(token)
+
+
+def multus(node: Node, text: str) -> None:
+    path = "/etc/cni/net.d/multus.d/multus.kubeconfig"
+    beside(node, "00-a-multus.conf", {"name": "m", "type": "multus", "kubeconfig": path}, later=-60)
+    (node.net_dir / "multus.d").mkdir()
+    (node.root / path.removeprefix("/")).write_text(text)
+
+
+def podman(node: Node) -> None:
+    (node.root / "usr/bin").mkdir(parents=True)
+    (node.root / "usr/bin/podman").touch()
+    node.change_facade(capabilities={"portMappings": True})
 
 
 FAULTS = {
@@ -356,8 +411,57 @@ FAULTS = {
         ),
         "error",
         "runtime-other-network",
-        "/etc/cni/net.d",
+        "/etc/crio/crio.conf.d/10.conf",
         "CRI-O's cni_default_network is podman; the facade is cilium",
+    ),
+    "CRI-O's settings can't be read": Fault(
+        lambda node: runtime(node, "crio", "etc/crio/crio.conf", "[crio"),
+        "warning",
+        "runtime-settings-unreadable",
+        "/etc/crio/crio.conf",
+        "can't be read, and may name the network",
+    ),
+    "a program that makes whoever runs it root": Fault(
+        lambda node: node.install("install").chmod(0o4755),
+        "error",
+        "plugin-set-user-id",
+        "/opt/cni/bin/install",
+        "mode 4755: runs as its owner",
+    ),
+    "a token that has expired": Fault(
+        lambda node: kubeconfig(node, f"token: {token(-7300)}"),
+        "error",
+        "token-expired",
+        KUBECONFIG,
+        "linkerd-cni reads this to ask the Kubernetes API, and its token expired 2h ago",
+    ),
+    "a token in JSON that has expired": Fault(
+        lambda node: kubeconfig(node, json.dumps({"users": [{"user": {"token": token(-180)}}]})),
+        "error",
+        "token-expired",
+        KUBECONFIG,
+        "its token expired 3m ago",
+    ),
+    "a token in a file of its own that has expired": Fault(
+        lambda node: kubeconfig(node, 'tokenFile: "/etc/cni/token"', token(-7300)),
+        "error",
+        "token-expired",
+        KUBECONFIG,
+        "its token expired 2h ago",
+    ),
+    "a token of Multus that has expired": Fault(
+        lambda node: multus(node, f"  token: {token(-7300)}"),
+        "error",
+        "token-expired",
+        "/etc/cni/net.d/multus.d/multus.kubeconfig",
+        "multus reads this",
+    ),
+    "podman takes capabilities away": Fault(
+        podman,
+        "warning",
+        "verify",
+        FACADE,
+        "has no ips: podman, which is installed, then puts ips in the place of all others",
     ),
     "a trap that verify knows": Fault(
         lambda node: node.change_facade(timeouts={"DEL": 20}),

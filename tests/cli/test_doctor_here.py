@@ -1,8 +1,11 @@
 """What `cni-chain doctor` finds on a running system only: namespaces, sockets, and what programs say of themselves."""
 
+import contextlib
 import json
 import os
+import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,9 +44,9 @@ class Here:
     def listen(self, name: str) -> socket.socket:
         listening = socket.socket(socket.AF_UNIX)
         here = os.getcwd()
-        os.chdir(self.run_dir)  # a socket's path is short
+        os.chdir((self.run_dir / name).parent)  # a socket's path is short
         try:
-            listening.bind(name)
+            listening.bind(Path(name).name)
         finally:
             os.chdir(here)
         listening.listen()
@@ -59,6 +62,16 @@ class Here:
         state = ["--state-dir", str(self.node.root / "state")]
         environ = {"PATH": f"{self.programs}:/usr/bin:/bin", "CILIUM_SOCK": f"{self.run_dir}/cilium.sock"}
         return run(self.node.program, "doctor", *where, *state, *arguments, environ=environ)
+
+    def found_with_run_dir(self) -> list[tuple[str, str]]:
+        """As `found`, where the directory of this node's sockets is /run."""
+        where = ["--net-dir", str(self.node.net_dir), "--bin-dir", str(self.node.bin_dir), "--json"]
+        where += ["--state-dir", str(self.node.root / "state")]
+        script = 'mount --bind "$1" /run && shift && exec "$@"'
+        command = ["--mount", "sh", "-c", script, "sh", str(self.run_dir), self.node.program, "doctor", *where]
+        environ = {"PATH": f"{self.programs}:/usr/bin:/bin:/usr/sbin:/sbin"}
+        done = run("/usr/bin/unshare", *command, environ=environ)
+        return [(one["id"], one["what"]) for one in json.loads(done.stdout)["findings"]]
 
     def found(self) -> list[tuple[str, str]]:
         return [(one["id"], one["what"]) for one in json.loads(self.doctor("--json").stdout)["findings"]]
@@ -153,6 +166,7 @@ def release(here: Here, plugin: str, version: str) -> None:
 )
 def test_a_release_with_a_known_hole(here: Here, version: str, backend: str, holes: list[str]) -> None:
     release(here, "portmap", version)
+    here.node.change_owner("local", disableCheck=True)
     here.node.write("local.d/10-portmap.conf", {"type": "portmap", "backend": backend})
 
     assert here.found() == [("plugin-hole", hole) for hole in holes]
@@ -164,6 +178,165 @@ def test_the_hole_of_the_plugins_that_make_interfaces(here: Here) -> None:
     release(here, "bridge", "v0.8.5")
 
     assert here.found() == [("plugin-hole", "bridge 0.8.5 has CVE-2020-10749")]
+
+
+@pytest.mark.parametrize(
+    ("plugin", "version", "hole"),
+    [
+        ("calico", "v3.20.4", "CVE-2022-28224"),
+        ("calico", "v3.21.5", ""),
+        ("calico", "v3.22.1", "CVE-2022-28224"),
+        ("calico", "v3.27.0", ""),
+        ("cilium-cni", "1.11.4", "CVE-2022-29178"),
+        ("cilium-cni", "1.20.2", ""),
+    ],
+)
+def test_the_holes_of_agents_plugins(here: Here, plugin: str, version: str, hole: str) -> None:
+    here.node.change_owner("cilium", types=[plugin])
+    here.node.write("cilium.d/05-cilium.conflist", {"plugins": [{"type": plugin, "nodename_file_optional": True}]})
+    release(here, plugin, version)
+
+    assert here.found() == ([("plugin-hole", f"{plugin} {version.removeprefix('v')} has {hole}")] if hole else [])
+
+
+@pytest.mark.parametrize(
+    ("runtime", "says", "holes"),
+    [
+        ("containerd", "containerd github.com/containerd/containerd v1.4.2 abc", ["1.4.2 has CVE-2020-15257"]),
+        ("containerd", "containerd github.com/containerd/containerd v1.5.6 abc", ["1.5.6 has CVE-2021-41103"]),
+        ("containerd", "containerd github.com/containerd/containerd 1.5.6~ds1 1.5.6~ds1-1+deb11u9", []),
+        ("containerd", "containerd github.com/containerd/containerd v1.5.7 abc", []),
+        ("crio", "crio version 1.22.2", ["1.22.2 has CVE-2022-0811"]),
+        ("crio", "crio version 1.22.1-11.rhaos4.9.gitd5e7d83.el8", []),
+    ],
+)
+def test_the_holes_of_runtimes_as_their_makers_built_them(
+    here: Here, runtime: str, says: str, holes: list[str]
+) -> None:
+    here.says(runtime, says)
+    name = {"containerd": "containerd", "crio": "CRI-O"}[runtime]
+
+    assert here.found() == [("runtime-hole", f"{name} {hole}") for hole in holes]
+
+
+@pytest.mark.parametrize(
+    ("plugin", "version", "told"),
+    [
+        ("bandwidth", "v1.1.1", "bandwidth 1.1.1 fails CHECK for a pod without bandwidth"),
+        ("bandwidth", "v1.9.1", ""),
+        ("portmap", "v1.1.1", "portmap 1.1.1 fails CHECK for a pod without an IPv6 address"),
+        ("portmap", "v1.9.1", ""),
+        ("sbr", "v1.9.1", "sbr fails CHECK behind bridge"),
+    ],
+)
+def test_a_reference_plugin_whose_check_is_known_to_fail(here: Here, plugin: str, version: str, told: str) -> None:
+    release(here, plugin, version)
+    here.node.write("local.d/10-portmap.conf", {"type": plugin})
+
+    assert [(kind, what.partition(" (")[0]) for kind, what in here.found()] == ([("verify", told)] if told else [])
+    here.node.change_owner("local", disableCheck=True)
+    assert here.found() == []
+
+
+# Each plugin's agent by what shows that it is there, below /run or in the plugin's own settings.
+AGENTS = {
+    "antrea": ("antrea/cni.sock", {}, "Antrea's agent"),
+    "ovn-k8s-cni-overlay": ("ovn-kubernetes/cni/ovn-cni-server.sock", {}, "OVN-Kubernetes"),
+    "kube-ovn": ("openvswitch/kube-ovn-daemon.sock", {}, "Kube-OVN's daemon"),
+    "terway": ("eni/eni.socket", {}, "Terway's daemon"),
+    "multus-shim": ("multus/multus.sock", {}, "Multus's daemon"),
+    "calico": ("node/nodename", {"nodename_file": "/run/node/nodename"}, "Calico's node agent"),
+    "flannel": ("flannel/subnet.env", {}, "Flannel's daemon"),
+}
+
+
+@pytest.mark.parametrize("plugin", AGENTS)
+def test_each_agent_by_its_own_sign(here: Here, plugin: str) -> None:
+    path, keys, agent = AGENTS[plugin]
+    here.node.change_owner("cilium", types=[plugin])
+    here.node.write("cilium.d/05-cilium.conflist", {"plugins": [{"type": plugin, **keys}]})
+    here.node.install(plugin)
+    (here.run_dir / path).parent.mkdir(parents=True)
+
+    ((kind, what),) = here.found_with_run_dir()
+    assert kind == "agent-down"
+    assert what.startswith(f"{agent} has ")
+    assert f"run/{path}: it doesn't run on this node" in what
+
+    if path.endswith(("sock", "socket")):
+        with here.listen(path) as listening:
+            assert here.found_with_run_dir() == []
+            listening.close()
+            ((kind, what),) = here.found_with_run_dir()
+        assert what.endswith(f"run/{path}: it has ended")
+    else:
+        (here.run_dir / path).touch()
+        assert here.found_with_run_dir() == []
+
+
+def test_an_agent_with_a_port_of_the_nodes_own(here: Here) -> None:
+    here.node.change_owner("cilium", types=["weave-net"])
+    here.node.write("cilium.d/05-cilium.conflist", {"plugins": [{"type": "weave-net"}]})
+    here.node.install("weave-net")
+
+    with socket.create_server(("127.0.0.1", 6784)):
+        assert here.found() == []
+    told = "Weave's router doesn't listen at 127.0.0.1:6784: it doesn't run here"
+    assert here.found() == [("agent-down", told)]
+
+
+def test_multus_before_the_facade_is_asked_for_its_daemon_too(here: Here) -> None:
+    conf = {"name": "multus", "type": "multus-shim", "socketDir": str(here.run_dir)}
+    (here.node.net_dir / "00-a-multus.conf").write_text(json.dumps(conf))
+
+    told = f"Multus's daemon has no socket {here.run_dir}/multus.sock: it doesn't run on this node"
+    assert here.found() == [("agent-down", told)]
+    with here.listen("multus.sock"):
+        assert here.found() == []
+
+
+@contextlib.contextmanager
+def agent(here: Here, name: str, mounted: Path) -> Iterator[None]:
+    """A process of that name as in a pod of its own: of the node's directories it has one, for its configuration."""
+    shutil.copy("/bin/sleep", here.programs / name)
+    point = here.run_dir / "mounted"
+    point.mkdir(exist_ok=True)
+    script = 'mount --bind "$1" "$2" && echo ready && exec "$3" 60'
+    process = subprocess.Popen(
+        ["/usr/bin/unshare", "--mount", "sh", "-c", script, "sh", mounted, point, here.programs / name],
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        until = time.monotonic() + 30
+        while Path(f"/proc/{process.pid}/comm").read_text().rstrip() != name[:15]:
+            assert time.monotonic() < until
+            time.sleep(0.01)
+        yield
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("name", "owner", "setting"),
+    [("cilium-agent", "cilium", "cni.confPath"), ("install-cni", "istio", "cniConfDir, with chained=false")],
+)
+def test_an_agent_that_has_not_been_moved_leaves_a_copy_that_nobody_keeps(
+    here: Here, name: str, owner: str, setting: str
+) -> None:
+    own = here.node.chain_dir / f"{owner}.d"
+    with agent(here, name, own):
+        assert here.found() == []
+    with agent(here, name, here.node.root / "var"):  # not its directories at all: another thing of that name
+        assert here.found() == []
+    with agent(here, name, here.node.net_dir):
+        (finding,) = json.loads(here.doctor("--json").stdout)["findings"]
+
+    assert (finding["id"], finding["severity"], finding["path"]) == ("agent-not-moved", "warning", str(own))
+    assert f"writes to {here.node.net_dir}, and nobody keeps what is in {own}" in finding["what"]
+    assert f"{setting} {own}" in finding["do"]
 
 
 def test_a_plugin_that_does_not_answer(here: Here) -> None:

@@ -37,7 +37,10 @@ def test_the_plugin_for_addresses_must_be_there_too(node: Node) -> None:
 
 def test_plugins_are_asked_for_their_versions_as_a_runtime_asks(node: Node) -> None:
     asked = node.root / "asked"
-    node.install("portmap", f'#!/bin/sh\n(env; cat) > {asked}\necho \'{{"supportedVersions": ["1.0.0"]}}\'\n')
+    node.install(
+        "portmap",
+        f'#!/bin/sh\n[ "$CNI_COMMAND" ] || exit\n(env; cat) > {asked}\necho \'{{"supportedVersions": ["1.0.0"]}}\'\n',
+    )
 
     assert node.findings_here() == []
     lines = asked.read_text().splitlines()

@@ -88,6 +88,7 @@ FLANNEL = {"flannel.d/10-flannel.conflist": "examples/flannel/10-flannel.conflis
 AWS = {"aws.d/10-aws.conflist": "examples/aws/10-aws.conflist"}
 ANTREA = {"antrea.d/10-antrea.conflist": "examples/antrea/10-antrea.conflist"}
 KUBE_OVN = {"kube-ovn.d/01-kube-ovn.conflist": "examples/kube-ovn/01-kube-ovn.conflist"}
+OVN = {"ovn-kubernetes.d/10-ovn-kubernetes.conf": "examples/ovn-kubernetes/10-ovn-kubernetes.conf"}
 KINDNET = {"kindnet.d/10-kindnet.conflist": "examples/kindnet/10-kindnet.conflist"}
 PORTMAP = {"local.d/10-portmap.conf": "chain.d/local.d/10-portmap.conf"}
 
@@ -236,6 +237,13 @@ CHAINS = (
         ("kube-ovn:kube-ovn,portmap", "istio:istio-cni"),
         KUBE_OVN | AMBIENT,
         (Runs("kube-ovn", "kube-ovn"), Runs("kube-ovn", "portmap", (PORTS,)), ISTIO),
+    ),
+    Chain(
+        "ovn-kubernetes-istio",
+        "ovn-kubernetes",
+        ("ovn-kubernetes:ovn-k8s-cni-overlay", "istio:istio-cni"),
+        OVN | AMBIENT,
+        (Runs("ovn-kubernetes", "ovn-k8s-cni-overlay"), ISTIO),
     ),
     Chain(
         "kindnet-istio",

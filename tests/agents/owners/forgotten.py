@@ -28,7 +28,7 @@ class Forgotten(NamedTuple):
     consequence: str
     seed: Callable[[Node], object]
     command: str  # verify or doctor
-    of: str = ""  # which of several findings: the beginning of its path or, of doctor, its kind
+    of: str = ""  # which of several findings: words in it or, of doctor, its kind
 
 
 def sample(name: str) -> Json:
@@ -167,6 +167,14 @@ FORGOTTEN = (
         "verify",
     ),
     Forgotten(
+        "Cilium",
+        "to take `cni.chainingMode: flannel` away",
+        "Cilium writes flannel's and portmap's part too, which its types leave out, and every ADD fails in cilium-cni",
+        lambda node: node.write("cilium.d/05-cilium.conflist", sample("examples/cilium/1.14-flannel.conflist")),
+        "verify",
+        "needs a plugin before it",
+    ),
+    Forgotten(
         "Cilium first",
         "a network's name that isn't `aws-cni`, `azure`, `flannel` or `generic-veth`",
         "cilium-cni takes itself for chained: every ADD fails",
@@ -176,7 +184,7 @@ FORGOTTEN = (
     Forgotten(
         "Istio",
         "`cniConfDir`",
-        "the agent appends itself to the facade, and takes itself out as it stops; pods wait for `istio.d`",
+        "running, the agent leaves the facade alone; restarted, it appends itself to it. Pods wait for `istio.d`",
         facade_is_edited,
         "doctor",
         "facade-edited",
@@ -192,7 +200,8 @@ FORGOTTEN = (
     Forgotten(
         "Istio",
         "`cniConfFileName` that ends in `.conf`",
-        "the agent writes its file and its binary of 85 MB again and again, is never ready, and ends only by SIGKILL",
+        "the agent writes its file and its binary of 85 MB again each second, is never ready, and ends only by "
+        "SIGKILL; pods start all the same",
         single_plugin_in_a_list,
         "verify",
     ),
@@ -304,7 +313,7 @@ def says(program: str, forgotten: Forgotten, root: Path) -> str:
             return f"{one['severity']}: {one['what']}"
         # Of what is said of every owner, only what is said of this one.
         return f"{one['severity']}: {one['what'].partition(':')[0]}: … {one['do'].partition('? ')[2]}"
-    (one,) = [one for one in found if one["path"].startswith(forgotten.of)]
+    (one,) = [one for one in found if forgotten.of in f"{one['path']}: {one['message']}"]
     return f"{one['severity']}: {one['message']}"
 
 

@@ -34,7 +34,7 @@ class MultusNode(Node):
         super().__init__(sandbox, program, tools)
         for name in ("multus", "thin_entrypoint"):
             shutil.copy(multus / name, sandbox.path("/opt/cni"))
-        shutil.copy(multus / "multus", sandbox.path(BIN))
+        sandbox.path(f"{BIN}/multus").hardlink_to(sandbox.path("/opt/cni/multus"))
         shutil.copy(multus / "passthru-cni", sandbox.path(f"{BIN}/passthru"))
         account = sandbox.path(ACCOUNT)
         account.mkdir(parents=True)

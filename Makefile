@@ -11,7 +11,7 @@ PY     := $(VENV)/bin/python
 FROZEN := out/frozen/bin/cni-chain
 export CACHE
 
-.PHONY: help demo demo-war test lint unit frozen dist bench bench-full tools runtimes clean
+.PHONY: help demo demo-war test lint unit frozen dist bench bench-full tools runtimes cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,15 @@ tools: $(VENV)/ready ## cnitool and the reference plugins, pinned, from the cach
 runtimes: $(VENV)/ready ## containerd and CRI-O, pinned, from the cache or built into it (some minutes, once)
 	tests/runtimes/packages
 	tests/runtimes/build
+
+cluster: frozen tools ## Kubernetes with Cilium's own agent behind cni-chain (root; half an hour of building, once)
+	tests/agents/cluster/packages
+	tests/runtimes/build containerd
+	tests/agents/cluster/build
+	$(PY) -m tests.agents.cluster $(FROZEN)
+
+agents: $(VENV)/ready ## Cilium's and Istio's own plugins and writers, pinned, from the cache or built into it (some minutes, once)
+	tests/agents/build
 
 # System packages: asked for only where one is missing, so that a second run needs neither root nor a network.
 $(VENV)/ready: pyproject.toml build/packages

@@ -71,7 +71,7 @@ class Alive:
 
     config: PodConfig
     sandbox: str
-    ip: str
+    ip: str  # IPv4
 
 
 class Traffic:
@@ -98,8 +98,9 @@ class Traffic:
         """A pod whose sandbox is there already."""
         status = self.kubelet.client.status(sandbox)
         self.kubelet.serve(sandbox, config)
-        pod = Alive(config, sandbox, status.ip)
-        wait_for(lambda: self._answers(pod), f"{config.name}'s web server")
+        ip = next(ip for ip in (status.ip, *status.more_ips) if ":" not in ip)
+        pod = Alive(config, sandbox, ip)
+        self._sandbox.run(*self._sandbox.python(SCRIPT, ip, str(PORT), config.name))
         self.pods[config.name] = pod
         self._list()
         stack = contextlib.ExitStack()
@@ -107,9 +108,6 @@ class Traffic:
         stack.enter_context(self._sandbox.running("nsenter", f"--net={status.netns}", *client))
         self._clients[config.name] = stack
         return pod
-
-    def _answers(self, pod: Alive) -> bool:
-        return self.kubelet.body(f"http://{pod.ip}:{PORT}/").startswith(f"{pod.config.name}\n")
 
     def end(self, *names: str) -> None:
         """End pods as a kubelet does, once nobody asks them any more."""

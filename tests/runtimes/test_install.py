@@ -183,9 +183,10 @@ def test_an_old_conflist_an_upgrade_and_the_way_back_with_pods_that_live_on(
     assert sorted(path.name for path in sandbox.path(NET).iterdir()) == [f"{FACADE}.uninstalled", OLD]
 
 
-def test_crio_takes_the_network_that_it_is_told_and_no_other(program: str, tools: Path) -> None:
+@pytest.mark.parametrize("kind", [PinnedCrio], ids=["CRI-O-1.34"])
+def test_crio_takes_the_network_that_it_is_told_and_no_other(kind: type[Runtime], program: str, tools: Path) -> None:
     """So `install` refuses another name, and by force it makes a facade that CRI-O never takes."""
-    with node_with(PinnedCrio, program, tools) as kubelet:
+    with node_with(kind, program, tools) as kubelet:
         node, runtime = kubelet.node, kubelet.runtime
         assert isinstance(node, FreshNode)
         agents_write(node)

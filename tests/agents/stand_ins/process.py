@@ -85,7 +85,8 @@ class Process:
 
     def _signal(self, number: int) -> None:
         for pid in self.pids():
-            os.kill(pid, number)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended, of an earlier signal
+                os.kill(pid, number)
 
     def _end(self, number: int) -> None:
         assert self._stack is not None, f"{self.name} does not run"

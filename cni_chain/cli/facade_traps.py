@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterator
 
 from cni_chain import spec
-from cni_chain.cli import programs
-from cni_chain.cli.facades import TYPE, FacadeFile, NetDir, is_facade
+from cni_chain.cli import multus_traps, programs
+from cni_chain.cli.facades import TYPE, FacadeFile, NetDir
 from cni_chain.cli.findings import Finding, Place
 from cni_chain.cli.tree import Tree
 from cni_chain.errors import CNIError
@@ -29,7 +28,7 @@ def in_place(file: FacadeFile, directory: NetDir, tree: Tree) -> Iterator[Findin
     """Yield what is wrong with where the file is, in the runtime's `directory`."""
     yield from _ending(file)
     yield from _sorted_behind(file, directory)
-    yield from _behind_multus(file, directory, tree)
+    yield from multus_traps.behind(file, directory, tree)
     yield from _drop_in_directory(file, directory, tree)
     yield from _podman(file, tree)
 
@@ -147,33 +146,6 @@ def _sorted_behind(file: FacadeFile, directory: NetDir) -> Iterator[Finding]:
         f"sorts before {os.path.basename(file.path)}: containerd takes this file, and no pod gets the chain",
         warning=True,
     )
-
-
-def _behind_multus(file: FacadeFile, directory: NetDir, tree: Tree) -> Iterator[Finding]:
-    """Yield whether Multus, if it is first, runs another network for pods, or the facade as it once was."""
-    name, behind = directory.names[0], os.path.basename(file.path)
-    if "multus" not in name or not directory.holds(file.path):
-        return
-    try:
-        document = json.loads(tree.read(f"{directory.path}/{name}"))
-    except (OSError, ValueError, RecursionError):
-        return
-    plugins = document.get("plugins", [document]) if isinstance(document, dict) else []
-    multus = plugins[0] if isinstance(plugins, list) and plugins and isinstance(plugins[0], dict) else {}
-    network, delegates = multus.get("clusterNetwork"), multus.get("delegates")
-    message = ""
-    if isinstance(network, str) and network.startswith("/"):  # as Multus' pod sees it; the directory may differ
-        if os.path.basename(network) != behind:
-            message = f"Multus runs {os.path.basename(network)} for pods, not {behind}: set multusMasterCNI to {behind}"
-    elif isinstance(delegates, list) and delegates and isinstance(delegates[0], dict):
-        if not is_facade(delegates[0]):
-            message = (
-                f"Multus runs another network for pods: --multus-master-cni-file-name={behind} makes it take {behind}"
-            )
-        elif delegates[0] != file.document:
-            message = f"holds a copy of {behind} as it was when Multus started: restart its pod on this node"
-    if message:
-        yield Finding(Place(f"{directory.path}/{name}"), message, warning=True)
 
 
 def _podman(file: FacadeFile, tree: Tree) -> Iterator[Finding]:

@@ -102,10 +102,10 @@ def calico(node: Node) -> None:
     node.change_facade(owners=[{"name": "calico", "types": ["calico"]}, *owners[1:]])
 
 
-def multus(node: Node, **keys: object) -> None:
+def multus(node: Node, version: str = "1.0.0", **keys: object) -> None:
     node.facade = node.facade.rename(node.net_dir / "01-cni-chain.conflist")
     plugin = {"type": "multus", "kubeconfig": "/etc/cni/net.d/multus.d/multus.kubeconfig", **keys}
-    file = {"cniVersion": "1.0.0", "name": "multus-cni-network", "plugins": [plugin]}
+    file = {"cniVersion": version, "name": "multus-cni-network", "plugins": [plugin]}
     (node.net_dir / "00-multus.conflist").write_text(json.dumps(file))
 
 
@@ -273,6 +273,14 @@ FORGOTTEN = (
         "a restart of its pod after the facade was changed",
         "pods get the chain as it was",
         older_copy,
+        "verify",
+        "/etc/cni/net.d/00-multus",
+    ),
+    Forgotten(
+        "Multus",
+        '`"cniVersion": "1.0.0"` in the facade, which `install` writes',
+        "a runtime's GC frees the network of pods that were made before Multus was there",
+        lambda node: multus(node, delegates=[json.loads(node.facade.read_bytes())], version="1.1.0"),
         "verify",
         "/etc/cni/net.d/00-multus",
     ),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from cni_chain.cli import crio, facades, locate
 from cni_chain.cli.changes import RefusedError
 from cni_chain.cli.crio import Pinned, SettingsError
-from cni_chain.cli.facades import NetDir
+from cni_chain.cli.facades import FacadeFile, NetDir
 from cni_chain.cli.locate import UnreadableError
+from cni_chain.cli.survey import Survey
 from cni_chain.cli.tree import Tree
 
 
@@ -86,3 +88,13 @@ def types(document: dict[str, Any]) -> list[str]:
 def is_multus(document: dict[str, Any]) -> bool:
     """Tell whether a configuration is Multus's own: it takes another one for the pods' network."""
     return any(type_ in {"multus", "multus-shim"} for type_ in types(document))
+
+
+def lost(tree: Tree, file: FacadeFile, path: str, kept: Iterable[str]) -> list[str]:
+    """Return a warning for each plugin of a facade's chain that `path`, whose plugins are `kept`, doesn't have."""
+    survey = Survey(tree, file, [])
+    gone = {link.type for part in survey.parts for link in part.links} - set(kept)
+    return [
+        f"{path} has no {kind}: new pods run without it until its agent is moved back and appends it"
+        for kind in sorted(gone)
+    ]

@@ -7,7 +7,7 @@ import stat
 import time
 from collections.abc import Callable
 
-from cni_chain.cli import facades, migrate_guards, migrate_live, migrate_plan, migrate_proof, placing
+from cni_chain.cli import facades, in_use, migrate_guards, migrate_live, migrate_plan, migrate_proof, placing
 from cni_chain.cli.changes import Plan as Changes
 from cni_chain.cli.changes import RefusedError
 from cni_chain.cli.facades import FacadeFile, NetDir
@@ -180,11 +180,5 @@ def undo(tree: Tree, paths: Paths, directory: NetDir, choice: Choice) -> tuple[l
             f"{live.path}: is network {live.network}, not {facade.network}: it isn't what the facade stands for, and "
             "pods of now could not be deleted through it"
         )
-    survey = Survey(tree, facade, [])
-    types = {link.type for part in survey.parts for link in part.links}
-    gone = sorted(types - set(live.types))
-    warnings = [
-        f"{live.path} no longer has {kind}: new pods run without it until its agent is moved back and appends it"
-        for kind in gone
-    ]
+    warnings = in_use.lost(tree, facade, live.path, live.types)
     return _move(tree, paths, paths.facade, paths.pending, lambda: None), warnings

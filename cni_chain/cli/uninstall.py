@@ -113,7 +113,10 @@ def _successor(plan: Plan, directory: NetDir, file: FacadeFile, restored: str | 
             raise RefusedError(f"{trouble}; {hint}")
         if trouble:
             plan.warnings.append(f"no new pod gets a network: {trouble}")
-        else:
+        elif first is not None:
+            types = in_use.types(in_use.read(plan.tree, sources[first]) or {})
+            told = [] if facades.TYPE in types else in_use.lost(plan.tree, file, f"{directory.path}/{first}", types)
+            plan.warnings += [warning for warning in told if warning not in plan.warnings]
             plan.notes.append(f"{runtime.replace('the', 'The', 1)} then takes {directory.path}/{first}.")
 
 

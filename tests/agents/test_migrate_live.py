@@ -191,7 +191,7 @@ def test_what_the_agents_then_write_means_what_migrate_wrote_for_them(node: Shar
     assert node.net_dir()[FACADE] == switched[FACADE]
 
     undone = node.document("migrate", "--undo")
-    assert [warning for warning in undone["warnings"] if "no longer has istio-cni" not in warning] == []
+    assert [warning for warning in undone["warnings"] if "has no istio-cni" not in warning] == []
     assert len(undone["warnings"]) == case.strips
     node.start(CILIUM)
     node.start(ISTIO)

@@ -243,7 +243,7 @@ def test_undo_warns_of_a_plugin_that_the_old_list_has_lost(written: Before) -> N
     status, stdout, _ = written.migrate("--undo")
 
     assert status == 0
-    assert f"warning: {LIST} no longer has istio-cni: new pods run without it" in stdout
+    assert f"warning: {LIST} has no istio-cni: new pods run without it" in stdout
 
 
 @pytest.mark.parametrize(

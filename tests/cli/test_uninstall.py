@@ -252,6 +252,18 @@ def test_if_a_step_fails_the_facade_is_back(node: Bare) -> None:
     assert {name: held[:2] for name, held in node.files().items()} == {name: held[:2] for name, held in before.items()}
 
 
+def test_a_plugin_that_the_configuration_of_before_has_lost_is_warned_of(node: Bare) -> None:
+    told = done(node)
+    assert f"warning: {BEFORE} has no istio-cni: new pods run without it until its agent" in told
+    assert "has no cilium-cni" not in told
+
+
+def test_one_that_has_every_plugin_of_the_chain_is_not(node: Bare) -> None:
+    node.conflist("05-cilium.conflist", "cilium", "cilium-cni", "istio-cni")
+
+    assert "warning" not in done(node)
+
+
 def test_without_cni_chain_there_is_nothing_to_do(program: str, tmp_path: Path) -> None:
     bare = Bare(tmp_path / "node", program, network=True)
 

@@ -197,3 +197,33 @@ def test_what_the_agents_then_write_means_what_migrate_wrote_for_them(node: Shar
     node.start(ISTIO)
     node.wait_for_list(*case.types)
     assert node.read(LIST) == shared
+
+
+def test_an_exclusive_cilium_that_has_not_moved_takes_the_facade_away_and_migrate_tells_how_to_go_on(
+    node: SharedNode,
+) -> None:
+    """The refusal was right: overruled, the facade is gone within its first moment, and the list counts as before."""
+    node.start(CILIUM, "--cni-exclusive=true")
+    node.wait_for_list("cilium-cni")
+    plan = node.document("migrate", "--write")
+    in_use = node.content(LIST)
+
+    status, out, err = node.chain("migrate", "--switch", "--despite", "cilium-not-moved")
+    assert (status, out) == (1, "")
+    assert f"{NET}/{FACADE}: was taken away again at once (by Cilium, if there is a {NET}/{FACADE}.cilium_bak)" in err
+    assert sorted(node.net_dir()) == sorted(
+        [Path(LIST).name, f"{Path(LIST).name}.before-cni-chain", f"{FACADE}.cilium_bak"]
+    )
+    assert node.content(LIST) == in_use
+
+    node.document("migrate", "--write")
+    status, _, err = node.chain("migrate", "--switch")
+    assert (status, f"{FACADE}.cilium_bak: Cilium has set the facade aside: set cni.confPath to" in err) == (1, True)
+
+    copy = node.content(FILES[CILIUM])
+    node.start(CILIUM, *flags(plan["settings"][0]["commands"]))
+    node.wait_for_own(CILIUM, copy)
+    node.sandbox.path(f"{NET}/{FACADE}.cilium_bak").unlink()
+    node.document("migrate", "--switch")
+    assert [delegate["type"] for delegate in node.delegates()] == ["cilium-cni"]
+    assert FACADE in node.net_dir()

@@ -21,7 +21,7 @@ from cni_chain.facade import Owner
 
 FACADE = "00-cni-chain.conflist"
 # Runtimes and agents look at three endings only: these two are nobody's.
-_PENDING = ".ready"
+PENDING = ".ready"
 _RECORD = ".before-cni-chain"
 _NO_POD = ("", "")  # nobody's: no owner exempts it
 
@@ -35,7 +35,7 @@ class Paths:
         self.net_dir = net_dir
         self.chain_dir = chain_dir
         self.facade = f"{net_dir}/{facade}"
-        self.pending = self.facade + _PENDING
+        self.pending = self.facade + PENDING
 
     def record(self, live: Live) -> str:
         """Return where a copy of the list is kept: agents strip theirs when they move."""

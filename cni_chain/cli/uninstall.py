@@ -18,6 +18,7 @@ from cni_chain.cli.facades import FacadeFile, NetDir
 from cni_chain.cli.install import LOGROTATE, LOGROTATE_DIR
 from cni_chain.cli.installed import Programs
 from cni_chain.cli.locate import UnreadableError
+from cni_chain.cli.migrate_plan import PENDING
 from cni_chain.cli.placing import PlacingError, Undo
 from cni_chain.cli.tree import Tree
 
@@ -159,9 +160,9 @@ def _aside(plan: Plan, file: FacadeFile) -> None:
 
 
 def _put_aside(tree: Tree, directory: NetDir) -> FacadeFile | None:
-    """Return the facade that an earlier uninstall has put aside: it says where the records are."""
+    """Return the facade that an earlier uninstall or `migrate --undo` has put aside: it says where the records are."""
     for name in _entries(tree, directory):
-        if name.endswith(ASIDE):
+        if name.endswith((ASIDE, PENDING)):
             try:
                 found = facades.read(tree, f"{directory.path}/{name}")
             except UnreadableError:

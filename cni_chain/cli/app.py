@@ -10,7 +10,7 @@ import typer
 from cni_chain import __version__, spec
 from cni_chain.cli import completing, deploy, migrate, operate, options, show, verify
 from cni_chain.cli.options import Json, Where
-from cni_chain.cli.terminal import print_json
+from cni_chain.cli.terminal import print_json, progress
 
 # Help and usage errors are plain text: boxes and colours there would cost more than all else (build/cni-chain.spec).
 app = typer.Typer(
@@ -132,10 +132,12 @@ def verify_command(
     Exit status: 0 if there is no error (there may be warnings), 1 if there is.
     """
     if file:
-        report = verify.files(file)
+        with progress("checking", len(file)) as step:
+            report = verify.files(file, step)
     else:
-        directory, files = where.find()
-        report = verify.node(where.tree, directory, files, where.bin_dirs)
+        directory, surveys = where.surveys()
+        with progress("checking", verify.steps(surveys)) as step:
+            report = verify.node(directory, surveys, step)
     if json:
         print_json(report.document())
     else:

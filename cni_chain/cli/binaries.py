@@ -9,6 +9,7 @@ from cni_chain.cli import asked, crio
 from cni_chain.cli.findings import Finding
 from cni_chain.cli.places import Places
 from cni_chain.cli.survey import Survey
+from cni_chain.cli.terminal import Step
 from cni_chain.errors import CNIError
 from cni_chain.spec import at_least
 
@@ -21,12 +22,13 @@ _FAILS: dict[str, tuple[tuple[int, ...] | None, str, str]] = {
 }
 
 
-def check(survey: Survey, places: Places) -> Iterator[Finding]:
+def check(survey: Survey, places: Places, step: Step) -> Iterator[Finding]:
     """Yield what is wrong with the executables of a chain; of another system's tree none is run."""
     path = ":".join(survey.bin_dirs)
     done: set[str] = set()
     for part in survey.parts:
         for link in part.links:
+            step(link.type)
             yield from _ipam(survey, link, places)
             found = survey.binary(link)
             if isinstance(found, CNIError):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from cni_chain.cli.placing import PlacingError, Undo
-from cni_chain.cli.terminal import paint, printable, table
+from cni_chain.cli.terminal import Step, paint, printable, table, unseen
 from cni_chain.cli.tree import Tree
 
 
@@ -52,10 +52,11 @@ class Plan:
         """Append a change; those that are final come last."""
         self.changes.append(Change(action, path, detail, do, diff, final))
 
-    def run(self) -> None:
+    def run(self, step: Step = unseen) -> None:
         """Make the changes; if one fails, take back those before it. Raises RefusedError."""
         undone: list[Undo] = []
         for change in self.changes:
+            step(change.path)
             try:
                 undone.append(change.do())
             except BaseException as error:

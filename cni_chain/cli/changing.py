@@ -13,9 +13,9 @@ import typer
 from cni_chain.cli import distros, facades, survey
 from cni_chain.cli.changes import Plan, RefusedError
 from cni_chain.cli.drafting import SpellingError
-from cni_chain.cli.options import failure
+from cni_chain.cli.options import distribution, failure
 from cni_chain.cli.placing import PlacingError
-from cni_chain.cli.terminal import print_json
+from cni_chain.cli.terminal import print_json, progress
 from cni_chain.cli.tree import Tree
 
 Root = Annotated[
@@ -30,15 +30,6 @@ DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Tell what would be changed, with the text of files, and change nothing.")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Do what is refused for the reason that the message gives.")]
-DistroName = Annotated[
-    str | None,
-    typer.Option(
-        "--distro",
-        metavar="NAME",
-        show_default=False,
-        help=f"Take --bin-dir and --net-dir from what is known of {', '.join(distros.DISTROS)}.",
-    ),
-]
 ABinDir = Annotated[
     str | None,
     typer.Option(
@@ -67,9 +58,7 @@ AConf = Annotated[
 
 def places(name: str | None, bin_dir: str | None, net_dir: str | None) -> tuple[distros.Distro, list[str]]:
     """Return where things are, and what is to be said of that."""
-    if name is not None and name not in distros.DISTROS:
-        raise typer.BadParameter(f"--distro {name}: one of {', '.join(distros.DISTROS)}")
-    known = distros.DISTROS[name or "kubeadm"]
+    known = distribution(name)
     notes = [f"{name}: plugins in {known.bin_dir}, configurations in {known.net_dir} ({known.source})."] if name else []
     if name and known.note:
         notes.append(f"{known.note}.")
@@ -102,7 +91,8 @@ def carry_out(plan: Plan, *, dry_run: bool, json: bool) -> None:
     # In words first: a program that takes itself away can load no module of its own any more.
     text = "" if json else "\n".join(plan.text(dry_run=dry_run))
     if not dry_run:
-        plan.run()
+        with progress("changing", len(plan.changes)) as step:
+            plan.run(step)
     if json:
         print_json(plan.document(dry_run=dry_run))
     else:

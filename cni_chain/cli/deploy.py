@@ -12,7 +12,6 @@ from cni_chain.cli.changing import (
     ABinDir,
     AConf,
     ANetDir,
-    DistroName,
     DryRun,
     Force,
     ProgramDir,
@@ -22,7 +21,7 @@ from cni_chain.cli.changing import (
     told,
     tree_of,
 )
-from cni_chain.cli.options import Json
+from cni_chain.cli.options import DistroName, Json
 
 
 def register(app: typer.Typer) -> None:

@@ -84,9 +84,7 @@ class Diagnosis:
             yield from check(self.node)
 
     def _verified(self) -> list[Finding]:
-        node = self.node
-        files = [survey.file for survey in node.surveys]
-        return verify.node(node.tree, node.directory, files, node.bin_dirs).sorted()
+        return verify.node(self.node.directory, self.node.surveys).sorted()
 
     @property
     def errors(self) -> int:

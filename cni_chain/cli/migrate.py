@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cni_chain import facade as facade_keys
-from cni_chain.cli import facades, migrate_guards, migrate_live, migrate_moves, migrate_plan, migrate_split, survey
+from cni_chain.cli import migrate_guards, migrate_live, migrate_moves, migrate_plan, migrate_split
 from cni_chain.cli.facades import NetDir
 from cni_chain.cli.migrate_live import CONTAINERD, CRIO, Choice, MigrateError
 from cni_chain.cli.migrate_moves import Switch
@@ -24,7 +24,7 @@ from cni_chain.cli.migrate_text import (
     where,
     worded,
 )
-from cni_chain.cli.options import BinDir, Json, Root, directories, failure
+from cni_chain.cli.options import Json, Where, failure, located
 from cni_chain.cli.terminal import paint, paragraph, print_json, printable
 from cni_chain.cli.tree import Tree
 
@@ -34,7 +34,9 @@ def register(app: typer.Typer) -> None:
     app.command("migrate", short_help="Split the runtime's list into owners' fragments.")(migrate_command)
 
 
+@located("net_dir", "bin_dir", "distro", "root")
 def migrate_command(
+    where: Where,
     write: Annotated[
         bool,
         typer.Option("--write", help="Write the fragments, and the facade under a name that no runtime reads."),
@@ -72,14 +74,9 @@ def migrate_command(
         str, typer.Option(metavar="NAME", help="The facade's file name; it must sort before the list's.")
     ] = migrate_plan.FACADE,
     json: Json = False,
-    net_dir: Annotated[str, typer.Option(metavar="DIR", help="The runtime's configuration directory.")] = (
-        facades.NET_DIR
-    ),
     chain_dir: Annotated[
         str, typer.Option(metavar="DIR", help="Where the owners' directories are.")
     ] = facade_keys.CHAIN_DIR,
-    bin_dir: BinDir = [survey.BIN_DIR],  # noqa: B006  # typer's way to write a default; never changed
-    root: Root = "/",
 ) -> None:
     """Split the list that the runtime uses now into a directory for each agent, and prove that nothing changes.
 
@@ -100,11 +97,11 @@ def migrate_command(
     Exit status: 0 if it is done or could be, 1 if not (the reason is told), 2 for wrong usage.
     """
     owner_of = _usage(write, switch, undo, owner, runtime, despite, facade)
-    tree = Tree(root)
+    tree = where.tree
     command = _Command(
         tree,
-        Paths(tree.path(net_dir), tree.path(chain_dir), facade),
-        directories(tree, bin_dir),
+        Paths(tree.path(where.net_dir), tree.path(chain_dir), facade),
+        where.bin_dirs,
         runtime,
         json=json,
     )

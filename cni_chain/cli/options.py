@@ -44,7 +44,7 @@ NetDirectory = Annotated[
         "--net-dir",
         metavar="DIR",
         show_default=facades.NET_DIR,
-        help="The runtime's configuration directory: its facades are looked at.",
+        help="The runtime's configuration directory.",
     ),
 ]
 Conf = Annotated[
@@ -58,12 +58,6 @@ BinDirs = Annotated[
         metavar="DIR",
         show_default=survey.BIN_DIR,
         help="Where the runtime has its plugins (CNI_PATH); repeat the option or separate by ':'.",
-    ),
-]
-BinDir = Annotated[
-    list[str],
-    typer.Option(
-        metavar="DIR", help="Where the runtime has its plugins (CNI_PATH); repeat the option or separate by ':'."
     ),
 ]
 StateDirs = Annotated[

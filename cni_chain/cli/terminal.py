@@ -107,6 +107,10 @@ def table(rows: Sequence[Sequence[str]], *, styles: Sequence[str] = (), indent: 
     return lines
 
 
+def unseen(_: str) -> None:
+    """Be the Step of what nobody watches."""
+
+
 @contextlib.contextmanager
 def progress(label: str, steps: int) -> Iterator[Step]:
     """Yield what is to be called, with its name, as each step begins.
@@ -114,7 +118,7 @@ def progress(label: str, steps: int) -> Iterator[Step]:
     Where a person waits longer than a moment, a bar on standard error shows how far it is, and goes when it is done.
     """
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
-        yield lambda _: None
+        yield unseen
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

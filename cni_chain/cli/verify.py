@@ -11,17 +11,20 @@ from cni_chain.cli.findings import Finding, Place, Report
 from cni_chain.cli.locate import Locator, UnreadableError
 from cni_chain.cli.places import Places
 from cni_chain.cli.survey import Survey
-from cni_chain.cli.tree import Tree
+from cni_chain.cli.terminal import Step, unseen
 
 
-def node(tree: Tree, directory: NetDir, files: list[FacadeFile], bin_dirs: list[str]) -> Report:
-    """Return what is wrong with the facades `files`, with what they lead to, and with their runtime's directory."""
+def node(directory: NetDir, surveys: list[Survey], step: Step = unseen) -> Report:
+    """Return what is wrong with facades, with what they lead to, and with their runtime's directory.
+
+    A step is each plugin that is asked what it speaks: one that hangs takes some seconds.
+    """
     report = Report()
+    files = [survey.file for survey in surveys]
     report.add(_net_dir(directory, files))
     report.files.update(f"{directory.path}/{name}" for name in directory.unreadable)
-    for file in files:
-        survey = Survey(tree, file, bin_dirs)
-        where = Places(survey)
+    for survey in surveys:
+        file, tree, where = survey.file, survey.tree, Places(survey)
         report.files.add(file.path)
         report.add(facade_traps.own(file))
         if directory.holds(file.path):
@@ -31,7 +34,7 @@ def node(tree: Tree, directory: NetDir, files: list[FacadeFile], bin_dirs: list[
             report.files.update(fault.path for fault in part.directory.faults if fault.path != part.directory.path)
         report.add(chain_traps.chain(survey, where))
         report.add(agent_traps.agents(survey, where))
-        report.add(binaries.check(survey, where))
+        report.add(binaries.check(survey, where, step))
         if not file.facade.allow_unsafe:
             report.add(permissions.check(tree, _trusted(survey)))
     return report
@@ -57,10 +60,16 @@ def _trusted(survey: Survey) -> Iterator[str]:
         yield from (found for found in map(survey.binary, part.links) if isinstance(found, str))
 
 
-def files(paths: list[str]) -> Report:
+def steps(surveys: list[Survey]) -> int:
+    """Return how many steps looking at them takes."""
+    return sum(len(part.links) for survey in surveys for part in survey.parts)
+
+
+def files(paths: list[str], step: Step = unseen) -> Report:
     """Return what is wrong with facades and fragments by themselves, wherever they are."""
     report = Report()
     for path in paths:
+        step(path)
         report.files.add(path)
         try:
             with open(path, "rb") as file:

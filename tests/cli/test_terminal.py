@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.cli.node import CHECKOUT, run
+from tests.cli.node import CHECKOUT, SPEAKS, Node, needs_root, run
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 PRELUDE = f"import sys, time; sys.path.insert(0, {str(CHECKOUT)!r}); from cni_chain.cli import terminal\n"
@@ -28,11 +28,16 @@ def piped(script: str) -> str:
 
 
 def on_a_terminal(script: str, *, columns: int = 80, **environ: str) -> str:
-    """What is written to a terminal of so many columns, escapes included."""
+    """What a script writes to a terminal of so many columns, escapes included."""
+    return shown_by([sys.executable, "-c", PRELUDE + script], COLUMNS=str(columns), **environ)
+
+
+def shown_by(command: list[str], **environ: str) -> str:
+    """What a command writes to a terminal, escapes included."""
     child, terminal = pty.fork()
     if child == 0:
-        kept = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TERM": "xterm", "COLUMNS": str(columns), **environ}
-        os.execve(sys.executable, [sys.executable, "-c", PRELUDE + script], kept)  # noqa: S606  # no shell is meant
+        kept = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "TERM": "xterm", **environ}
+        os.execve(command[0], command, kept)  # noqa: S606  # no shell is meant
     seen = b""
     try:
         while chunk := os.read(terminal, 4096):
@@ -88,3 +93,17 @@ def test_in_a_pipe_nobody_is_told_how_far_it_is() -> None:
 
 def test_what_is_soon_done_shows_nothing() -> None:
     assert ESCAPE.sub("", on_a_terminal(SLOW.replace("0.8", "0"))) == "freed one\nfreed two\ndone\n"
+
+
+@needs_root
+def test_who_waits_for_a_plugin_sees_which(node: Node) -> None:
+    node.install("istio-cni", SPEAKS.replace("read", "sleep 1.5\nread", 1))
+    node.change_facade(chainDir=str(node.chain_dir), stateDir=str(node.root / "var"))
+    where = ["--net-dir", str(node.net_dir), "--bin-dir", str(node.bin_dir)]
+
+    shown = shown_by([node.program, "verify", *where])
+
+    assert "checking istio-cni" in ESCAPE.sub("", shown)
+    assert "1/3" in ESCAPE.sub("", shown)
+    assert shown.endswith("4 files checked: 0 errors, 0 warnings\n")
+    assert run(node.program, "verify", *where).stderr == ""

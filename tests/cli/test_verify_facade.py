@@ -128,10 +128,14 @@ def test_a_timeout_that_would_kill_cilium_while_its_agent_is_away(node: Node) ->
     ]
 
 
+def append(node: Node, type_: str) -> None:
+    """Put one more plugin into the facade, as an agent does that edits the first file that it finds."""
+    plugins = json.loads(node.facade.read_bytes())["plugins"]
+    node.change_facade(of_list={"plugins": [*plugins, {"type": type_}]})
+
+
 def test_an_agent_that_has_edited_the_facade(node: Node) -> None:
-    document = json.loads(node.facade.read_bytes())
-    document["plugins"].append({"type": "istio-cni"})
-    node.facade.write_text(json.dumps(document, indent=1))
+    append(node, "istio-cni")
 
     twice, beside = node.findings()
 
@@ -143,9 +147,7 @@ def test_an_agent_that_has_edited_the_facade(node: Node) -> None:
 
 
 def test_cni_chain_twice_in_one_list(node: Node) -> None:
-    document = json.loads(node.facade.read_bytes())
-    document["plugins"].append({"type": "cni-chain"})
-    node.facade.write_text(json.dumps(document, indent=1))
+    append(node, "cni-chain")
     line = node.facade.read_text().splitlines().index('   "type": "cni-chain"') + 1
 
     assert node.findings() == [

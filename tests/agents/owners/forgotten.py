@@ -131,7 +131,7 @@ FORGOTTEN = (
     Forgotten(
         "Cilium",
         "`cni.confPath`, with `cni.exclusive: false`",
-        f"nobody writes `cilium.d`: {NOT_THERE} (unless a fragment of before lies there, which then grows old)",
+        f"nobody writes `cilium.d`: {NOT_THERE} (or a copy of before grows old there: `agent-not-moved`)",
         lambda node: node.clear("cilium"),
         "doctor",
         WAITED_FOR,

@@ -166,10 +166,10 @@ def uninstall_command(
 ) -> None:
     """Give the node back to the configuration that was there before cni-chain.
 
-    First send each agent back to the runtime's own directory, so that what lies there behind the facade is whole. The
-    facade is then renamed, and the runtime takes the file behind it: there must be one. While pods have records,
-    only --keep-program goes on, since their DEL needs the program; without it, uninstall again when they are gone.
-    Fragments stay, they are their owners'. To uninstall an agent, not cni-chain: cni-chain owner remove NAME first.
+    The facade is renamed, and the runtime takes the file behind it: there must be one, and it should have every plugin
+    of the chain; what it lacks is warned of. Send the agents back after that. While pods have records, only
+    --keep-program goes on, since their DEL needs the program; without it, uninstall again when they are gone. Fragments
+    stay, they are their owners'. To uninstall an agent, not cni-chain: cni-chain owner remove NAME first.
 
     \b
     Examples:

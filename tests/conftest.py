@@ -32,6 +32,8 @@ sys.exit(main())
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--program", action="append", metavar="source|PATH", help="what to test (repeatable)")
+    every = "the agents' own time limits with every program and version of the facade (minutes)"
+    parser.addoption("--slow-agents", action="store_true", help=every)
 
 
 def programs(config: pytest.Config) -> list[str]:
@@ -53,12 +55,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture(scope="session")
 def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The path of the executable under test."""
-    if request.param != "source":
-        return str(Path(request.param).absolute())
+    return str(executable(request.param, tmp_path_factory))
+
+
+def executable(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The executable that `--program NAME` means."""
+    if name != "source":
+        return Path(name).absolute()
     launcher = tmp_path_factory.mktemp("source") / "cni-chain"
     launcher.write_text(LAUNCHER.format(python=sys.executable, checkout=str(CHECKOUT)))
     launcher.chmod(0o755)
-    return str(launcher)
+    return launcher
 
 
 @pytest.fixture(scope="session")

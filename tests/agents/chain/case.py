@@ -5,6 +5,8 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import pytest
+
 from tests.agents.chain.node import MESH, AgentNode, MeshPod
 from tests.agents.stand_ins.calls import Call, summary
 from tests.sandbox.node import FACADE, Answer, Json
@@ -38,9 +40,10 @@ class Step:
 
     def asked(self, whom: str) -> list[str]:
         """What one agent was asked, by its name, in the pod's own words: its names and IDs replaced."""
-        return [self._named(text) for text in summary(call for call in self.calls if call.to == whom)]
+        return [self.named(text) for text in summary(call for call in self.calls if call.to == whom)]
 
-    def _named(self, text: str) -> str:
+    def named(self, text: str) -> str:
+        """Words about the pod, without what is only this pod's."""
         return text.replace(self.pod.id, "ID").replace(self.pod.name, "POD") if self.pod else text
 
     @property
@@ -74,7 +77,7 @@ class Case:
         valid: Sequence[MeshPod] = (),
     ) -> Step:
         """A call through libcni."""
-        return self._step(verb.upper(), pod, self.node.cni(verb, pod, file=file, netns=netns, valid=valid))
+        return self.step(verb.upper(), pod, self.node.cni(verb, pod, file=file, netns=netns, valid=valid))
 
     @contextlib.contextmanager
     def many(self, count: int) -> Iterator[list[MeshPod]]:
@@ -86,13 +89,14 @@ class Case:
         """The same call for several pods at the same time; what was asked stands with the first."""
         with ThreadPoolExecutor(len(pods)) as pool:
             answers = list(pool.map(lambda pod: self.node.cni(verb, pod), pods))
-        return [self._step(verb.upper(), pod, answer) for pod, answer in zip(pods, answers, strict=True)]
+        return [self.step(verb.upper(), pod, answer) for pod, answer in zip(pods, answers, strict=True)]
 
     def containerd(self, verb: str, pod: MeshPod, netns: str) -> Step:
         """A call through containerd's own library."""
-        return self._step({"add": "ADD", "remove": "DEL"}[verb], pod, self.node.gocni(verb, pod, netns))
+        return self.step({"add": "ADD", "remove": "DEL"}[verb], pod, self.node.gocni(verb, pod, netns))
 
-    def _step(self, verb: str, pod: MeshPod | None, answer: Answer) -> Step:
+    def step(self, verb: str, pod: MeshPod | None, answer: Answer) -> Step:
+        """Take note of a call that was made."""
         step = Step(verb, pod, answer, self._news())
         self.steps.append(step)
         return step
@@ -115,3 +119,16 @@ class Case:
     def left(self) -> list[str]:
         """What there is now that wasn't there before."""
         return sorted(self.node.things() - self._before)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A case when it is over, and what it has left."""
+
+    case: Case
+    left: list[str]
+
+    def keep(self, test: pytest.Item) -> None:
+        """For the table of cases (tests/agents/__main__.py), and to tell what is left."""
+        test.user_properties.append(("case", self))
+        assert not self.left, "left behind:\n" + "\n".join(self.left)

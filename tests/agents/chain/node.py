@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 from tests.agents.stand_ins.process import PLACE, Process
 from tests.agents.war.writers import CILIUM as CILIUM_AGENT
@@ -82,9 +83,20 @@ class AgentNode(Node):
         self.cilium_writer = self.new_cilium_writer(f"{CHAIN}/{CILIUM_FILE}")
         self.istio_writer = self.new_istio_writer(*ADVISED, CLEANS_UP)
         self.lay_facade("1.0.0")
-        self.restore()
+
+    @classmethod
+    @contextlib.contextmanager
+    def running(cls, sandbox: Sandbox, program: Path, tools: Path, cilium: str) -> Iterator[Self]:
+        """A node whose agents run, for as long as the block."""
+        node = cls(sandbox, program, tools, cilium)
+        try:
+            node.restore()
+            yield node
+        finally:
+            node.close()
 
     def close(self) -> None:
+        """End the agents."""
         for process in self.stand_ins:
             process.close()
         self.cilium_writer.close()
@@ -115,7 +127,7 @@ class AgentNode(Node):
         self._write(f"{NET}/{file}", conf)
 
     @contextlib.contextmanager
-    def only_facade(self, conf: Json, file: str = "00-other.conflist") -> Iterator[str]:
+    def another_facade(self, file: str, conf: Json) -> Iterator[str]:
         """Another facade, for as long as the block runs: its file's name."""
         self.write_facade(file, conf)
         try:
@@ -126,7 +138,7 @@ class AgentNode(Node):
     def restore(self) -> None:
         """Both agents run and do all right, and their files are there, whatever a case has done to them."""
         self._start_stopped()
-        wait_for(self._installed, "the agents have written their files")
+        wait_for(self._installed, "the agents have written their files", 60)  # of five nodes at once, on two cores
 
     def _start_stopped(self) -> None:
         for process in self.stand_ins:

@@ -33,7 +33,6 @@ def test_cilium_refuses_the_endpoint(case: Case) -> None:
     assert left == [f"file /run/netns/{pod.name}", f"mount /run/netns/{pod.name}"]
 
 
-@both
 def test_cilium_has_no_address_left(case: Case) -> None:
     """The message is the agent's own, under its owner's name, and nothing stays."""
     case.node.cilium.order(Order(r"POST /v1/ipam", 502, "No more IPs available"))
@@ -45,7 +44,6 @@ def test_cilium_has_no_address_left(case: Case) -> None:
     assert refused.asked("kubernetes") == []
 
 
-@both
 def test_cilium_says_the_endpoint_is_unhealthy(case: Case) -> None:
     """CHECK fails with Cilium's own code; nobody has to guess whose it is."""
     with case.added() as pod:
@@ -92,7 +90,6 @@ def test_cilium_killed_before_del(case: Case) -> None:
     assert replayed == ["REPLAY"]
 
 
-@both
 def test_cilium_restarted_while_pods_run(case: Case) -> None:
     """Killed and started: it knows its endpoints, CHECK is well, and a new pod gets an address of its own."""
     with case.added() as old, case.pod() as new:

@@ -3,6 +3,7 @@
 import pytest
 
 from tests.agents.chain.case import Case
+from tests.agents.stand_ins.orders import NAMESPACES_HANG
 
 pytestmark = pytest.mark.parametrize("facade", ["1.0.0"])
 SHORT = {"ADD": 3, "DEL": 2, "CHECK": 1}
@@ -26,10 +27,10 @@ def test_cilium_hangs(case: Case) -> None:
 
 
 def test_kubernetes_api_hangs(case: Case) -> None:
-    """istio-cni waits for it without end: it is killed, and Cilium gets its DEL. Pods of before go as ever."""
+    """istio-cni waits for the namespace without end: it is killed, Cilium gets its DEL. Pods of before go as ever."""
     with case.added() as before, case.pod() as pod:
         case.node.lay_facade(case.version, timeouts=SHORT)
-        case.node.kubernetes.freeze()
+        case.node.kubernetes.order(NAMESPACES_HANG)
         refused = case.cni("add", pod)
         interfaces = case.node.pod_interfaces(pod)
         case.cni("del", before).succeeded()
@@ -37,6 +38,8 @@ def test_kubernetes_api_hangs(case: Case) -> None:
     assert refused.error["code"] == 101
     assert refused.error["msg"].startswith("istio/istio-cni: did not end in time and was killed")
     assert any(call.startswith("DELETE /v1/endpoint") for call in refused.asked("cilium-agent"))
+    assert "GET /api/v1/namespaces/mesh" in refused.asked("kubernetes")
+    assert refused.asked("istio-node-agent") == []
     assert interfaces == []
 
 

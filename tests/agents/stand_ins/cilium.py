@@ -8,7 +8,8 @@ import argparse
 import ipaddress
 import json
 import re
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,11 @@ class Endpoints:
         """Up to 1.18 a DEL names the container only, and takes every interface of it."""
         attachments = [name for name in self.known if name.rpartition(":")[0] == container]
         return any([self.forget(name) for name in attachments])  # noqa: C419  # all of them, not up to the first
+
+    def forget_without(self, interfaces: Collection[str]) -> None:
+        """What the agent does when it starts with endpoints whose interface on the node is gone (validateEndpoint)."""
+        for name in [name for name, e in self.known.items() if e["interface-name"] not in interfaces]:
+            self.forget(name)
 
     def forget_queued(self, text: str) -> bool:
         """A file of the plugin's deletion queue: up to 1.18 a request's body, later an endpoint's ID."""
@@ -162,9 +168,9 @@ class Agent:
 
     def _create(self, request: Request, _match: str) -> Response:
         self._endpoints.add(request.body)
-        if self._datapath:
-            self._datapath.connect(request.body["interface-name"], addresses(request.body))
         mac = self._mac or request.body.get("mac", "")
+        if self._datapath:
+            self._datapath.connect(request.body["interface-name"], mac, addresses(request.body))
         networking = {"addressing": [request.body["addressing"]], "mac": mac}
         number = len(self._endpoints.known)
         return Response(201, {"id": number, "status": {"state": "ready", "networking": networking}})
@@ -205,6 +211,8 @@ def main() -> None:
     pools: dict[str, Network] = {family: ipaddress.ip_network(pool) for family, pool in given.items() if pool}
     endpoints = Endpoints(pools, options.state or options.socket.with_name("stand-in.json"))
     work_off(options.socket.with_name("deleteQueue"), endpoints, options.calls)
+    if options.datapath:
+        endpoints.forget_without({name for _, name in socket.if_nameindex()})
     datapath = Datapath(str(pool[1]) for pool in pools.values()) if options.datapath else None
     agent = Agent(endpoints, options.mtu, options.mac, datapath)
     server.serve(agent, options.socket, options.calls, options.orders)

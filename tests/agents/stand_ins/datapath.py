@@ -31,15 +31,18 @@ class Datapath:
         if any(":" in router for router in self._routers):
             _set("net/ipv6/conf/all/forwarding", "1")
 
-    def connect(self, interface: str, addresses: Iterable[str]) -> None:
+    def connect(self, interface: str, mac: str, addresses: Iterable[str]) -> None:
         """Make an endpoint reachable behind its interface on the node. It ends with that interface."""
         for address in addresses:
             version = ipaddress.ip_address(address).version
             _ip(f"-{version} route replace {address} dev {interface}")
+            # Not asked for: the kernel can't ask for IPv6 until the interface has made sure of its own address.
+            _ip(f"neigh replace {address} lladdr {mac} dev {interface} nud permanent")
         # IPv6 answers for an address on another interface only where it is told so.
         for router in self._routers:
             if ":" in router:
                 _set(f"net/ipv6/conf/{interface}/proxy_ndp", "1")
+                _set(f"net/ipv6/neigh/{interface}/proxy_delay", "0")
                 _ip(f"-6 neigh replace proxy {router} dev {interface}")
 
 

@@ -15,6 +15,7 @@ from tests.agents.stand_ins.server import Request, Response
 Json = dict[str, Any]
 
 ADDRESS = "127.0.0.1:6443"
+NODE = "node1"
 LABEL = "istio.io/dataplane-mode"
 
 
@@ -64,7 +65,7 @@ def main() -> None:
     parser.add_argument("--address", default=ADDRESS, help="(default: %(default)s)")
     parser.add_argument("--ambient", action="append", default=[], metavar="NAMESPACE", help="in the mesh")
     parser.add_argument("--opted-out", action="append", default=[], metavar="NAMESPACE/POD", help="out of the mesh")
-    parser.add_argument("--node", default="node1", help="where every pod is (default: %(default)s)")
+    parser.add_argument("--node", default=NODE, help="where every pod is (default: %(default)s)")
     parser.add_argument("--calls", type=Path, default=Path("/dev/stdout"), help="where each call is recorded")
     parser.add_argument("--orders", type=Path, help="what to do wrong; looked at with every call")
     options = parser.parse_args()

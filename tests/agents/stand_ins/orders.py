@@ -23,15 +23,14 @@ class Order:
         return re.fullmatch(self.call, call) is not None
 
 
-# Cilium's agent: starting up; unable to load a policy; with an endpoint that does not work.
-STARTING_UP = Order(r".*", 503)
+# Cilium's agent: unable to load a policy; with an endpoint that does not work.
 ENDPOINT_REFUSED = Order(r"PUT /v1/endpoint/.*", 500, "endpoint failed to regenerate (as ordered)")
 UNHEALTHY = Order(r"GET /v1/endpoint/.*/healthz", 200, {"overallHealth": "Failure", "bpf": "Failure"})
-HANGS = Order(r".*", hang=True)
 # Istio's node agent: up, but unable to enrol a pod.
 ENROLMENT_FAILS = Order(r"POST /cmdadd", 500, "as ordered")
-# The Kubernetes API: unwell; with a token that has expired; with only the namespaces out of reach.
+# The Kubernetes API: with the namespaces out of reach; with no answer about them; to a token that has expired.
 NAMESPACES_FAIL = Order(r"GET /api/v1/namespaces/[^/]+", 503, {})
+NAMESPACES_HANG = Order(r"GET /api/v1/namespaces/[^/]+", hang=True)
 UNAUTHORIZED = Order(
     r".*", 401, {"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": 401, "reason": "Unauthorized"}
 )

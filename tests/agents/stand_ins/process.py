@@ -19,15 +19,13 @@ PYTHONPATH = {"PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"}
 class Process:
     """One stand-in, by its module's name: cilium, istio or kubernetes."""
 
-    def __init__(self, sandbox: Sandbox, name: str, *arguments: str, netns: str = "") -> None:
-        """`netns`: a named network namespace of the sandbox, if not its own."""
+    def __init__(self, sandbox: Sandbox, name: str, *arguments: str) -> None:
         self.name = name
         self._sandbox = sandbox
         place = sandbox.path(PLACE)
         place.mkdir(parents=True, exist_ok=True)
-        enter = ["ip", "netns", "exec", netns] if netns else []
         files = [f"--calls={PLACE}/{name}.calls", f"--orders={PLACE}/{name}.orders"]
-        self._command = [*enter, sys.executable, "-m", f"tests.agents.stand_ins.{name}", *files, *arguments]
+        self._command = [sys.executable, "-m", f"tests.agents.stand_ins.{name}", *files, *arguments]
         self._calls, self._orders = place / f"{name}.calls", place / f"{name}.orders"
         self._stack: contextlib.ExitStack | None = None
         self._process: subprocess.Popen[str] | None = None
@@ -60,10 +58,6 @@ class Process:
     def runs(self) -> bool:
         return self._stack is not None
 
-    def pids(self) -> list[int]:
-        """Its processes, by the numbers that they have out here."""
-        return members(self._process) if self._process else []
-
     def order(self, *given: Order) -> None:
         """From the next call on, and instead of earlier orders. None: it does all right again."""
         orders.give(self._orders, given)
@@ -84,7 +78,8 @@ class Process:
             self._end(signal.SIGKILL)
 
     def _signal(self, number: int) -> None:
-        for pid in self.pids():
+        assert self._process
+        for pid in members(self._process):
             with contextlib.suppress(ProcessLookupError):  # it has just ended, of an earlier signal
                 os.kill(pid, number)
 

@@ -118,6 +118,8 @@ class Undoing:
                 call.log.note(f"{name}: its failing DEL is ignored (onDelError): {error.msg}")
             elif isinstance(error, DelegateError) and self._namespace_gone(error.said):
                 call.log.note(f"{name}: the network namespace is gone, so its DEL counts as done: {error.msg}")
+            elif self._uninstalled(step):
+                call.log.note(f"{error.msg}; its agent has been uninstalled meanwhile: counted as deleted")
             else:
                 raise
 
@@ -138,6 +140,14 @@ class Undoing:
         except CNIError as error:
             self._call.log.note(error.msg)
         return self._record.result if given is None else given
+
+    def _uninstalled(self, step: Step) -> bool:
+        """Tell whether a delegate's binary and its owner are gone by now, so that a retry would count it as done."""
+        try:
+            self._call.find(step)
+        except CNIError:
+            return self._owner_gone(step.owner)
+        return False
 
     def _owner_gone(self, name: str) -> bool:
         """Tell whether an owner has nothing on this node any more, so that its plugin won't come back by itself.

@@ -113,6 +113,22 @@ def test_unless_its_owner_is_gone_too(pod: Host, owner: str) -> None:
     assert "portmap" in pod.log.read_text()
 
 
+@pytest.mark.parametrize(("taken", "done"), [("binary and fragment", True), ("binary", False)])
+def test_an_agent_that_is_uninstalled_amid_the_del(pod: Host, taken: str, done: bool) -> None:
+    """Its plugin was there a moment ago. No DEL may come after this one: a failed ADD's is containerd's last."""
+    binary, fragment = pod.bin / "portmap", pod.chain / "local.d/10-portmap.conf"
+    binary.unlink()
+    binary.write_text(f'#!/bin/sh\nrm "$0" {fragment if "fragment" in taken else ""}\n')
+    binary.chmod(0o755)
+
+    outcome = pod.delete()
+
+    assert not binary.exists()
+    assert outcome.ok == done
+    assert (pod.records == []) == done
+    assert "portmap" in pod.log.read_text()
+
+
 def test_without_a_record_a_missing_binary_is_an_error_too(node: Host) -> None:
     node.uninstall("portmap")
 

@@ -11,7 +11,7 @@ PY     := $(VENV)/bin/python
 FROZEN := out/frozen/bin/cni-chain
 export CACHE
 
-.PHONY: help demo demo-war test lint unit frozen dist bench bench-full tools runtimes cluster clean
+.PHONY: help demo demo-war test lint unit frozen dist bench bench-full tools runtimes agents cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ demo-war: frozen tools ## Cilium's and Istio's own writers in one directory, the
 	tests/agents/build cilium-1.20 istio
 	$(PY) -m tests.agents.war --program $(FROZEN)
 
-test: lint frozen tools runtimes ## every test, against the source and against the frozen program (root for all of them)
+test: lint frozen tools runtimes agents ## every test, against the source and against the frozen program (root for all of them)
 	$(PY) -m pytest tests --program source --program $(FROZEN)
 
 lint: $(VENV)/ready ## ruff and mypy
@@ -32,7 +32,7 @@ lint: $(VENV)/ready ## ruff and mypy
 	$(VENV)/bin/mypy
 
 unit: $(VENV)/ready ## the tests that need no network namespaces, against the source
-	$(PY) -m pytest tests --program source --ignore tests/e2e --ignore tests/runtimes
+	$(PY) -m pytest tests --program source --ignore tests/e2e --ignore tests/runtimes --ignore tests/agents
 
 frozen: $(FROZEN) ## the frozen program in out/frozen, as it is laid out in /opt/cni
 
@@ -62,7 +62,7 @@ cluster: frozen tools ## Kubernetes with Cilium's own agent behind cni-chain (ro
 	tests/agents/cluster/build
 	$(PY) -m tests.agents.cluster $(FROZEN)
 
-agents: $(VENV)/ready ## Cilium's and Istio's own plugins and writers, pinned, from the cache or built into it (some minutes, once)
+agents: $(VENV)/ready ## Cilium's and Istio's own plugins and writers, pinned, from the cache or built into it (minutes, once)
 	tests/agents/build
 
 # System packages: asked for only where one is missing, so that a second run needs neither root nor a network.

@@ -62,7 +62,8 @@ class Case:
         self.steps: list[Step] = []
         node.lay_facade(version)
         self._news()
-        self._before = node.things()
+        if node.baseline is None:
+            node.baseline = node.things()
 
     def pod(self, namespace: str = MESH, name: str = "") -> contextlib.AbstractContextManager[MeshPod]:
         return self.node.mesh_pod(namespace, name)
@@ -118,7 +119,7 @@ class Case:
 
     def left(self) -> list[str]:
         """What there is now that wasn't there before."""
-        return sorted(self.node.things() - self._before)
+        return sorted(self.node.things() - (self.node.baseline or set()))
 
 
 @dataclass(frozen=True)
@@ -131,4 +132,6 @@ class Outcome:
     def keep(self, test: pytest.Item) -> None:
         """For the table of cases (tests/agents/__main__.py), and to tell what is left."""
         test.user_properties.append(("case", self))
+        if self.left:
+            self.case.node.baseline = None  # the next case is not to blame
         assert not self.left, "left behind:\n" + "\n".join(self.left)

@@ -70,6 +70,8 @@ class AgentNode(Node):
         """`cilium`: the version of its plugin and writer, 1.20 or 1.18."""
         super().__init__(sandbox, program, tools)
         self.cilium_version = cilium
+        # What there is when nothing is left; looked at before the first case, and again after one that left something.
+        self.baseline: set[str] | None = None
         programs = built(f"cilium-{cilium}")
         shutil.copy(programs / "cilium-cni", sandbox.path(BIN))
         shutil.copy(programs / "cilium-conf-writer", sandbox.path("/opt/cni"))

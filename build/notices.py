@@ -21,7 +21,7 @@ _TEXTS = ("LICENSE", "LICENCE", "COPYING", "NOTICE")
 
 def notices(modules: Iterable[Entry], libraries: Iterable[Entry]) -> list[Entry]:
     """Return the licence files for pure Python modules and shared libraries."""
-    texts = {"python": [_python()]}
+    texts = {"python": _python()}
     owners = metadata.packages_distributions()
     for package in {name.partition(".")[0] for name, _, _ in modules} - {"cni_chain"}:
         for owner in owners.get(package, ()):
@@ -40,11 +40,16 @@ def notices(modules: Iterable[Entry], libraries: Iterable[Entry]) -> list[Entry]
     return entries
 
 
-def _python() -> Path:
+def _python() -> list[Path]:
+    """Find the interpreter's own text and, where a package brought it, that of all it has from others.
+
+    The former says nothing of the latter, the Mersenne Twister or dtoa.c for instance.
+    """
     text = Path(sysconfig.get_path("stdlib"), "LICENSE.txt")
     if not text.is_file():
         raise SystemExit(f"no licence text for Python: {text} is missing")
-    return text
+    packaged = _packaged(os.__file__)
+    return [text, packaged] if packaged else [text]
 
 
 def _distribution(name: str) -> list[Path]:
@@ -59,8 +64,15 @@ def _distribution(name: str) -> list[Path]:
 
 
 def _library(source: str) -> Path:
-    """Find a system library's text: Debian and Ubuntu keep each package's in a fixed place."""
-    real = os.path.realpath(source)
+    text = _packaged(source)
+    if text is None:
+        raise SystemExit(f"no licence text for {source}: no installed package names it")
+    return text
+
+
+def _packaged(file: str) -> Path | None:
+    """Find the text of the package that a file of the system is from: Debian and Ubuntu keep it in a fixed place."""
+    real = os.path.realpath(file)
     # dpkg knows a file by the path it was packed under, with or without /usr in front (merged /usr).
     for path in (real, real.removeprefix("/usr")):
         query = subprocess.run(["dpkg-query", "--search", path], capture_output=True, text=True, check=False)  # noqa: S607
@@ -68,4 +80,4 @@ def _library(source: str) -> Path:
             text = Path("/usr/share/doc", query.stdout.partition(":")[0], "copyright")
             if text.is_file():
                 return text
-    raise SystemExit(f"no licence text for {source}: no installed package names it")
+    return None

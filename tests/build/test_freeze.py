@@ -53,6 +53,17 @@ def test_a_shared_interpreter_is_found_whatever_libraries_the_caller_asks_for(sh
     assert "attachments" in help_page
 
 
+def test_the_licences_of_what_the_interpreter_has_from_others_are_there(shared: Path) -> None:
+    """Its LICENSE.txt alone says nothing of them; the package that it is from has all."""
+    if not Path("/usr/bin/dpkg-query").exists() or not os.path.realpath(os.__file__).startswith("/usr/lib/"):
+        pytest.skip("by design: no package brought this interpreter")
+
+    texts = "".join(file.read_text() for file in (shared.resolve().parent / "licenses/python").iterdir())
+
+    for whose in ("PYTHON SOFTWARE FOUNDATION LICENSE", "Makoto Matsumoto", "Lucent Technologies"):
+        assert whose in texts, whose
+
+
 def test_the_same_source_gives_the_same_bytes(tmp_path: Path) -> None:
     first, second = (content(freeze(tmp_path / name).parent.parent) for name in ("first", "second"))
 

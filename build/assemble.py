@@ -47,15 +47,17 @@ def assemble(directory: str, name: str, modules: Iterable[Entry], others: Iterab
     built_in |= {module: source for module, source in sources.items() if _OURS.fullmatch(module)}
     _archive(internal / "modules.zip", {module: source for module, source in sources.items() if module not in built_in})
     interpreter = _static_interpreter()
-    extensions = ""
+    extensions, libraries = "", []
     for place, source, kind in others:
         if place == _BASE_LIBRARY or (interpreter and _LINKED_IN.match(place)):
             continue
         _put(internal / place, source, kind)
         if kind == "EXTENSION":
             extensions = os.path.dirname(place)
+        elif kind == "BINARY":
+            libraries.append(place)
     header = target / "frozen_modules.h"
-    _write_header(header, built_in, extensions)
+    _write_header(header, built_in, extensions, libraries)
     _link(target / name, header.parent, interpreter)
     header.unlink()
 
@@ -109,9 +111,11 @@ def _archive(file: Path, sources: dict[str, str]) -> None:
             archive.writestr(zipfile.ZipInfo(path), head + _code(module, source), zipfile.ZIP_DEFLATED)
 
 
-def _write_header(file: Path, sources: dict[str, str], extensions: str) -> None:
-    """Write modules as C takes them (PyImport_FrozenModules)."""
+def _write_header(file: Path, sources: dict[str, str], extensions: str, libraries: list[str]) -> None:
+    """Write modules as C takes them (PyImport_FrozenModules), and where the rest is."""
     lines = [f'#define EXTENSIONS "{extensions}"']
+    names = "".join(f'"{name}", ' for name in sorted(libraries))
+    lines.append(f"static const char *const libraries[] = {{{names}0}};")
     rows = []
     for number, (module, source) in enumerate(sorted(sources.items())):
         code = _code(module, source)
@@ -143,4 +147,4 @@ def _link(program: Path, include: Path, interpreter: Path | None) -> None:
         # RPATH and not RUNPATH: it counts for the libraries' own libraries too, and before LD_LIBRARY_PATH.
         command += [f"-L{variables['LIBDIR']}", f"-lpython{variables['LDVERSION']}"]
         command += [f"-Wl,-rpath,$ORIGIN/{INTERNAL}", "-Wl,--disable-new-dtags"]
-    subprocess.run(command, check=True)
+    subprocess.run([*command, "-ldl"], check=True)  # a library of its own before glibc 2.34

@@ -4,9 +4,13 @@
  * reads two archives and installs importers of its own, which together is a quarter of a call. Whatever is not built
  * in (the command line, and what of the standard library a call needs once in a while) lies in _internal. */
 #include <Python.h>
+#include <dlfcn.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <unistd.h>
 
 #include "frozen_modules.h"
@@ -83,17 +87,51 @@ static int extend_package(const char *name, const char *home)
 	return status;
 }
 
+/* What only the command line needs: is there, and the libraries of its extension modules are those beside it.
+ *
+ * A library that is loaded already is taken, whatever the system has of that name. A path in the program (RPATH) would do
+ * the same, and have every call of the plugin look there for the system's own libraries first. */
+static int prepare_command_line(const char *home)
+{
+	char path[PATH_MAX + 64];
+
+	snprintf(path, sizeof path, "%s/modules.zip", home);
+	if (access(path, R_OK) != 0) {
+		fprintf(stderr, "cni-chain: %s: %s; the program runs only with what is installed beside it\n", path,
+			strerror(errno));
+		return -1;
+	}
+	for (const char *const *library = libraries; *library; library++) {
+		snprintf(path, sizeof path, "%s/%s", home, *library);
+		dlopen(path, RTLD_LAZY);
+	}
+	return 0;
+}
+
+/* Find out which file this is, every link followed; where no /proc is mounted, by what was executed. */
+static int find_program(char program[PATH_MAX])
+{
+	ssize_t length = readlink("/proc/self/exe", program, PATH_MAX - 1);
+
+	if (length > 0)
+		program[length] = '\0';
+	else if (!realpath((const char *)getauxval(AT_EXECFN), program))
+		return -1;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	char program[PATH_MAX], home[PATH_MAX + 16];
-	ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
 
-	if (length <= 0) {
-		perror("cni-chain: /proc/self/exe");
+	if (find_program(program) != 0) {
+		perror("cni-chain: its own file");
 		return 1;
 	}
-	program[length] = '\0';
 	snprintf(home, sizeof home, "%.*s/_internal", (int)(strrchr(program, '/') - program), program);
+	const char *command = getenv("CNI_COMMAND");
+	if (!(command && *command) && prepare_command_line(home) != 0)
+		return 1;
 	initialize(argc, argv, program, home);
 
 	PySys_SetObject("frozen", Py_True); /* as every tool that freezes says it */

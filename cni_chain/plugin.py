@@ -8,6 +8,7 @@ from __future__ import annotations
 
 # The signal module wraps this one in enumerations, which takes longer than a whole VERSION.
 import _signal  # type: ignore[import-not-found]
+import sys
 
 from cni_chain import spec
 from cni_chain import system as os
@@ -105,16 +106,27 @@ def _keep_to_ourselves() -> None:
 
 
 def _answer(descriptor: int, document: Mapping[str, Any]) -> bool:
-    """Print the document in whole; False if nobody takes it."""
-    from cni_chain import jsontext  # after the answer is known, so that this can't keep it from being told
+    """Print the document in whole; False if nobody takes it, or another had to be printed."""
+    told = True
+    try:
+        from cni_chain import jsontext  # after the answer is known, so that this can't keep it from being told
 
-    unwritten = jsontext.encode(document) + b"\n"
+        unwritten = jsontext.encode(document) + b"\n"
+    except ImportError as error:
+        unwritten, told = _incomplete(error), False
     try:
         while unwritten:
             unwritten = unwritten[os.write(descriptor, unwritten) :]
     except OSError:
         return False
-    return True
+    return told
+
+
+def _incomplete(error: ImportError) -> bytes:
+    """Return the error of a program that was copied without what is beside it: it has nothing to make JSON with."""
+    text = f"{sys.executable}: {error}; the program runs only with what is installed beside it"
+    plain = "".join(char if " " <= char <= "~" and char not in '"\\' else "?" for char in text)
+    return f'{{"cniVersion":"{_LATEST}","code":{INTERNAL},"msg":"{plain}"}}\n'.encode()
 
 
 def _read_conf() -> dict[str, Any]:

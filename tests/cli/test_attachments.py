@@ -294,6 +294,20 @@ def test_the_kernel_is_asked_where_no_ip_is_installed(pods: Pods, namespace: Pat
 
 
 @needs_root
+def test_the_kernel_is_asked_whatever_the_nodes_own_libraries_are(pods: Pods, namespace: Path) -> None:
+    """An interpreter's extensions need libffi, which many a node has in another version, or not at all."""
+    if not (Path(pods.host.program).resolve().parent / "_internal").is_dir():
+        pytest.skip("by design: the source has its interpreter's libraries")
+    pods.host.call("ADD", "c2", CNI_NETNS=str(namespace))
+    for number in (6, 7, 8, 9):
+        (pods.host.root / f"libffi.so.{number}").write_text("another")
+
+    done = pods.run("attachments", "c2", "--json", environ={"LD_LIBRARY_PATH": str(pods.host.root)})
+
+    assert (done.stderr, json.loads(done.stdout)["attachments"][0]["differences"]) == ("", [])
+
+
+@needs_root
 def test_a_path_that_is_no_namespace(pods: Pods) -> None:
     path = pods.host.root / "file"
     path.touch()

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from cni_chain import __version__
-from tests.cli.node import CHECKOUT, Node, Result, run
+from tests.cli.node import CHECKOUT, Node, Result, needs_root, run
 
 VERSIONS = "CNI protocol versions supported: 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0\n"
 
@@ -90,6 +90,35 @@ def test_what_takes_long_to_import_waits_until_something_is_printed(arguments: l
     )
 
     assert run(sys.executable, "-c", script).stdout.splitlines()[-1] == "[]"
+
+
+@needs_root
+@pytest.mark.parametrize("command", ["show", "verify", "cat", "doctor", "owner list", "cat --effective"])
+def test_every_command_knows_where_a_distribution_has_its_files(node: Node, command: str) -> None:
+    (node.root / "var/log").mkdir(parents=True)
+    usual = node.run(*command.split())
+    k3s = node.root / "var/lib/rancher/k3s"
+    for directory, there in ((node.net_dir, k3s / "agent/etc/cni/net.d"), (node.bin_dir, k3s / "data/cni")):
+        there.parent.mkdir(parents=True, exist_ok=True)
+        directory.rename(there)
+
+    found = node.run(*command.split(), "--distro", "k3s")
+
+    moved = found.stdout.replace("/var/lib/rancher/k3s/agent", "")
+    assert (found.status, found.stderr, moved.split()) == (0, "", usual.stdout.split())
+    assert node.run(*command.split()).status == 1
+    where = ["--net-dir", "/var/lib/rancher/k3s/agent/etc/cni/net.d", "--bin-dir", "/var/lib/rancher/k3s/data/cni"]
+    assert node.run(*command.split(), "--distro", "gke", *where) == found  # what is given counts
+
+
+@pytest.mark.parametrize(
+    "command", ["show", "verify", "cat", "attachments", "doctor", "gc", "migrate", "owner list", "install", "uninstall"]
+)
+def test_a_distribution_that_nobody_knows_is_wrong_usage(program: str, command: str) -> None:
+    status, _, stderr = run(program, *command.split(), "--distro", "k9s")
+
+    assert status == 2
+    assert "--distro k9s: one of kubeadm, k3s, rke2" in stderr
 
 
 def test_the_plugin_never_imports_it() -> None:

@@ -138,7 +138,10 @@ _STATE: Kinds = {"state": str, "pending": list, "result": (dict, type(None))}
 
 def parse(text: bytes) -> Record:
     """Return the record in a file's bytes. Raises ValueError if its intent can't be read."""
-    intent, *later = text.split(b"\n")[:-1]
+    intent, newline, rest = text.partition(b"\n")
+    if not newline:
+        raise ValueError("cut short in its first line")
+    later = rest.split(b"\n")[:-1]
     document = jsontext.decode(intent, _DEPTH)
     if not isinstance(document, dict) or document.get("kind") != KIND:
         raise ValueError(f"not of kind {KIND}")

@@ -34,11 +34,6 @@ def plugins(document: Json) -> list[Json]:
     return [{k: v for k, v in one.items() if k not in NOT_PASSED_ON} for one in document.get("plugins", [document])]
 
 
-def is_ready(said: list[dict[str, str]]) -> bool:
-    """Tell whether a writer has said last that its file is in place."""
-    return bool(said) and (said[-1].get("state") == "Ok" or said[-1].get("ready") == "true")
-
-
 class SharedNode:
     """A node whose two agents write to the runtime's directory, as they are set before cni-chain."""
 
@@ -66,7 +61,7 @@ class SharedNode:
         """The same, until the agent has said that its file is in place."""
         said = len(self.agents[agent].said)
         self.start(agent, *settings)
-        wait_for(lambda: is_ready(self.agents[agent].said[said:]), f"{agent} is ready", 60)
+        wait_for(lambda: self.agents[agent].is_ready(said), f"{agent} is ready", 60)
 
     def chain(self, *words: str) -> tuple[int, str, str]:
         done = self.sandbox.run(f"{BIN}/cni-chain", *words, check=False)

@@ -58,14 +58,10 @@ class Agents:
         yield
         self.stand_ins[agent].start()
         self._start(agent)
-        wait_for(lambda: self._is_ready(agent, said), f"{agent}'s agent is ready", 60)
-
-    def _is_ready(self, agent: str, said: int) -> bool:
-        last = self.writers[agent].said[said:][-1:]
-        return last != [] and (last[0].get("state") == "Ok" or last[0].get("ready") == "true")
+        wait_for(lambda: self.writers[agent].is_ready(said), f"{agent}'s agent is ready", 60)
 
     def types(self, path: str) -> list[str]:
-        """The plugins of a file of either form."""
+        """The plugins of a list; none while it isn't there."""
         with contextlib.suppress(FileNotFoundError):
             conf: Json = json.loads(self.node.sandbox.path(path).read_bytes() or b"{}")
             return [plugin["type"] for plugin in conf.get("plugins", [])]

@@ -29,7 +29,8 @@ from tests.sandbox.node import CHAIN, FACADE, NET, NODE4
 
 DOCUMENT = CHECKOUT / "docs/operate.md"
 BEGIN, END = "<!-- walk -->\n", "<!-- /walk -->\n"
-HOST_PORT = 18080
+# Pods that are reached from outside by a port of the node, one made before the facade and one through it.
+HOST_PORTS = {"before-3": 18080, "istio-moved": 18081}
 # What differs from one walk to the next: the runtime's IDs, ages, how many files a build has, the width of columns.
 VARIES = (
     (re.compile(r"\b[0-9a-f]{13}\b"), "ID"),
@@ -57,9 +58,14 @@ class Stage:
         return "\n".join([f"### {self.title}\n", f"{words}\n", *([f"```\n{shown}```\n"] if shown else []), f"{pods}\n"])
 
     def _pods(self) -> str:
-        made, ended = (" and ".join(f"`{name}`" for name in names) for names in (self.made, self.ended))
-        changes = ", ".join(filter(None, [made and f"{made} made", ended and f"{ended} ended"]))
-        return f"*Pods: {changes or 'as before'}; {self.there} ask each other, and no request has failed.*"
+        changes = [f"{listed(names)} {what}" for names, what in ((self.made, "made"), (self.ended, "ended")) if names]
+        return f"*Pods: {'; '.join(changes) or 'as before'}; {self.there} ask each other, and no request has failed.*"
+
+
+def listed(names: list[str]) -> str:
+    """Names as a sentence has them."""
+    quoted = [f"`{name}`" for name in names]
+    return " and ".join(filter(None, [", ".join(quoted[:-1]), quoted[-1]]))
 
 
 class Walk:
@@ -99,7 +105,7 @@ class Walk:
 
     def pods(self, new: str, *ended: str) -> None:
         """One more pod, some less; then all must be well with those that are left, and with the agents."""
-        self.traffic.start(new, MESH, (Port(8080, HOST_PORT),) if not self.made else ())
+        self.traffic.start(new, MESH, tuple(Port(8080, port) for name, port in HOST_PORTS.items() if name == new))
         self._made(new)
         self.traffic.end(*ended)
         self.stages[-1].ended += ended
@@ -115,8 +121,8 @@ class Walk:
         self.stages[-1].there = len(self.traffic.pods)
         assert self.agents.endpoints() == self.traffic.addresses
         assert self.agents.enrolled() == sorted(self.made)
-        if self.made[0] in self.traffic.pods:
-            assert self.kubelet.body(f"http://{NODE4}:{HOST_PORT}/", "outside").startswith(f"{self.made[0]}\n")
+        for name in HOST_PORTS.keys() & self.traffic.pods.keys():
+            assert self.kubelet.body(f"http://{NODE4}:{HOST_PORTS[name]}/", "outside").startswith(f"{name}\n")
 
 
 def take(walk: Walk) -> list[Stage]:

@@ -100,6 +100,11 @@ class Writer:
         """What it has said of its state since its first start, each time that it changed."""
         return [json.loads(line) for line in self._read("out").splitlines() if line.endswith("}")]
 
+    def is_ready(self, since: int) -> bool:
+        """Whether its last word, of those after the first `since`, is that its file is in place."""
+        last = self.said[since:][-1:]
+        return last != [] and (last[0].get("state") == "Ok" or last[0].get("ready") == "true")
+
     def _read(self, ending: str) -> str:
         file = self._sandbox.path(f"/var/log/{self.agent}.{ending}")
         return file.read_text(errors="replace") if file.exists() else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated
 
@@ -23,11 +24,25 @@ app = typer.Typer(
 
 def run() -> int:
     """Run the command in sys.argv and return the exit status."""
+    status = 0
     try:
         app(prog_name="cni-chain")
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else 1
-    return 0
+        status = end.code if isinstance(end.code, int) else 1
+    return status if _is_printed() else 1
+
+
+def _is_printed() -> bool:
+    """Write out what is still held back; False if it isn't taken. A pipe's reader who has enough needs no words."""
+    try:
+        if sys.stdout:  # None where the caller closed it
+            sys.stdout.flush()
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's end tries it again
+        if not isinstance(error, BrokenPipeError):
+            print(f"cni-chain: standard output: {error.strerror}", file=sys.stderr)
+        return False
+    return True
 
 
 def _print_version(wanted: bool) -> None:

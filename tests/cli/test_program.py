@@ -1,5 +1,7 @@
 """The command line as a whole: what is printed where, and the exit status."""
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -128,3 +130,32 @@ def test_the_plugin_never_imports_it() -> None:
     )
 
     assert run(sys.executable, "-I", "-c", script).stdout == "[]\n"
+
+
+def ends_writing_to(descriptor: int, program: str) -> tuple[int, str]:
+    """How a command ends whose standard output is that descriptor, and what it says."""
+    try:
+        done = subprocess.run(
+            [program, "completion", "bash"],
+            stdout=descriptor,
+            stderr=subprocess.PIPE,
+            env={"PATH": "/usr/bin:/bin"},
+            text=True,
+            check=False,
+        )
+    finally:
+        os.close(descriptor)
+    return done.returncode, done.stderr
+
+
+def test_a_reader_who_has_enough_is_told_nothing(program: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+
+    assert ends_writing_to(writer, program) == (1, "")
+
+
+def test_a_full_disk_is_told_in_one_line(program: str) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+
+    assert ends_writing_to(full, program) == (1, "cni-chain: standard output: No space left on device\n")

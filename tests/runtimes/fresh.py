@@ -110,7 +110,7 @@ class Traffic:
         return pod
 
     def end(self, *names: str) -> None:
-        """End pods as a kubelet does, once nobody asks them any more."""
+        """End pods as a kubelet does, once nobody asks them any more and all that stay were unharmed so far."""
         gone = {name: self.pods.pop(name) for name in names}
         self._list()
         for name in names:

@@ -104,20 +104,24 @@ class Walk:
                 self._made(meanwhile)
 
     def pods(self, new: str, *ended: str) -> None:
-        """One more pod, some less; then all must be well with those that are left, and with the agents."""
+        """One more pod, some less, and all is well."""
         self.traffic.start(new, MESH, tuple(Port(8080, port) for name, port in HOST_PORTS.items() if name == new))
         self._made(new)
         self.traffic.end(*ended)
         self.stages[-1].ended += ended
-        self.well()
+        self._agree()
 
     def _made(self, name: str) -> None:
         self.made.append(name)
         self.stages[-1].made.append(name)
 
     def well(self) -> None:
-        """No pod is harmed; Cilium's agent knows exactly those that are there, Istio's was told of each once."""
+        """Nothing has changed, and all is well."""
         self.traffic.unharmed()
+        self._agree()
+
+    def _agree(self) -> None:
+        """Cilium's agent knows exactly the pods that are there, Istio's was told of each once, ports lead to them."""
         self.stages[-1].there = len(self.traffic.pods)
         assert self.agents.endpoints() == self.traffic.addresses
         assert self.agents.enrolled() == sorted(self.made)

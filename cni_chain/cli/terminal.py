@@ -44,7 +44,7 @@ def width() -> int:
 
 def paint(style: str, text: str) -> str:
     """Return `text` in a colour or style of rich's, where that is wanted."""
-    if not text or not style or _console().color_system is None:
+    if not text or not style or not sys.stdout.isatty() or _console().color_system is None:
         return text
     from rich.text import Text
 

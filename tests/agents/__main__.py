@@ -20,12 +20,24 @@ PINNED = (
 )
 SHORT = {"cilium-agent": "Cilium", "kubernetes": "Kubernetes", "istio-node-agent": "Istio"}
 HEADS = ("case", "Cilium", "facade", "calls and what came of them", "who was asked, how often", "seconds", "left")
+MODULES = (
+    "pods",
+    "reboot",
+    "chained",
+    "status_and_gc",
+    "cilium_unwell",
+    "istio_unwell",
+    "hanging",
+    "files",
+    "waiting",
+)
 # So much of a message says which it is.
 MESSAGE = 110
 
 
 # How names in the tests are written elsewhere.
 SPELLED = {
+    "api": "API",
     "cant": "can't",
     "cilium": "Cilium",
     "ciliums": "Cilium's",
@@ -127,7 +139,7 @@ class Table:
 
     def _add(self, ended: Outcome) -> None:
         case = ended.case
-        title = " ".join(SPELLED.get(word, word) for word in case.title.split(" "))
+        title = re.sub(r"\w+", lambda word: SPELLED.get(word[0], word[0]), case.title)
         row = Row(title[0].upper() + title[1:], case.node.cilium_version, calls(case), ended.left)
         row = self._rows.setdefault(row.key, row)
         row.facades.add(case.version)
@@ -157,7 +169,8 @@ def main() -> int:
     )
     options = parser.parse_args()
     table = Table()
-    arguments = ["--quiet", f"--program={options.program}", str(HERE / "chain")]
+    modules = [str(HERE / f"chain/test_{name}.py") for name in MODULES]
+    arguments = ["--quiet", f"--program={options.program}", *modules]
     if options.slow:
         arguments.append("--slow-agents")
     status = pytest.main(arguments, plugins=[table])

@@ -53,7 +53,9 @@ def test_pod_in_the_mesh(case: Case) -> None:
 
 
 @both
-@pytest.mark.parametrize(("namespace", "name"), [(PLAIN, ""), (MESH, "opted-out")], ids=["namespace", "opted out"])
+@pytest.mark.parametrize(
+    ("namespace", "name"), [(PLAIN, ""), (MESH, "opted-out")], ids=["of another namespace", "labelled out of it"]
+)
 def test_pod_not_in_the_mesh(case: Case, namespace: str, name: str) -> None:
     """The same, and Istio's agent is not asked."""
     with case.pod(namespace, name) as pod:
@@ -78,10 +80,10 @@ def test_pod_in_a_namespace_that_istio_leaves_out(case: Case) -> None:
     assert added.asked("kubernetes") + added.asked("istio-node-agent") == []
 
 
-@pytest.mark.parametrize("state", ["well", "away"])
-def test_istio_agents_own_pod(case: Case, state: str) -> None:
+@pytest.mark.parametrize("state", ["that is well", "that is away"])
+def test_own_pod_of_istios_agent(case: Case, state: str) -> None:
     """It is exempt: it starts with its agent and its API away, as it must after a reboot."""
-    if state == "away":
+    if state == "that is away":
         case.node.istio.stop()
         case.node.kubernetes.stop()
     with case.pod("istio-system", "istio-cni-node-x7k2p") as pod:
@@ -93,7 +95,7 @@ def test_istio_agents_own_pod(case: Case, state: str) -> None:
     assert added.asked("kubernetes") + added.asked("istio-node-agent") == []
 
 
-def test_pod_named_like_istio_agents(case: Case) -> None:
+def test_pod_named_like_istios_agent(case: Case) -> None:
     """A tenant gains nothing by the name: in a namespace of the mesh it is enrolled as any other."""
     with case.pod(MESH, "istio-cni-node-x7k2p") as pod:
         added = case.cni("add", pod).succeeded()

@@ -34,7 +34,7 @@ def test_status_without_ciliums_file(case: Case) -> None:
     assert "owner cilium has no fragment yet" in unready.error["msg"]
 
 
-def test_status_where_ciliums_file_speaks_1_1(case: Case) -> None:
+def test_status_that_ciliums_own_file_asks_for(case: Case) -> None:
     """Then its agent is asked; a stopped one makes the node unready within STATUS's two seconds."""
     with case.node.cilium_reading(SPEAKS_1_1):
         well = case.cni("status").succeeded()

@@ -47,17 +47,18 @@ def assemble(directory: str, name: str, modules: Iterable[Entry], others: Iterab
     built_in |= {module: source for module, source in sources.items() if _OURS.fullmatch(module)}
     _archive(internal / "modules.zip", {module: source for module, source in sources.items() if module not in built_in})
     interpreter = _static_interpreter()
-    extensions, libraries = "", []
+    places = {os.path.dirname(place) for place, _, kind in others if kind == "EXTENSION"}
+    if len(places) > 1:
+        raise SystemExit(f"extension modules lie in {', '.join(sorted(places))}; the launcher looks into one directory")
+    libraries = []
     for place, source, kind in others:
         if place == _BASE_LIBRARY or (interpreter and _LINKED_IN.match(place)):
             continue
         _put(internal / place, source, kind)
-        if kind == "EXTENSION":
-            extensions = os.path.dirname(place)
-        elif kind == "BINARY":
+        if kind == "BINARY":
             libraries.append(place)
     header = target / "frozen_modules.h"
-    _write_header(header, built_in, extensions, libraries)
+    _write_header(header, built_in, "".join(places), libraries)
     _link(target / name, header.parent, interpreter)
     header.unlink()
 

@@ -23,6 +23,8 @@ Json = dict[str, Any]
 
 LIST = f"{NET}/05-cilium.conflist"
 FILES = {CILIUM: f"{CHAIN}/cilium.d/05-cilium.conflist", ISTIO: f"{CHAIN}/istio.d/10-istio.conf"}
+# What Cilium's versions write into their list.
+CNI_VERSIONS = {"1.18": "0.3.1", "1.20": "1.0.0"}
 # Of a fragment, what no delegate gets as it is written there: the facade's counts.
 NOT_PASSED_ON = ("name", "cniVersion")
 # migrate says of this one that it changes, on purpose.
@@ -40,9 +42,14 @@ class SharedNode:
     def __init__(self, sandbox: Sandbox, program: str, tools: Path) -> None:
         self.sandbox = sandbox
         Node(sandbox, Path(program), tools)
-        shutil.copy(writers.built("cilium-1.20") / "cilium-cni", sandbox.path(BIN))
         self.agents: dict[str, Writer] = {}
         self._before: dict[str, tuple[str, ...]] = {}
+
+    def cilium(self, version: str) -> None:
+        """Put a version of Cilium's plugin and writer in place."""
+        programs = writers.built(f"cilium-{version}")
+        shutil.copy(programs / "cilium-cni", self.sandbox.path(BIN))
+        shutil.copy(programs / "cilium-conf-writer", self.sandbox.path("/opt/cni"))
 
     def close(self) -> None:
         for agent in self.agents.values():
@@ -112,7 +119,8 @@ def node(program: str) -> Iterator[SharedNode]:
     with contextlib.ExitStack() as stack:
         try:
             node = SharedNode(stack.enter_context(Sandbox()), program, tools)
-            writers.built("istio")
+            for agent in ("cilium-1.20", "cilium-1.18", "istio"):
+                writers.built(agent)
         except SandboxUnavailableError as e:
             pytest.skip(str(e))
         except NotBuiltError as e:
@@ -125,6 +133,7 @@ class Case(NamedTuple):
     """How the agents are set before, and what is in the list then; what the settings change on purpose."""
 
     types: tuple[str, ...]
+    version: str = "1.20"  # Cilium's
     cilium: tuple[str, ...] = ()
     istio: tuple[str, ...] = ()
     changes: tuple[tuple[str, bool, bool], ...] = ()
@@ -133,6 +142,7 @@ class Case(NamedTuple):
 
 CASES = {
     "ambient": Case(("cilium-cni", "istio-cni"), changes=((RETRY, False, True),)),
+    "ambient-with-cilium-1.18": Case(("cilium-cni", "istio-cni"), version="1.18", changes=((RETRY, False, True),)),
     "ambient-with-portmap": Case(
         ("cilium-cni", "portmap", "istio-cni"),
         cilium=("--cni-chaining-mode=portmap",),
@@ -145,6 +155,7 @@ CASES = {
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_what_the_agents_then_write_means_what_migrate_wrote_for_them(node: SharedNode, case: Case) -> None:
     """In the order of the steps, each agent restarted with the settings that are printed; and all the way back."""
+    node.cilium(case.version)
     node.start(CILIUM, "--cni-exclusive=false", *case.cilium)
     node.start(ISTIO, *case.istio)
     node.wait_for_list(*case.types)
@@ -162,6 +173,7 @@ def test_what_the_agents_then_write_means_what_migrate_wrote_for_them(node: Shar
     assert node.net_dir().items() >= in_use.items()
 
     node.document("migrate", "--switch")
+    assert shared["cniVersion"] == node.read(f"{NET}/{FACADE}")["cniVersion"] == CNI_VERSIONS[case.version]
     switched, by_copies = node.net_dir(), node.delegates()
     assert [delegate["type"] for delegate in by_copies] == list(case.types)
 
@@ -198,6 +210,7 @@ def test_an_exclusive_cilium_that_has_not_moved_takes_the_facade_away_and_migrat
     node: SharedNode,
 ) -> None:
     """The refusal was right: overruled, the facade is gone within its first moment, and the list counts as before."""
+    node.cilium("1.20")
     node.start(CILIUM, "--cni-exclusive=true")
     node.wait_for_list("cilium-cni")
     plan = node.document("migrate", "--write")

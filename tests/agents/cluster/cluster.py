@@ -78,7 +78,7 @@ class Cluster:
 
     def command(self, *arguments: str, check: bool = True) -> tuple[int, str]:
         """A command of cni-chain's on the node: its exit status, and what it prints."""
-        done = self.sandbox.run(f"{BIN}/cni-chain", *arguments, check=check)
+        done = self.sandbox.run(f"{BIN}/cni-chain", *arguments, env={"PATH": self.kubernetes.path}, check=check)
         return done.returncode, (done.stdout + done.stderr).strip()
 
     # What is seen of it.
@@ -162,6 +162,13 @@ class Cluster:
                 found[key] = found.get(key, 0) + (event.get("count") or 1)
         return [Failure(*key, times) for key, times in sorted(found.items())]
 
+    def told(self, words: str) -> str:
+        """A pod with an event that says so, "" if there is none. FailedCreatePodSandBox comes before NetworkNotReady."""
+        events = sorted(self.kubernetes.get("events"), key=lambda event: str(event["reason"]))
+        names = [event["involvedObject"]["name"] for event in events if words in event["message"]]
+        there = self.pods()
+        return next((name for name in names if name in there), "")
+
     def forget_events(self) -> None:
         self.kubernetes.kubectl("delete", "events", "--all")
 
@@ -173,9 +180,9 @@ class Cluster:
 
     def describe_node(self) -> tuple[str, str]:
         """A command, and what it says of the node's condition."""
-        said = self.kubernetes.kubectl("describe", "node", NODE)
+        said = self.kubernetes.kubectl("describe", "node", NODE).partition("\nAddresses:")[0]
         lines = [line for line in said.splitlines() if line.startswith(("  Type  ", "  Ready  "))]
-        return f"kubectl describe node {NODE} | grep -E '^  (Type|Ready)  '", "\n".join(lines)
+        return f"kubectl describe node {NODE} | sed '/^Addresses/,$d' | grep -E '^  (Type|Ready)  '", "\n".join(lines)
 
     def verbs(self) -> dict[str, int]:
         """The calls in cni-chain's log: verb and code → how many."""

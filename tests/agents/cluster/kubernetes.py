@@ -27,6 +27,8 @@ class Kubernetes:
     def __init__(self, sandbox: Sandbox, cgroup_root: str) -> None:
         self._sandbox = sandbox
         self._programs, self._etcd, self._runtime = built("kube"), built("etcd"), daemons.built("containerd")
+        # Of the node's administrator.
+        self.path = f"{self._runtime}:{self._programs}:{SYSTEM}"
         for directory in (CERTIFICATES, f"{DISK}/images", f"{DISK}/static-pods", f"{DISK}/home", RUN, BIN, NET):
             sandbox.path(directory).mkdir(parents=True, exist_ok=True)
         self._configure(cgroup_root)
@@ -50,8 +52,8 @@ class Kubernetes:
         file.write_text(text)
         file.chmod(0o600)
 
-    def _start(self, program: Path, *options: str, path: str = SYSTEM) -> Daemon:
-        daemon = Daemon(self._sandbox, str(program), *options, env={"PATH": path, "HOME": f"{DISK}/home"})
+    def _start(self, program: Path, *options: str) -> Daemon:
+        daemon = Daemon(self._sandbox, str(program), *options, env={"PATH": self.path, "HOME": f"{DISK}/home"})
         self._daemons.append(daemon)
         daemon.start()
         return daemon
@@ -101,8 +103,7 @@ class Kubernetes:
         return self._call("get", "--raw", path, check=False).returncode == 0
 
     def _start_containerd(self) -> None:
-        path = f"{self._runtime}:{SYSTEM}"
-        daemon = self._start(self._runtime / "containerd", "-c", f"{DISK}/containerd.toml", path=path)
+        daemon = self._start(self._runtime / "containerd", "-c", f"{DISK}/containerd.toml")
         daemon.wait(self._sandbox.path(SOCKET).is_socket, "containerd's socket")
         ctr = [str(self._runtime / "ctr"), "-a", SOCKET, "-n", "k8s.io"]
         daemon.wait(lambda: self._sandbox.run(*ctr, "version", check=False).returncode == 0, "containerd")

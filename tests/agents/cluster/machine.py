@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -31,8 +32,10 @@ class Machine(NamedTuple):
     @classmethod
     def look(cls) -> "Machine":
         """Everything as it is now."""
-        mounts = frozenset(line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines())
-        return cls(sysctls(), mounts, frozenset(os.listdir("/sys/class/net")), frozenset(bpf()))
+        mounts = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+        # What is mounted in /run comes and goes with other programs, and the cluster has a /run of its own.
+        kept = frozenset(path for path in mounts if not path.startswith("/run/"))
+        return cls(sysctls(), kept, frozenset(os.listdir("/sys/class/net")), frozenset(bpf()))
 
     def changed_since(self, before: "Machine") -> list[str]:
         """One line for each thing that isn't as it was."""
@@ -105,38 +108,31 @@ class Cgroups:
                 if (path / file).exists():
                     (path / file).write_text((path.parent / file).read_text())
 
-    def empty(self, seconds: float = 10) -> None:
-        """Remove what a kubelet has made in them, and wait for it: whatever ran there has been ended."""
+    def empty(self) -> None:
+        """Remove what a kubelet has made in them. What ran there has been ended."""
         roots = [self._group(self.top), *self._old]
-        end = time.monotonic() + seconds
-        while left := [path for root in roots for path in _below(root) if path != root]:
-            assert time.monotonic() < end, f"not empty: {left}"
-            for path in left:
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-            time.sleep(0.1)
+        left = _remove(lambda: [path for root in roots for path in _below(root) if path != root])
+        assert not left, f"not empty: {left}"
 
-    def remove(self, seconds: float = 10) -> list[str]:
+    def remove(self) -> list[str]:
         """Remove them; what could not be, with the processes that are still in it."""
-        end = time.monotonic() + seconds
-        tops = [self.top, *self._old]
-        while any(top.is_dir() for top in tops):
-            for top in tops:
-                prune(top)
-            if time.monotonic() > end:
-                break
-            time.sleep(0.1)
-        return [f"cgroup {path}: {_inhabitants(path)}" for top in tops for path in _below(top)]
+        left = _remove(lambda: [path for top in (self.top, *self._old) for path in _below(top)])
+        return [f"cgroup {path}: {_inhabitants(path)}" for path in left]
 
 
-def prune(top: Path) -> None:
-    """Remove a group and those below it, as far as nothing runs in them."""
-    for path in _below(top):
-        with contextlib.suppress(OSError):
-            path.rmdir()
+def _remove(groups: Callable[[], list[Path]], seconds: float = 10) -> list[Path]:
+    """Remove groups, the deepest first, while what runs in them ends; those that could not be."""
+    end = time.monotonic() + seconds
+    while (left := groups()) and time.monotonic() < end:
+        for path in left:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        time.sleep(0.1)
+    return left
 
 
 def _below(top: Path) -> list[Path]:
+    """It and all in it, the deepest first; nothing if it is gone."""
     return [Path(parent) for parent, _, _ in os.walk(top, topdown=False)]
 
 

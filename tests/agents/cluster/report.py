@@ -56,10 +56,10 @@ def report(scenarios: dict[str, Json], seconds: float) -> str:
     lines += ["| what happens | " + " | ".join(f"facade {name}" for name in columns) + " |", "|---" * 3 + "|"]
     for name, scenario in scenarios.items():
         cells = [_cell(scenario["facades"].get(column)) for column in columns]
-        lines.append(f"| {title(name)} | " + " | ".join(cells) + " |")
+        lines.append(f"| **{title(name)}** {scenario['does']} | " + " | ".join(cells) + " |")
     for name, scenario in scenarios.items():
         if scenario["shown"]:
-            lines += ["", f"### {title(name).capitalize()}", "", scenario["does"]]
+            lines += ["", f"### {title(name).capitalize()}"]
             # With both facades the same but for the times: once.
             blocks = {_timeless(text): (facade, text) for facade, text in reversed(scenario["shown"])}
             for facade, text in reversed(blocks.values()):

@@ -13,6 +13,9 @@ _SECONDS = 5.0
 _RELEASE = re.compile(r"\bv?(\d+)\.(\d+)\.(\d+)")
 
 
+_UNKNOWN = "version unknown"  # `pkg/utils/buildversion` of the reference plugins, built without a version
+
+
 class NoAnswerError(Exception):
     """A plugin didn't answer; the text names it and says why."""
 
@@ -36,8 +39,21 @@ def versions(file: str, path: str) -> tuple[str, ...]:
         raise NoAnswerError(f"{file}, asked for its versions: {error.msg}{details}") from None
 
 
-def release(file: str) -> tuple[int, ...] | None:
-    """Return the release that a reference plugin says it is of, None if it doesn't say."""
+def about(file: str) -> str:
+    """Return what a plugin says of itself to a person, "" if nothing."""
     done = programs.run([file], _SECONDS)
-    said = done and _RELEASE.search(done.stderr.partition("\n")[0])
+    return done.stderr.partition("\n")[0] if done else ""
+
+
+def release(file: str) -> tuple[int, ...] | None:
+    """Return the release that a plugin says it is of, None if it doesn't say."""
+    said = _RELEASE.search(about(file))
     return tuple(int(number) for number in said.groups()) if said else None
+
+
+def is_before_1_6(file: str, spoken: tuple[str, ...]) -> bool:
+    """Tell whether a reference plugin that doesn't know its release is older than 1.6.0, as Debian's builds are.
+
+    That release brought version 1.1.0 of the specification.
+    """
+    return about(file).endswith(_UNKNOWN) and "1.1.0" not in spoken

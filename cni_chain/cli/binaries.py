@@ -35,8 +35,7 @@ def check(survey: Survey, places: Places, step: Step) -> Iterator[Finding]:
                 yield Finding(places.link(link), found.msg)
             elif survey.tree.is_this_system and found not in done:
                 done.add(found)
-                yield from _versions(found, path, link, places)
-                yield from _check(found, survey, link, places)
+                yield from _versions(found, path, survey, link, places)
 
 
 def _ipam(survey: Survey, link: Link, places: Places) -> Iterator[Finding]:
@@ -50,7 +49,7 @@ def _ipam(survey: Survey, link: Link, places: Places) -> Iterator[Finding]:
         yield Finding(places.link(link, "ipam.type"), found.msg)
 
 
-def _versions(file: str, path: str, link: Link, places: Places) -> Iterator[Finding]:
+def _versions(file: str, path: str, survey: Survey, link: Link, places: Places) -> Iterator[Finding]:
     try:
         spoken = asked.versions(file, path)
     except asked.NoAnswerError as error:
@@ -59,21 +58,24 @@ def _versions(file: str, path: str, link: Link, places: Places) -> Iterator[Find
     if not at_least(spoken[-1], "0.4.0"):
         message = f"{file} speaks {spoken[-1]} at most: it is never asked to CHECK, and gets no prevResult at DEL"
         yield Finding(places.link(link), message, warning=True)
-
-
-def _check(file: str, survey: Survey, link: Link, places: Places) -> Iterator[Finding]:
-    """Yield whether a plugin's CHECK is known to fail for pods that are all right, where the runtime calls it."""
     asks = any(at_least(version, "0.4.0") for version in (survey.file.version, *survey.file.versions) if version)
-    if link.type not in _FAILS or link.disable_check or not asks or not crio.may_run(survey.tree):
-        return
+    if link.type in _FAILS and asks and not link.disable_check and crio.may_run(survey.tree):
+        yield from _check(file, spoken, link, places)
+
+
+def _check(file: str, spoken: tuple[str, ...], link: Link, places: Places) -> Iterator[Finding]:
+    """Yield whether a plugin's CHECK is known to fail for pods that are all right."""
     fixed, when, what = _FAILS[link.type]
     release = asked.release(file) if fixed else None
-    if fixed and (release is None or release >= fixed):
+    if fixed and release is None and not asked.is_before_1_6(file, spoken):
         return
+    if fixed and release is not None and release >= fixed:
+        return
+    sure = "fails" if release or fixed is None or fixed >= (1, 6) else "may fail"
     name = f"{link.type} {'.'.join(map(str, release))}" if release else link.type
     cure = f"install {'.'.join(map(str, fixed))} or later, or " if fixed else ""
     message = (
-        f"{name} fails CHECK {when} ({what}): CRI-O asks after each ADD, and such a pod doesn't start; {cure}set "
+        f"{name} {sure} CHECK {when} ({what}): CRI-O asks after each ADD, and such a pod doesn't start; {cure}set "
         f"disableCheck for owner {link.owner.name}"
     )
     yield Finding(places.link(link), message, warning=True)

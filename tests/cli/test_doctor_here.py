@@ -161,7 +161,7 @@ def release(here: Here, plugin: str, version: str) -> None:
         ("v1.9.0", "nftables", []),
         ("v1.5.1", "nftables", []),
         ("v0.7.1", "iptables", ["portmap 0.7.1 has CVE-2019-9946"]),
-        ("version unknown", "nftables", []),
+        ("version of my own", "nftables", []),
     ],
 )
 def test_a_release_with_a_known_hole(here: Here, version: str, backend: str, holes: list[str]) -> None:
@@ -226,6 +226,8 @@ def test_the_holes_of_runtimes_as_their_makers_built_them(
         ("bandwidth", "v1.9.1", ""),
         ("portmap", "v1.1.1", "portmap 1.1.1 fails CHECK for a pod without an IPv6 address"),
         ("portmap", "v1.9.1", ""),
+        ("bandwidth", "version unknown", "bandwidth fails CHECK for a pod without bandwidth"),
+        ("portmap", "version unknown", "portmap may fail CHECK for a pod without an IPv6 address"),
         ("sbr", "v1.9.1", "sbr fails CHECK behind bridge"),
     ],
 )
@@ -235,6 +237,15 @@ def test_a_reference_plugin_whose_check_is_known_to_fail(here: Here, plugin: str
 
     assert [(kind, what.partition(" (")[0]) for kind, what in here.found()] == ([("verify", told)] if told else [])
     here.node.change_owner("local", disableCheck=True)
+    assert here.found() == []
+
+
+def test_a_plugin_that_speaks_the_newest_version_is_not_suspected_although_it_tells_no_release(here: Here) -> None:
+    release(here, "bandwidth", "version unknown")
+    script = (here.node.bin_dir / "bandwidth").read_text().replace('"1.0.0"]', '"1.0.0", "1.1.0"]')
+    here.node.install("bandwidth", script)
+    here.node.write("local.d/10-portmap.conf", {"type": "bandwidth"})
+
     assert here.found() == []
 
 

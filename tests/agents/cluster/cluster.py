@@ -163,7 +163,7 @@ class Cluster:
         return [Failure(*key, times) for key, times in sorted(found.items())]
 
     def told(self, words: str) -> str:
-        """A pod with an event that says so, "" if there is none. FailedCreatePodSandBox comes before NetworkNotReady."""
+        """A pod with an event that says so, or "". FailedCreatePodSandBox comes before NetworkNotReady."""
         events = sorted(self.kubernetes.get("events"), key=lambda event: str(event["reason"]))
         names = [event["involvedObject"]["name"] for event in events if words in event["message"]]
         there = self.pods()

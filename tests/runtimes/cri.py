@@ -150,6 +150,12 @@ class Client:
         """The IDs of all sandboxes, in whatever state they are."""
         return [one.text(1) for one in self._call("ListPodSandbox", {}).messages(1)]
 
+    def running(self) -> dict[str, tuple[str, str]]:
+        """The sandboxes that are ready: ID → the pod's namespace and name."""
+        pods = self._call("ListPodSandbox", {}).messages(1)
+        named = {pod.text(1): pod.message(2) for pod in pods if pod.number(3) == 0}
+        return {sandbox: (name.text(3), name.text(1)) for sandbox, name in named.items()}
+
     def container(self, sandbox: str, pod: PodConfig, *command: str) -> str:
         """A container of the pod, made and started; its ID."""
         config: Message = {

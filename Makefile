@@ -11,7 +11,7 @@ PY     := $(VENV)/bin/python
 FROZEN := out/frozen/bin/cni-chain
 export CACHE
 
-.PHONY: help demo demo-war test lint unit frozen dist bench bench-full tools runtimes agents cluster clean
+.PHONY: help demo demo-war test lint unit frozen dist bench bench-full tools multus runtimes agents cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +23,7 @@ demo-war: frozen tools ## Cilium's and Istio's own writers in one directory, the
 	tests/agents/build cilium-1.20 istio
 	$(PY) -m tests.agents.war --program $(FROZEN)
 
-test: lint frozen tools runtimes agents ## every test, against the source and against the frozen program (root for all of them)
+test: lint frozen tools multus runtimes agents ## every test, against the source and against the frozen program (root for all of them)
 	$(PY) -m pytest tests --program source --program $(FROZEN)
 
 lint: $(VENV)/ready ## ruff and mypy
@@ -45,12 +45,14 @@ dist: frozen ## out/dist/cni-chain-<version>-linux-<arch>.tar.gz, to unpack into
 bench: frozen ## what one call costs, against a bare interpreter in the same run
 	$(PY) -m tests.bench $(FROZEN)
 
-bench-full: frozen tools ## the same and much more, side by side with multus and a plain conflist (root, some minutes)
-	tests/bench/multus/build
+bench-full: frozen tools multus runtimes ## much more, side by side with multus and a plain conflist (root, half an hour)
 	$(PY) -m tests.bench $(FROZEN) --full --save out/bench.json --plot out/bench.svg
 
 tools: $(VENV)/ready ## cnitool and the reference plugins, pinned, from the cache or built into it
 	tests/tools/build
+
+multus: $(VENV)/ready ## multus, pinned, from the cache or built into it (some minutes, once)
+	tests/bench/multus/build
 
 runtimes: $(VENV)/ready ## containerd and CRI-O, pinned, from the cache or built into it (some minutes, once)
 	tests/runtimes/packages

@@ -6,6 +6,7 @@ import pytest
 
 from cni_chain import environment
 
+
 @pytest.mark.parametrize(
     ("block", "variables"),
     [

@@ -78,9 +78,9 @@ class Cilium:
         return sum("cni-attachment-id" in one["status"]["external-identifiers"] for one in listed)
 
     def queue(self) -> list[str]:
-        """What cilium-cni has left for an agent that is away."""
+        """The notes that cilium-cni has left for an agent that is away. Each names an attachment's container."""
         directory = self._sandbox.path(QUEUE)
-        return [file.name for file in directory.glob("*.delete")] if directory.is_dir() else []
+        return [file.read_text() for file in directory.glob("*.delete")] if directory.is_dir() else []
 
     def _command(self, *arguments: str) -> list[str]:
         return [str(self._built / "cilium-dbg"), *arguments]

@@ -124,6 +124,7 @@ def test_pods_are_deleted_while_the_agent_is_dead(running: Cluster, seen: Seen) 
     running.scale(10)
     running.rolled_out()
     running.settled(11)
+    containers = [one["containerID"] for one in running.attachments() if one["pod"] != "default/client"]
     condition = running.ready()
     running.cilium.agent.kill()
     killed = time.monotonic()
@@ -132,12 +133,13 @@ def test_pods_are_deleted_while_the_agent_is_dead(running: Cluster, seen: Seen) 
     running.kubernetes.kubectl("wait", "--for=delete", "pod", "--selector=app=web", "--timeout=120s")
     seen(f"10 pods gone after {since(killed):.0f} s")
     running.settled(1)
-    queued = len(running.cilium.queue())
-    assert queued == 10
+    queue = running.cilium.queue()
+    # A pod that failed at first may have had one more container, which is deleted again.
+    assert all(any(container in note for note in queue) for container in containers), queue
     # Longer than the kubelet takes to say that a network is not ready.
     time.sleep(max(0.0, 25 - since(killed)))
     assert running.ready()["lastTransitionTime"] == condition["lastTransitionTime"]
-    seen(f"{queued} deletions queued, node Ready for {since(killed):.0f} s without its agent")
+    seen(f"{len(queue)} deletions queued, node Ready for {since(killed):.0f} s without its agent")
     running.cilium.start_agent()
     wait_until(lambda: running.cilium.endpoints() == 1, "the end of the endpoints")
     wait_until(lambda: running.cilium.queue() == [], "the end of the queue")

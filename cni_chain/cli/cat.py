@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from cni_chain import chain, request, spec
@@ -27,7 +27,7 @@ class Shown(NamedTuple):
 
 def files(survey: Survey) -> Iterator[Shown]:
     """Yield the facade, then every owner's files in the order in which they are read, ignored ones last."""
-    yield _shown(survey, survey.file.path, "", "")
+    yield _shown(survey.file.path, "", "", survey.tree.read)
     for part in survey.parts:
         yield from _owner(survey, part)
     for path in survey.unlisted:
@@ -48,14 +48,15 @@ def _owner(survey: Survey, part: Part) -> Iterator[Shown]:
     paths = {fragment.path for fragment in directory.fragments} | set(faults)
     for path in sorted(paths, key=lambda path: path.encode("utf-8", "surrogateescape")):
         dropped = [f"{one.type} is not run: {one.reason}" for one in part.dropped if one.path == path]
-        yield _shown(survey, path, owner, "; ".join([faults[path]] if path in faults else dropped))
+        remark = "; ".join([faults[path]] if path in faults else dropped)
+        yield _shown(path, owner, remark, survey.content)
     for name, reason in directory.ignored:
         yield Shown(f"{directory.path}/{name}", owner, None, f"ignored: {reason}")
 
 
-def _shown(survey: Survey, path: str, owner: str, remark: str) -> Shown:
+def _shown(path: str, owner: str, remark: str, read: Callable[[str], bytes]) -> Shown:
     try:
-        return Shown(path, owner, survey.tree.read(path).decode("utf-8", "backslashreplace"), remark)
+        return Shown(path, owner, read(path).decode("utf-8", "backslashreplace"), remark)
     except OSError as error:
         return Shown(path, owner, None, remark or f"can't be read: {error.strerror}")
 

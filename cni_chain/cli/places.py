@@ -73,7 +73,7 @@ class Places:
     def _locator(self, path: str) -> Locator | UnreadableError:
         if path not in self._locators:
             try:
-                self._locators[path] = locate.decode(self._survey.tree.read(path))[1]
+                self._locators[path] = locate.decode(self._survey.content(path))[1]
             except UnreadableError as error:
                 self._locators[path] = error
             except OSError as error:

@@ -5,6 +5,9 @@ The rules are the plugin's own (`fragments`, `chain`, `delegate`); here they are
 
 from __future__ import annotations
 
+import errno
+import os
+
 from cni_chain import chain, delegate, fragments
 from cni_chain.chain import Link, Part
 from cni_chain.cli.facades import FacadeFile
@@ -51,6 +54,20 @@ class Survey:
             fault.path = self.tree.seen(fault.path)
             fault.text = self.tree.seen(fault.text)
         return directory
+
+    def content(self, path: str) -> bytes:
+        """Return what a file of an owner's directory holds. Raises OSError.
+
+        A link out of the directory is not followed, as the plugin has it: what it leads to is nobody's fragment, and
+        may be a secret, or never end.
+        """
+        real = self.tree.real(path)
+        target = os.path.realpath(real)
+        if not target.startswith(f"{os.path.realpath(os.path.dirname(real))}/"):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        if not os.path.isfile(target):
+            raise OSError(errno.EINVAL, "no regular file", path)
+        return self.tree.read(path)
 
     @property
     def links(self) -> list[Link]:

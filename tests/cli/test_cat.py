@@ -57,6 +57,18 @@ def test_what_does_not_count_is_there_with_its_reason(node: Node) -> None:
     }
 
 
+def test_what_a_link_out_of_the_owners_directory_leads_to_is_not_shown(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "shadow").write_text("root:secret:")
+    (node.chain_dir / "local.d/30-out.conf").symlink_to(tmp_path / "shadow")
+
+    result = node.run("cat")
+
+    assert result.status == 1
+    assert f"# {LOCAL}/30-out.conf\n#   refused: a link out of the owner's directory, to" in result.stdout
+    assert "secret" not in result.stdout
+    assert "secret" not in node.run("cat", "--json").stdout
+
+
 def test_what_an_owner_may_not_contribute_is_told_at_its_file(node: Node) -> None:
     node.write("cilium.d/05-cilium.conflist", (CONF / "examples/cilium/1.14-portmap.conflist").read_text())
 

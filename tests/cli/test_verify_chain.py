@@ -1,7 +1,9 @@
 """What `cni-chain verify` finds in owners' directories, and in how their plugins stand together."""
 
 import json
+import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -37,6 +39,21 @@ def test_a_fragment_at_fault_says_where(node: Node, content: str, finding: str) 
     node.write("local.d/50-bad.conf", content)
 
     assert node.findings() == [f"{LOCAL}/50-bad.conf{finding}"]
+
+
+@pytest.mark.parametrize("command", ["verify", "cat", "doctor"])
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_link_to_what_never_ends_is_not_read(node: Node, tmp_path: Path, command: str, inside: bool) -> None:
+    pipe = (node.chain_dir / "local.d" if inside else tmp_path) / "pipe"
+    os.mkfifo(pipe)
+    (node.chain_dir / "local.d/50-pipe.conf").symlink_to(pipe)
+
+    result = node.run(command)
+
+    assert result.status == 1
+    assert f"{LOCAL}/50-pipe.conf" in result.stdout
+    told = "no regular file" if inside else "a link out of the owner's directory"
+    assert told in " ".join(result.stdout.split())
 
 
 def test_names_that_are_nearly_a_fragments(node: Node) -> None:

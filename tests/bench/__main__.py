@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.bench import full, plot, quick, tables
 from tests.bench.calls import CallFailedError, Json, Node
-from tests.runtimes.daemons import NotBuiltError
+from tests.gomodules import NotBuiltError
 from tests.sandbox.namespaces import SandboxUnavailableError
 
 

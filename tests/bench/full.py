@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.bench import real
+from tests.bench import boot, real
 from tests.bench.calls import HERE, Json, Node, Sample, bundle
 from tests.bench.quick import VERBS, alternating, line, machine
 from tests.bench.rivals import CHAIN, LIBCNI, MULTUS, PLAIN, Rivals, multus, network_namespace
@@ -22,7 +22,8 @@ RECORDS = (1, 100, 1000, 5000)
 FILES = (1, 10, 50)
 REAL_STORMS = 1
 PODS_OF_EACH = 20
-SECTIONS = ("verbs", "storm", "resources", "scale", "real", "pods", "profile")
+BOOTS = 60
+SECTIONS = ("verbs", "storm", "resources", "scale", "real", "pods", "boot", "profile")
 
 Kinds = dict[str, Callable[[str], Sample]]
 
@@ -193,6 +194,12 @@ def pods(program: Path, other: Path | None, netns: str, rounds: int, seconds: fl
     return {"runtimes": runtimes.compare(program, PODS_OF_EACH)}
 
 
+def start(program: Path, other: Path | None, netns: str, rounds: int, seconds: float) -> Json:
+    """Time the stages of a VERSION of the frozen program."""
+    del other, seconds
+    return {"runs": min(rounds, BOOTS), "stages": boot.lines(boot.measure(program, netns, min(rounds, BOOTS)))}
+
+
 def profile(program: Path, other: Path | None, netns: str, rounds: int, seconds: float) -> Json:
     """Time the stages of an ADD and a DEL, of the source in the interpreter that was frozen."""
     del other
@@ -230,5 +237,6 @@ MEASURED: dict[str, Callable[[Path, Path | None, str, int, float], dict[str, Any
     "scale": scale,
     "real": real_plugins,
     "pods": pods,
+    "boot": start,
     "profile": profile,
 }

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 IMPORTS = (
-    ("errors", "environment", "__main__"),
+    ("errors", "environment", "system", "__main__"),
     ("spec", "plugin"),
     ("jsontext",),
     ("facade", "log"),
@@ -31,7 +31,7 @@ STAGES = (
     ("records", "State", "load", "record looked for or read"),
     ("records", "State", "begin", "record written"),
     ("records", "", "_sync", "record's directory synced"),
-    ("os", "", "fdatasync", "record synced"),
+    ("system", "", "fdatasync", "record synced"),
     ("records", "State", "update", "record appended to"),
     ("records", "State", "remove", "record removed"),
     ("call", "Call", "_run", "request derived"),
@@ -66,7 +66,7 @@ def staged(function: Callable[..., Any], stage: str) -> Callable[..., Any]:
 def main() -> int:
     checkout, file = sys.argv[1:]
     sys.path.insert(0, checkout)
-    modules: dict[str, Any] = {"os": os}
+    modules: dict[str, Any] = {}
     for names in IMPORTS:
         start = time.perf_counter()
         for name in names:

@@ -119,6 +119,11 @@ def pods(figures: Json) -> str:
     return table(head, rows)
 
 
+def boot(figures: Json) -> str:
+    """The start of a VERSION."""
+    return table([f"stage, {figures['runs']} runs", "ms"], [[stage, took] for stage, took in figures["stages"].items()])
+
+
 def stage(found: Json | None) -> str:
     """Return a stage's median, with the best."""
     return f"{found['median_ms']:.2f} ({found['best_ms']:.2f})" if found else "–"
@@ -138,5 +143,6 @@ SECTIONS = {
     "scale": scale,
     "real": real,
     "pods": pods,
+    "boot": boot,
     "profile": profile,
 }

@@ -76,6 +76,14 @@ class NetDir:
         """The path of the file that containerd takes, if there is any."""
         return f"{self.path}/{self.names[0]}" if self.names else None
 
+    def nothing(self) -> str:
+        """Return what is to be said where no facade is: a file that can't be read may have been it."""
+        told = f"{self.path}: no facade here: no file has a plugin of type {TYPE}"
+        for name, error in self.unreadable.items():
+            at = f":{error.at.line}:{error.at.column}" if error.at else ""
+            told += f"; {self.path}/{name}{at}: {error}"
+        return told
+
     def holds(self, path: str) -> bool:
         """Tell whether a runtime sees the file `path` in this directory."""
         return os.path.dirname(path) == self.path and os.path.basename(path) in self.names

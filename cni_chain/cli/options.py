@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable
@@ -152,6 +153,8 @@ def _where(
     conf: str | None = None,
     state_dir: list[str] | None = None,
 ) -> Where:
+    if not os.path.isdir(root):  # or nothing would be found, and all seem well
+        raise failure(f"--root {root}: no such directory")
     tree = Tree(root)
     known = distribution(distro)
     return Where(
@@ -218,4 +221,4 @@ def failure(message: str) -> typer.Exit:
 
 def no_facade(directory: NetDir) -> typer.Exit:
     """Tell that there is no facade to look at; raise what is returned."""
-    return failure(f"{directory.path}: no facade here: no file has a plugin of type {facades.TYPE}")
+    return failure(directory.nothing())

@@ -52,6 +52,8 @@ def _change(plan: Callable[..., Plan]) -> Command:
 
     def run(where: Where, force: bool, dry_run: bool, json: bool, **given: Any) -> None:
         directory, files = where.find()
+        if not files and directory.unreadable:
+            raise no_facade(directory)
         with told():
             file = owner.only(files, directory.path)
             with placing.locked(where.tree.real(file.path.rpartition("/")[0])):

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -111,6 +112,16 @@ def test_every_command_knows_where_a_distribution_has_its_files(node: Node, comm
     assert node.run(*command.split()).status == 1
     where = ["--net-dir", "/var/lib/rancher/k3s/agent/etc/cni/net.d", "--bin-dir", "/var/lib/rancher/k3s/data/cni"]
     assert node.run(*command.split(), "--distro", "gke", *where) == found  # what is given counts
+
+
+@pytest.mark.parametrize(
+    "command", ["show", "verify", "cat", "attachments", "doctor", "migrate", "owner list", "owner remove istio"]
+)
+def test_a_tree_that_is_not_there_is_told_before_all_else(program: str, tmp_path: Path, command: str) -> None:
+    root = tmp_path / "nod"
+
+    error = f"cni-chain: --root {root}: no such directory\n"
+    assert run(program, *command.split(), "--root", str(root)) == (1, "", error)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.node import CONF, Json, Node, Result, needs_root, run
+from tests.cli.node import CONF, FACADE, Json, Node, Result, needs_root, run
 
 HEADING = """\
 network cilium  /etc/cni/net.d/00-cni-chain.conflist
@@ -241,6 +241,14 @@ def test_without_a_facade_it_says_where_it_looked(node: Node) -> None:
 
     expected = "cni-chain: /etc/cni/net.d: no facade here: no file has a plugin of type cni-chain\n"
     assert node.run("show") == Result(1, "", expected)
+
+
+@pytest.mark.parametrize("command", [["show"], ["cat"], ["owner", "list"], ["owner", "remove", "istio"]])
+def test_a_facade_that_can_not_be_read_is_named_with_the_place(node: Node, command: list[str]) -> None:
+    node.facade.write_text('{"name": "cilium"')
+
+    told = f"; {FACADE}:1:18: not JSON: Expecting ',' delimiter\n"
+    assert node.run(*command).stderr.endswith(told)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ def plan(tree: Tree, options: Options) -> Plan:
         _aside(plan, file)
     else:
         others = directory.facades
+        _readable(directory, options)
     file = file or _put_aside(tree, directory)
     _leave_or_remove(plan, file, others, options)
     return plan
@@ -68,6 +69,14 @@ def _facade(tree: Tree, directory: NetDir, options: Options) -> FacadeFile | Non
         named = ", ".join(file.path for file in directory.facades)
         raise RefusedError(f"several facades: name one with --conf: {named}")
     return directory.facades[0] if directory.facades else None
+
+
+def _readable(directory: NetDir, options: Options) -> None:
+    """Refuse where the runtime takes a file that can't be read: it may be the facade."""
+    error = directory.unreadable.get(os.path.basename(directory.first or ""))
+    if error is not None and not options.without_network:
+        hint = "if it is the facade, remove it, so that the next file counts; or --leave-node-without-network"
+        raise RefusedError(f"{directory.first}: the runtime takes this file, and it can't be read: {error}; {hint}")
 
 
 def _restore(plan: Plan, directory: NetDir, options: Options) -> str | None:

@@ -131,6 +131,18 @@ def test_a_configuration_that_gives_no_network_is_none(node: Bare, text: str, fa
     assert fault in error
 
 
+def test_a_facade_that_can_not_be_read_is_not_left_in_the_way(node: Bare) -> None:
+    node.facade.write_text("{")
+
+    error = refused(node)
+
+    assert f"{FACADE}: the runtime takes this file, and it can't be read: not JSON: " in error
+    assert "if it is the facade, remove it" in error
+    node.facade.unlink()
+    done(node)
+    assert taken(node) == [BEFORE.rpartition("/")[2]]
+
+
 def test_multus_alone_is_no_network(node: Bare) -> None:
     node.conflist("00-multus.conf", "multus-cni-network", "multus")
     node.plugin("multus")

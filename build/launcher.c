@@ -7,10 +7,12 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "frozen_modules.h"
@@ -120,10 +122,23 @@ static int find_program(char program[PATH_MAX])
 	return 0;
 }
 
+/* Nearly all of the interpreter's data is written to while it starts: one call in the place of three hundred faults. */
+static void populate_data(void)
+{
+#ifdef MADV_POPULATE_WRITE /* Linux 5.14; an older kernel refuses, and has the faults */
+	extern char __data_start[], _end[];
+	uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+	uintptr_t start = (uintptr_t)__data_start & ~(page - 1);
+
+	madvise((void *)start, (uintptr_t)_end - start, MADV_POPULATE_WRITE);
+#endif
+}
+
 int main(int argc, char **argv)
 {
 	char program[PATH_MAX], home[PATH_MAX + 16];
 
+	populate_data();
 	if (find_program(program) != 0) {
 		perror("cni-chain: its own file");
 		return 1;

@@ -1,0 +1,89 @@
+"""Whatever `--json` prints is documented: a program may rely on the keys that the pages name."""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cli.migrating import Before
+from tests.cli.node import CHECKOUT, Json, Node
+from tests.cli.pods import Pods, pods
+
+__all__ = ["pods"]
+
+# What is somebody else's document, or has names for keys.
+_OPAQUE = frozenset(
+    ("after", "args", "before", "conf", "content", "facadeDocument", "result", "runtimeConfig", "stdin", "timeouts")
+)
+
+
+def keys(document: object) -> Iterator[str]:
+    if isinstance(document, list):
+        for one in document:
+            yield from keys(one)
+    elif isinstance(document, dict):
+        for key, value in document.items():
+            yield key
+            if key not in _OPAQUE:
+                yield from keys(value)
+
+
+def undocumented(page: str, document: Json) -> set[str]:
+    """The keys that the page never names."""
+    named = set(re.findall(r"`(\w+)`", (CHECKOUT / "docs" / page).read_text()))
+    return set(keys(document)) - named
+
+
+def spoil(node: Node) -> None:
+    """Have a finding, an owner that can't be used, and something left out of each kind."""
+    node.write("local.d/20-portmap.conf", {"type": "portmap"})
+    node.write("local.d/30-bad.conf", "{")
+    node.write("local.d/40.conf.bak", "")
+    node.write("mesh.d/10.conf", {"type": "mesh"})
+    node.clear("istio")
+
+
+@pytest.mark.parametrize("healthy", [True, False])
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [
+        ("operate.md", "show"),
+        ("operate.md", "verify"),
+        ("operate.md", "cat"),
+        ("operate.md", "cat --effective"),
+        ("operate.md", "doctor"),
+        ("install.md", "owner list"),
+        ("install.md", "owner remove local --dry-run"),
+        ("install.md", "uninstall --dry-run --leave-node-without-network"),
+    ],
+)
+def test_what_a_command_prints_of_a_node(node: Node, page: str, command: str, healthy: bool) -> None:
+    if not healthy:
+        spoil(node)
+
+    document = json.loads(node.run(*command.split(), "--json").stdout)
+
+    assert undocumented(page, document) == set()
+
+
+@pytest.mark.parametrize("arguments", [["attachments"], ["attachments", "c1"], ["gc", "--dry-run"], ["gc", "--yes"]])
+def test_what_is_printed_of_pods(pods: Pods, arguments: list[str]) -> None:
+    pods.host.state.joinpath(".damaged-x:c2:eth0").touch()
+    if arguments[0] == "gc":
+        pods.loses_its_namespace("c1")
+
+    command, *more = arguments
+    assert undocumented("operate.md", pods.json(command, *more)) == set()
+
+
+def test_what_migrate_prints_at_each_step(program: str, tmp_path: Path) -> None:
+    before = Before(tmp_path / "node", program, "cilium-istio")
+
+    steps = [before.document(), before.document("--write"), before.document("--switch"), before.document()]
+    before.cilium_moves()
+    steps += [before.document("--switch", "--despite", "istio-edits-first-file"), before.document("--undo")]
+
+    assert steps[-1]["state"] == "written"
+    assert [undocumented("migrate.md", one) for one in steps] == [set()] * len(steps)

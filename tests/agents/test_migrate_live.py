@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.agents import writers
 from tests.agents.settings import flags
-from tests.agents.war import writers
-from tests.agents.war.writers import CILIUM, ISTIO, NotBuiltError, Writer
+from tests.agents.writers import CILIUM, CLEANS_UP, ISTIO, Writer
+from tests.gomodules import NotBuiltError
 from tests.sandbox import node as sandbox_node
 from tests.sandbox.namespaces import Sandbox, SandboxUnavailableError
 from tests.sandbox.node import BIN, CHAIN, FACADE, NET, Node, wait_for
@@ -148,7 +149,7 @@ CASES = {
         cilium=("--cni-chaining-mode=portmap",),
         istio=("--enable-ambient-detection-retry=true",),
     ),
-    "sidecar": Case(("cilium-cni", "istio-cni"), istio=("--ambient-enabled=false", "--cleanup"), strips=True),
+    "sidecar": Case(("cilium-cni", "istio-cni"), istio=("--ambient-enabled=false", CLEANS_UP), strips=True),
 }
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from cni_chain import facade, fragments
 from cni_chain.cli import migrate_agents
+from tests.agents.settings import WRITERS
+from tests.agents.writers import ADVISED
 from tests.cli.node import CONF, Node, Result, needs_root, run
 
 FACADE = json.loads((CONF / "00-cni-chain.conflist").read_bytes())
@@ -132,6 +134,15 @@ def test_helm_values_name_the_files_that_are_in_chain_d() -> None:
     assert settings(CONF / "helm/cilium-values.yaml")["socketLB.hostNamespaceOnly"] == "true"
     assert (CONF / "chain.d/istio.d/10-istio.conf").is_file()
     assert (CONF / "chain.d/cilium.d/05-cilium.conflist").is_file()
+
+
+def test_the_agents_own_writers_are_run_with_what_helm_values_say() -> None:
+    """In tests/agents, by the flags that the charts hand on."""
+    istio = settings(CONF / "helm/istio-cni-values.yaml")
+    told = {WRITERS[key].format(value).removesuffix("=true") for key, value in istio.items()}
+
+    assert told == {*ADVISED, "--ambient-enabled", "--mounted-cni-net-dir=/etc/cni/chain.d/istio.d"}
+    assert "cni.exclusive" not in settings(CONF / "helm/cilium-values.yaml"), "its default is true"
 
 
 def test_the_log_that_is_rotated_is_the_one_that_is_written() -> None:

@@ -5,9 +5,9 @@ import json
 import shutil
 from collections.abc import Iterator
 
+from tests.agents import writers
 from tests.agents.stand_ins.process import Process
-from tests.agents.war import writers
-from tests.agents.war.writers import CILIUM, ISTIO, Writer
+from tests.agents.writers import CILIUM, ISTIO, Writer
 from tests.runtimes.fresh import FreshNode
 from tests.sandbox.node import BIN, NET, Json, wait_for
 

@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.runtimes.daemons import RUNTIMES, NotBuiltError
+from tests.gomodules import NotBuiltError
+from tests.runtimes.daemons import RUNTIMES
 from tests.runtimes.kubelet import Kubelet, is_frozen, lay_facade
 from tests.runtimes.nodes import kubelet_on
 from tests.sandbox import node as sandbox_node

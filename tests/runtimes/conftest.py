@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtimes.daemons import RUNTIMES, NotBuiltError, Runtime
+from tests.gomodules import NotBuiltError
+from tests.runtimes.daemons import RUNTIMES, Runtime
 from tests.runtimes.kubelet import Kubelet, is_frozen
 from tests.runtimes.nodes import kubelet_on, podman_on
 from tests.runtimes.podman import Podman

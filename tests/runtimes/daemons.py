@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar
 
+from tests import gomodules
+from tests.gomodules import NotBuiltError
 from tests.runtimes import images
 from tests.runtimes.cri import PAUSE, Client, CriError
 from tests.sandbox.namespaces import kill, members
@@ -26,21 +28,13 @@ SETTLE_SECONDS = 0.2
 HERE = Path(__file__).parent
 
 
-class NotBuiltError(Exception):
-    """A runtime isn't there; the message says what makes it."""
-
-
 def built(name: str) -> Path:
-    """The directory of what tests/runtimes/build has built."""
-    script = HERE / "build"
-    answer = subprocess.run([str(script), "--built", name], capture_output=True, text=True, check=False)
-    if answer.returncode:
-        raise NotBuiltError(f"{name} is not built: tests/runtimes/build")
-    return Path(answer.stdout.strip())
+    """The directory of what tests/runtimes/build has built. Raises NotBuiltError."""
+    return gomodules.built(HERE / "build", name)
 
 
 def installed(program: str) -> str:
-    """The path of a program that a package brings."""
+    """The path of a program that a package brings. Raises NotBuiltError."""
     path = shutil.which(program, path=SYSTEM)
     if not path:
         raise NotBuiltError(f"{program} is not installed: tests/runtimes/packages")

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cni_chain import __version__
-from tests.runtimes.daemons import DISK, Containerd24, Crio, NotBuiltError, Runtime
+from tests.gomodules import NotBuiltError
+from tests.runtimes.daemons import DISK, Containerd24, Crio, Runtime
 from tests.runtimes.fresh import FreshNode, Traffic, fresh
 from tests.runtimes.kubelet import Kubelet, is_frozen
 from tests.sandbox.namespaces import SandboxUnavailableError

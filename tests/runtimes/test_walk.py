@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.agents.stand_ins.process import PLACE
-from tests.agents.war.writers import NotBuiltError as AgentsNotBuiltError
+from tests.gomodules import NotBuiltError
 from tests.runtimes.agents import LIST
-from tests.runtimes.daemons import Containerd24, Crio, NotBuiltError, Runtime
+from tests.runtimes.daemons import Containerd24, Crio, Runtime
 from tests.runtimes.kubelet import Kubelet, is_frozen
 from tests.runtimes.walk import alike, shown, started, take, text
 from tests.sandbox.namespaces import SandboxUnavailableError
@@ -39,7 +39,7 @@ def test_from_the_shared_list_to_a_directory_for_each_and_back(kind: type[Runtim
             assert node.sandbox.path(f"{NET}/{LIST}").read_bytes() == shared
     except SandboxUnavailableError as e:
         pytest.skip(str(e))
-    except (NotBuiltError, AgentsNotBuiltError) as e:
+    except NotBuiltError as e:
         pytest.skip(f"a tool is missing: {e}")
 
     if kind is Containerd24:

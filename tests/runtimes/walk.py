@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.agents.settings import flags
-from tests.agents.war.writers import CILIUM, ISTIO
+from tests.agents.writers import CILIUM, ISTIO
 from tests.runtimes.agents import LIST, MESH, Agents
 from tests.runtimes.cri import PodConfig, Port
 from tests.runtimes.daemons import Containerd24, Runtime

@@ -10,8 +10,8 @@ import pytest
 from tests.agents.chain.case import Case, Outcome
 from tests.agents.chain.node import AgentNode
 from tests.agents.chain.waiting import Combination, Waiting
-from tests.agents.war.writers import NotBuiltError
 from tests.conftest import executable
+from tests.gomodules import NotBuiltError
 from tests.sandbox import node as sandbox_node
 from tests.sandbox.namespaces import Sandbox, SandboxUnavailableError
 

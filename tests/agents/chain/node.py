@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Self
 
 from tests.agents.stand_ins.process import PLACE, Process
-from tests.agents.war.writers import CILIUM as CILIUM_AGENT
-from tests.agents.war.writers import Writer, built, istio
+from tests.agents.writers import ADVISED, CLEANS_UP, EXCLUSIVE, Writer, built, istio
+from tests.agents.writers import CILIUM as CILIUM_AGENT
 from tests.sandbox import inventory
 from tests.sandbox.namespaces import CHECKOUT, Sandbox
 from tests.sandbox.node import BIN, CHAIN, FACADE, NET, Answer, Json, Node, Pod, wait_for
@@ -25,9 +25,6 @@ CILIUM_RUN, ISTIO_RUN = "/run/cilium", "/run/istio-cni"
 CONFIG_MAP = "/etc/cni/cilium-source.json"
 QUEUE = f"{CILIUM_RUN}/deleteQueue"
 MESH, PLAIN = "mesh", "default"
-# What conf/helm sets for Istio, and what its agent does when it is uninstalled.
-ADVISED = ("--chained-cni-plugin=false", "--cni-conf-name=10-istio.conf", "--enable-ambient-detection-retry=true")
-CLEANS_UP = "--cleanup"
 # What the agents keep for themselves while they run.
 AGENTS_OWN = re.compile(
     rf"file {PLACE}/.*"
@@ -107,7 +104,7 @@ class AgentNode(Node):
     def new_cilium_writer(self, file: str, *settings: str) -> Writer:
         """Cilium's writer for one file."""
         program = "/opt/cni/cilium-conf-writer"
-        command = [program, f"--write-cni-conf-when-ready={file}", "--cni-exclusive=true", *settings]
+        command = [program, f"--write-cni-conf-when-ready={file}", EXCLUSIVE, *settings]
         return Writer(self.sandbox, CILIUM_AGENT, command)
 
     def new_istio_writer(self, *settings: str) -> Writer:

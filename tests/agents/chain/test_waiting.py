@@ -14,8 +14,8 @@ from tests.agents.chain.conftest import FACADES
 from tests.agents.chain.node import PLAIN, MeshPod
 from tests.agents.chain.waiting import Combination, Scenario, Waiting
 from tests.agents.stand_ins.orders import NAMESPACES_FAIL, UNAUTHORIZED
-from tests.agents.war.writers import NotBuiltError
 from tests.conftest import programs
+from tests.gomodules import NotBuiltError
 from tests.sandbox.namespaces import SandboxUnavailableError
 
 SCENARIOS: list[Scenario] = []

@@ -19,8 +19,8 @@ from tests.agents.cluster.conftest import GROUP, LOGS
 from tests.agents.cluster.daemon import HERE, built, installed
 from tests.agents.cluster.machine import Cgroups, Machine, compare
 from tests.agents.cluster.report import Recorder, report, write
+from tests.gomodules import NotBuiltError
 from tests.runtimes import daemons
-from tests.runtimes.daemons import NotBuiltError
 from tests.runtimes.kubelet import is_frozen
 from tests.sandbox import node as sandbox_node
 

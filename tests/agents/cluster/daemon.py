@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.runtimes.daemons import NotBuiltError
+from tests import gomodules
+from tests.gomodules import NotBuiltError
 from tests.sandbox.namespaces import Sandbox, kill, members
 
 HERE = Path(__file__).parent
@@ -18,10 +19,7 @@ SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 def built(name: str) -> Path:
     """The directory of what the build script beside this file has built. Raises NotBuiltError."""
-    answer = subprocess.run([HERE / "build", "--built", name], capture_output=True, text=True, check=False)
-    if answer.returncode:
-        raise NotBuiltError(f"{name} is not built: tests/agents/cluster/build")
-    return Path(answer.stdout.strip())
+    return gomodules.built(HERE / "build", name)
 
 
 def installed(program: str) -> str:

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.agents.war import writers
-from tests.agents.war.writers import Writer
+from tests.agents import writers
+from tests.agents.writers import ADVISED, CLEANS_UP, EXCLUSIVE, Writer
 from tests.cli.node import CHECKOUT
 from tests.sandbox.namespaces import Sandbox
 from tests.sandbox.node import BIN, CHAIN, wait_for
@@ -19,9 +19,6 @@ BEGIN, END = "<!-- lifecycle -->\n", "<!-- /lifecycle -->"
 
 CILIUM_FILE, ISTIO_FILE = f"{CHAIN}/cilium.d/05-cilium.conflist", f"{CHAIN}/istio.d/10-istio.conf"
 KUBECONFIG = "/run/istio-cni/istio-cni-kubeconfig"
-# What conf/helm sets; the agents' other settings are at their defaults.
-EXCLUSIVE = ("--cni-exclusive=true",)
-ADVISED = ("--chained-cni-plugin=false", "--cni-conf-name=10-istio.conf", "--enable-ambient-detection-retry=true")
 FOREIGN = '{"cniVersion": "1.0.0", "name": "other", "type": "other"}\n'
 
 
@@ -67,7 +64,7 @@ def cilium(sandbox: Sandbox) -> Seen:
     seen = Seen(sandbox, f"{CHAIN}/cilium.d")
     file = sandbox.path(CILIUM_FILE)
     foreign = file.with_name("10-other.conf")
-    old = writers.cilium(sandbox, f"{CHAIN}/cilium.d", *EXCLUSIVE, version="1.18")
+    old = writers.cilium(sandbox, f"{CHAIN}/cilium.d", EXCLUSIVE, version="1.18")
     with running(old):
         seen.step("1.18 starts", lambda: content(file) and settled(old))
         foreign.write_text(FOREIGN)
@@ -76,7 +73,7 @@ def cilium(sandbox: Sandbox) -> Seen:
         seen.step("its file is deleted", lambda: content(file))
     seen.step("it stops", lambda: not old.runs)
     sandbox.path("/opt/cni/cilium-conf-writer").unlink()
-    new = writers.cilium(sandbox, f"{CHAIN}/cilium.d", *EXCLUSIVE)
+    new = writers.cilium(sandbox, f"{CHAIN}/cilium.d", EXCLUSIVE)
     with running(new):
         seen.step("1.20 starts", lambda: content(file).get("cniVersion") == "1.0.0")
     with running(new):
@@ -98,7 +95,7 @@ def istio(sandbox: Sandbox) -> Seen:
         seen.step("its file is deleted", file.exists)
     seen.step("it stops, its DaemonSet being there (ambient, 1.25 and later)", lambda: not agent.runs)
     inode = file.stat().st_ino
-    uninstalled = writers.istio(sandbox, f"{CHAIN}/istio.d", *ADVISED, "--cleanup")
+    uninstalled = writers.istio(sandbox, f"{CHAIN}/istio.d", *ADVISED, CLEANS_UP)
     with running(uninstalled):
         seen.step(
             "it is restarted, or a newer one starts", lambda: file.stat().st_ino != inode and is_ready(uninstalled)

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.agents.owners.lifecycle import BEGIN, DOCUMENT, END, block
-from tests.agents.war.writers import NotBuiltError
+from tests.gomodules import NotBuiltError
 from tests.sandbox.namespaces import SandboxUnavailableError
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.agents.runtimes.kubelet import MeshKubelet, kubelet_on
-from tests.agents.war.writers import NotBuiltError as AgentsNotBuiltError
-from tests.runtimes.daemons import Containerd24, Crio, NotBuiltError, Runtime
+from tests.gomodules import NotBuiltError
+from tests.runtimes.daemons import Containerd24, Crio, Runtime
 from tests.runtimes.kubelet import is_frozen
 from tests.sandbox import node as sandbox_node
 from tests.sandbox.namespaces import SandboxUnavailableError
@@ -41,7 +41,7 @@ def node(kind: type[Runtime], program: str, tools: Path) -> Iterator[MeshKubelet
             yield kubelet
     except SandboxUnavailableError as e:
         pytest.skip(str(e))
-    except (NotBuiltError, AgentsNotBuiltError) as e:
+    except NotBuiltError as e:
         pytest.skip(f"a tool is missing: {e}")
 
 

@@ -4,10 +4,11 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.agents.chain.node import ADVISED, CLEANS_UP, SHIPPED, AgentNode
+from tests.agents.chain.node import SHIPPED, AgentNode
 from tests.agents.stand_ins.cilium import addresses as endpoint_addresses
 from tests.agents.stand_ins.orders import ENROLMENT_FAILS
 from tests.agents.stand_ins.process import Process
+from tests.agents.writers import ADVISED, CLEANS_UP
 from tests.runtimes.daemons import Runtime
 from tests.sandbox.namespaces import Sandbox
 from tests.sandbox.node import FACADE, NET, Json

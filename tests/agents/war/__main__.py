@@ -11,7 +11,8 @@ from tests.agents.war import plot
 from tests.agents.war.account import Json, account, broken_promises, short, unexpected
 from tests.agents.war.run import Restarts, run
 from tests.agents.war.scenarios import SCENARIOS
-from tests.agents.war.writers import CILIUM, ISTIO, NotBuiltError, version
+from tests.agents.writers import CILIUM, ISTIO, version
+from tests.gomodules import NotBuiltError
 from tests.sandbox import node as lay
 from tests.sandbox.namespaces import SandboxUnavailableError
 

@@ -8,7 +8,7 @@ from cni_chain.fragments import ignored_because
 from tests.agents.war.observer import Change
 from tests.agents.war.run import Seen, Step
 from tests.agents.war.scenarios import NOTHING, WAITS, Scenario
-from tests.agents.war.writers import CILIUM, ISTIO
+from tests.agents.writers import CILIUM, ISTIO
 
 Json = dict[str, Any]
 WRITES = {"renamed to", "created", "modified"}

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import pytest
 
 from tests.agents.war.split_node import SplitNode
-from tests.agents.war.writers import NotBuiltError, built
+from tests.agents.writers import built
 from tests.conftest import programs
+from tests.gomodules import NotBuiltError
 from tests.runtimes.kubelet import is_frozen
 from tests.sandbox import node as sandbox_node
 from tests.sandbox.namespaces import CHECKOUT, Sandbox, SandboxUnavailableError

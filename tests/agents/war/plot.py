@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 
 from tests.agents.war.account import COMPLETE, Json
 from tests.agents.war.scenarios import NOTHING, WAITS
-from tests.agents.war.writers import CILIUM, ISTIO
+from tests.agents.writers import CILIUM, ISTIO
 
 WIDTH, MARGIN, LEFT, RIGHT = 880, 24, 124, 60
 SPAN = WIDTH - LEFT - RIGHT

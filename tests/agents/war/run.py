@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.agents.war import writers
+from tests.agents import writers
 from tests.agents.war.observer import Change, Look, Observer
 from tests.agents.war.scenarios import Scenario, look
 from tests.agents.war.split_node import SplitNode
-from tests.agents.war.writers import CILIUM, ISTIO, Writer
+from tests.agents.writers import CILIUM, ISTIO, Writer
 from tests.sandbox.namespaces import Sandbox
 from tests.sandbox.node import BIN, CHAIN, FACADE, NET, Node
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cni_chain import chain, facade, fragments
 from cni_chain.errors import CNIError
-from tests.agents.war.writers import CILIUM, ISTIO
+from tests.agents.writers import ADVISED, CILIUM, EXCLUSIVE, ISTIO
 from tests.sandbox.node import CHAIN, FACADE, NET
 
 THEN = " → "  # between the plugins of a chain
@@ -27,10 +27,6 @@ class Scenario(NamedTuple):
     split: bool = False  # cni-chain composes what the two write
     restarts: bool = False  # agents that are left alone show nothing
 
-
-EXCLUSIVE = "--cni-exclusive=true"  # Helm: cni.exclusive, which is true unless it is set
-# As conf/helm has it.
-OWN_FILE = ("--chained-cni-plugin=false", "--cni-conf-name=10-istio.conf", "--enable-ambient-detection-retry")
 
 ONE = {CILIUM: NET, ISTIO: NET}
 SCENARIOS = {
@@ -52,7 +48,7 @@ SCENARIOS = {
         "cni-chain",
         "each agent with a directory of its own, as conf/helm sets it",
         {CILIUM: f"{CHAIN}/cilium.d", ISTIO: f"{CHAIN}/istio.d"},
-        {CILIUM: (EXCLUSIVE,), ISTIO: OWN_FILE},
+        {CILIUM: (EXCLUSIVE,), ISTIO: ADVISED},
         split=True,
         restarts=True,
     ),

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-from tests.agents.war import writers
-from tests.agents.war.scenarios import EXCLUSIVE, FACADE_FILE, OWN_FILE
-from tests.agents.war.writers import Writer
+from tests.agents import writers
+from tests.agents.war.scenarios import FACADE_FILE
+from tests.agents.writers import ADVISED, EXCLUSIVE, Writer
 from tests.sandbox.namespaces import Sandbox
 from tests.sandbox.node import BIN, CHAIN, FACADE, NET, Node
 
@@ -43,7 +43,7 @@ class SplitNode(Node):
 
     def istio(self, directory: str = ISTIO_D, *settings: str) -> Writer:
         """Istio's installer; without settings as conf/helm sets it."""
-        return self._made(writers.istio(self.sandbox, directory, *(settings or OWN_FILE)))
+        return self._made(writers.istio(self.sandbox, directory, *(settings or ADVISED)))
 
     def _made(self, writer: Writer) -> Writer:
         self._ends.callback(writer.close)

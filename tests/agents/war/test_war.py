@@ -16,7 +16,7 @@ from tests.agents.war.observer import Change, Look, Observer
 from tests.agents.war.run import Restarts, Seen, Step, run
 from tests.agents.war.scenarios import SCENARIOS, WAITS, first_file
 from tests.agents.war.split_node import CILIUM_D, ISTIO_D
-from tests.agents.war.writers import CILIUM, ISTIO
+from tests.agents.writers import CILIUM, ISTIO
 from tests.conftest import CHECKOUT, programs
 from tests.sandbox.node import FACADE, NET, wait_for
 

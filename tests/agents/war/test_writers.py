@@ -5,9 +5,8 @@ import re
 
 import pytest
 
-from tests.agents.war.scenarios import EXCLUSIVE
 from tests.agents.war.split_node import CILIUM_D, ISTIO_D, SplitNode
-from tests.agents.war.writers import SOURCE, Writer
+from tests.agents.writers import CLEANS_UP, EXCLUSIVE, SOURCE, Writer
 from tests.sandbox.node import BIN, FACADE, NET, wait_for
 
 OWN = "05-cilium.conflist"
@@ -227,7 +226,7 @@ def test_cilium_left_in_net_d_renames_the_facade_again_and_again(node: SplitNode
 
 def test_istio_that_cleans_up_takes_its_fragment_and_its_plugin_along(node: SplitNode) -> None:
     """New pods wait, fail closed, until the owner is taken out; its own agent's pod gets past."""
-    istio = node.istio(ISTIO_D, "--chained-cni-plugin=false", "--cni-conf-name=10-istio.conf", "--cleanup")
+    istio = node.istio(ISTIO_D, "--chained-cni-plugin=false", "--cni-conf-name=10-istio.conf", CLEANS_UP)
     node.cilium().start()
     istio.start()
     wait_until_ready(istio)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from tests import gomodules
 from tests.sandbox.namespaces import CHECKOUT, Sandbox, kill, members
 from tests.sandbox.node import BIN, wait_for
 
@@ -15,19 +16,16 @@ CILIUM, ISTIO = "cilium", "istio"
 # What Istio's installer copies its plugin from, and what it asks for beside it; what its agent keeps there at run time.
 SOURCE, ACCOUNT, RUN = "/run/istio-image", "/run/istio-account", "/run/istio-cni"
 GOTOOLS = CHECKOUT / "tests/agents/gotools"
-
-
-class NotBuiltError(Exception):
-    """The agents' programs are not built; the message says how to."""
+# What the charts set with the values of conf/helm, as the writers' flags (Cilium's is its chart's default).
+EXCLUSIVE = "--cni-exclusive=true"
+ADVISED = ("--chained-cni-plugin=false", "--cni-conf-name=10-istio.conf", "--enable-ambient-detection-retry")
+# What Istio's agent does when it is uninstalled, and in sidecar mode whenever it stops.
+CLEANS_UP = "--cleanup"
 
 
 def built(name: str) -> Path:
-    """The directory of an agent's programs."""
-    command = [str(CHECKOUT / "tests/agents/build"), "--built", name]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    if answer.returncode:
-        raise NotBuiltError(f"the agents' programs are not built: tests/agents/build {name}")
-    return Path(answer.stdout.strip())
+    """The directory of an agent's programs. Raises NotBuiltError."""
+    return gomodules.built(CHECKOUT / "tests/agents/build", name)
 
 
 def version(agent: str) -> str:

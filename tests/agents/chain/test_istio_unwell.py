@@ -1,8 +1,9 @@
 """Istio's agent, or the Kubernetes API that its plugin asks, is away or fails: no pod of the mesh runs outside it."""
 
 from tests.agents.chain.case import Case
-from tests.agents.chain.node import ADVISED, ISTIO_FILE, ISTIO_RUN, PLAIN
+from tests.agents.chain.node import ISTIO_FILE, ISTIO_RUN, PLAIN
 from tests.agents.stand_ins.orders import ENROLMENT_FAILS, NAMESPACES_FAIL
+from tests.agents.writers import ADVISED
 from tests.sandbox.node import BIN, CHAIN
 
 NOT_ADVISED = tuple(setting for setting in ADVISED if "retry" not in setting)
@@ -61,7 +62,7 @@ def test_istio_uninstalled(case: Case) -> None:
         refused = case.cni("add", pod)
         case.cni("add", own).succeeded()
         case.cni("del", own).succeeded()
-        case.cni("check", before)
+        checked = case.cni("check", before)
         case.cni("del", before).succeeded()
         case.node.restore()
         added = case.cni("add", pod).succeeded()
@@ -72,6 +73,10 @@ def test_istio_uninstalled(case: Case) -> None:
     assert "owner istio has no fragment yet" in refused.error["msg"]
     assert f"{CHAIN}/istio.d" in refused.error["msg"]
     assert refused.calls == []
+    assert (checked.error["code"], checked.error["msg"].partition(";")[0]) == (
+        11,
+        f"istio/istio-cni: no plugin istio-cni in {BIN}",
+    )
     assert len(added.enrolled) == 1
 
 

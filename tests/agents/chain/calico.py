@@ -84,10 +84,12 @@ def network(case: Case, programs: Path) -> Iterator[str]:
     conf = node.shipped(case.version, chainDir=DIRECTORY)
     [istio] = [owner for owner in conf["plugins"][0]["owners"] if owner["name"] == "istio"]
     conf["plugins"][0]["owners"] = [{"name": "calico"}, istio]
-    with _etcd(node), node.another_facade("60-calico.conflist", conf | {"name": NETWORK}) as file:
-        yield file
-    for name in ("bin/calico", "bin/calico-ipam", "etcd"):
-        node.sandbox.path(f"/opt/cni/{name}").unlink()
+    try:
+        with _etcd(node), node.another_facade("60-calico.conflist", conf | {"name": NETWORK}) as file:
+            yield file
+    finally:
+        for name in ("bin/calico", "bin/calico-ipam", "etcd"):
+            node.sandbox.path(f"/opt/cni/{name}").unlink()
 
 
 @contextlib.contextmanager
@@ -97,7 +99,9 @@ def _etcd(node: AgentNode) -> Iterator[None]:
     options = [f"--data-dir={STORE}", f"--listen-client-urls={ETCD}", f"--advertise-client-urls={ETCD}"]
     into = 'exec "$0" "$@" >/var/log/etcd.log 2>&1'
     command = ["sh", "-c", f"echo started; {into}", "/opt/cni/etcd", *options, f"--listen-peer-urls={peers}"]
-    with node.sandbox.running(*command):
+    with contextlib.ExitStack() as ended:
+        ended.callback(shutil.rmtree, node.sandbox.path(STORE), ignore_errors=True)
+        ended.enter_context(node.sandbox.running(*command))
         put = node.sandbox.python(PUT, ETCD)
         wait_for(lambda: node.sandbox.run(*put, check=False).returncode == 0, "etcd answers")
         for kind, plural, name, spec in STORED:
@@ -106,4 +110,3 @@ def _etcd(node: AgentNode) -> Iterator[None]:
             key = f"/calico/resources/v3/projectcalico.org/{plural}/{name}"
             node.sandbox.run(*put, key, json.dumps(value))
         yield
-    shutil.rmtree(node.sandbox.path(STORE))

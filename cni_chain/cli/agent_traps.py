@@ -14,6 +14,17 @@ NO_RETRY = (
     "istio-cni lets a pod run outside the mesh if it can't look up the pod's namespace: set "
     "enable_ambient_detection_retry (Helm: ambient.enableAmbientDetectionRetry, Istio 1.28 and later)"
 )
+# Agents that write no file of their own, by the plugin that they add to one.
+SEEDS = {
+    "linkerd-cni": (
+        'Linkerd only edits lists that are here: put one with "plugins": [] in as its seed, under a name without '
+        '"linkerd" (conf/examples/linkerd).'
+    ),
+    "consul-cni": (
+        "Consul only edits a list that has a plugin: put one with loopback in as its seed (conf/examples/consul), and "
+        "leave that out by types."
+    ),
+}
 MISNAMED = (
     "Istio's agent takes a single plugin in a file of this name for invalid, and writes it and its binary again "
     "without end: set cniConfFileName to a name that ends in .conf"

@@ -7,6 +7,7 @@ from itertools import takewhile
 
 from cni_chain import request
 from cni_chain.chain import Link, Part
+from cni_chain.cli.agent_traps import SEEDS
 from cni_chain.cli.findings import Finding, Place
 from cni_chain.cli.migrate_agents import seeds
 from cni_chain.cli.places import Places
@@ -31,7 +32,8 @@ def _owners(survey: Survey, places: Places) -> Iterator[Finding]:
         if error is not None:
             blamed = True
             if not part.directory.faults:
-                yield Finding(places.owner(part.owner), error.msg)
+                hints = (SEEDS[type_] for type_ in sorted(part.owner.types or ()) if type_ in SEEDS)
+                yield Finding(places.owner(part.owner), ". ".join([error.msg, *hints]))
     refusal = survey.refusal()
     if refusal is not None and not survey.links and not blamed:
         yield Finding(places.facade("owners"), refusal.msg)

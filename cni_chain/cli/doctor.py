@@ -140,6 +140,7 @@ class Diagnosis:
 def _is_covered(finding: Finding, found: dict[Trouble, None]) -> bool:
     return any(
         finding.message in trouble.what
+        or finding.message.startswith(trouble.what)  # verify says at once what the doctor advises
         or (trouble.id in _COVERS and _COVERS[trouble.id] in finding.message)
         or (trouble.id in ("first-file-invalid", "owner-with-two-writers") and trouble.path == finding.place.path)
         for trouble in found

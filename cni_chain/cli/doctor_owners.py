@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cni_chain.chain import Part
+from cni_chain.cli import agent_traps
 from cni_chain.cli.doctor_words import Node, Trouble, listed
 from cni_chain.cli.places import Places
 from cni_chain.cli.plugins import CILIUM, ISTIO, MESHES
@@ -14,14 +15,7 @@ from cni_chain.cli.survey import Survey, error_of
 _HINTS = {
     CILIUM: "For Cilium: cni.confPath must be this directory, and cni.chainingMode must not wait for another's file.",
     ISTIO: "For Istio: cniConfDir must be this directory and chained=false, or it waits here for ever.",
-    "linkerd-cni": (
-        'Linkerd only edits lists that are here: put one with "plugins": [] in as its seed, under a name without '
-        '"linkerd" (conf/examples/linkerd).'
-    ),
-    "consul-cni": (
-        "Consul only edits a list that has a plugin: put one with loopback in as its seed (conf/examples/consul), and "
-        "leave that out by types."
-    ),
+    **agent_traps.SEEDS,
 }
 
 

@@ -23,6 +23,31 @@ def test_a_required_owner_without_a_fragment_is_an_error_where_it_is_listed(node
 
 
 @pytest.mark.parametrize(
+    ("owner", "type_", "hint"),
+    [
+        ("linkerd", "linkerd-cni", 'put one with "plugins": [] in as its seed, under a name without "linkerd"'),
+        ("consul", "consul-cni", "put one with loopback in as its seed (conf/examples/consul)"),
+    ],
+)
+def test_an_agent_that_waits_for_its_seed(node: Node, owner: str, type_: str, hint: str) -> None:
+    owners = [
+        {"name": "cilium"},
+        {"name": owner, "types": [type_], "exempt": [{"namespace": "a", "podNamePrefix": "b"}]},
+    ]
+    for name in ("istio", "local"):
+        shutil.rmtree(node.chain_dir / f"{name}.d")
+    node.change_facade(owners=owners)
+    (node.chain_dir / f"{owner}.d").mkdir()
+
+    (finding,) = node.findings()
+
+    assert finding.startswith(f"{at(node, 'name', owner)}: owner {owner} has no fragment yet: ")
+    assert hint in finding
+    told = json.loads(node.run("doctor", "--json").stdout)["findings"]
+    assert [one["id"] for one in told if owner in one["what"]] == ["owner-without-fragment"]
+
+
+@pytest.mark.parametrize(
     ("content", "finding"),
     [
         ("", ": empty"),

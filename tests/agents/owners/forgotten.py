@@ -294,7 +294,7 @@ FORGOTTEN = (
     ),
     Forgotten(
         "Cilium",
-        "`timeouts.DEL` above 42 s, if it is set at all",
+        "`timeouts.DEL` of 45 s or more, if it is set at all",
         "a DEL while the agent is stopped is killed before Cilium has queued it",
         lambda node: node.change_facade(timeouts={"DEL": 30}),
         "verify",

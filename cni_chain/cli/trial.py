@@ -22,9 +22,12 @@ class Trial(NamedTuple):
 
     def errors(self) -> list[str]:
         """Return what keeps pods from getting what is meant, in words."""
-        refused = [] if self.refusal is None else [f"a new pod gets error {self.refusal.code}: {self.refusal.msg}"]
         told = [finding.message for finding in self.findings if not finding.warning]
-        return refused + [message for message in told if self.refusal is None or message not in self.refusal.msg]
+        if self.refusal is None:
+            return told
+        msg = self.refusal.msg
+        others = [one for one in told if one not in msg and not one.startswith(msg)]  # a finding may add what to do
+        return [f"a new pod gets error {self.refusal.code}: {msg}", *others]
 
     def worse_than(self, before: Trial) -> list[str]:
         """Return the errors that `before` had not: a node whose pods get no network anyway is not worse off."""

@@ -144,6 +144,11 @@ def test_an_owner_is_added_where_it_is_to_run(node: Node, where: list[str], orde
     assert (node.chain_dir / "linkerd.d").stat().st_mode & 0o7777 == 0o755
 
 
+@pytest.mark.parametrize("mesh", ["linkerd:linkerd-cni", "consul:consul-cni", "kuma:kuma-cni"])
+def test_why_an_owner_is_not_added_is_said_once(node: Node, mesh: str) -> None:
+    assert refused(node, "add", mesh).count("has no fragment yet") == 1
+
+
 def test_a_required_owner_whose_agent_has_written_nothing_is_refused_since_pods_would_wait(node: Node) -> None:
     error = refused(node, "add", "kuma:kuma-cni")
 

@@ -201,8 +201,8 @@ def _call(stale: Stale, directory: NetDir, bin_dirs: list[str]) -> Call:
     return Call(args, conf, version, facade, environ, log)
 
 
-def document(made: Plan, outcomes: list[Outcome], errors: list[CNIError], *, dry_run: bool) -> dict[str, Any]:
-    """Return what was done, or with `dry_run` would be, for a program."""
+def document(made: Plan, outcomes: list[Outcome], failures: list[str], *, dry_run: bool) -> dict[str, Any]:
+    """Return what was done, or with `dry_run` would be, for a program; `failures` are of no attachment."""
     done = {id(outcome.stale): outcome for outcome in outcomes}
     stale = []
     for one in made.stale:
@@ -222,7 +222,7 @@ def document(made: Plan, outcomes: list[Outcome], errors: list[CNIError], *, dry
         "kept": [_named(Stale("", entry.attachment, entry.pod, {}, "")) | {"why": why} for entry, why in made.kept],
         "remove": made.removed,
         "damaged": [{"file": one.path, "reason": one.reason, "setAside": one.set_aside} for one in made.damaged],
-        "errors": [error.msg for error in errors],
+        "errors": failures,
     }
 
 

@@ -188,7 +188,8 @@ def gc_command(
     if not dry_run and not made.empty:
         outcomes, errors = _free(where, made, directory, limit, json=json)
     if json:
-        print_json(gc.document(made, outcomes, errors, dry_run=dry_run))
+        failures = [*unseen, *(error.msg for error in errors)]
+        print_json(gc.document(made, outcomes, failures, dry_run=dry_run))
     for error in errors:
         print(f"cni-chain: {error.msg}", file=sys.stderr)
     raise typer.Exit(1 if unseen or errors or any(outcome.errors for outcome in outcomes) else 0)

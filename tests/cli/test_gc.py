@@ -392,6 +392,15 @@ def test_json_says_what_was_done(pods: Pods) -> None:
     assert done == {**dry, "dryRun": False, "stale": [{**stale, "freed": True}]}
 
 
+def test_a_state_directory_that_can_not_be_read_is_told_to_a_program_too(pods: Pods, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    where = ("--dry-run", "--state-dir", str(tmp_path / "file"))
+
+    reason = f"{tmp_path}/file: can't be read: Not a directory"
+    assert pods.json("gc", *where)["errors"] == [reason]
+    assert f"! {reason}\n" in pods.run("gc", *where).stdout
+
+
 @pytest.mark.parametrize("age", ["", "5", "h", "1w", "-1h"])
 def test_an_age_that_is_none_is_wrong_usage(pods: Pods, age: str) -> None:
     assert pods.run("gc", f"--older-than={age}").status == 2

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from cni_chain.cli import distros, facades, survey
+from cni_chain.cli import distros, facades, placing, survey
 from cni_chain.cli.changes import Plan, RefusedError
 from cni_chain.cli.drafting import SpellingError
 from cni_chain.cli.options import distribution, failure
@@ -70,6 +70,16 @@ def tree_of(root: str) -> Tree:
     if not os.path.isdir(root):
         raise RefusedError(f"--root {root}: no such directory")
     return Tree(root)
+
+
+@contextlib.contextmanager
+def locked(tree: Tree, directory: str) -> Iterator[None]:
+    """Keep every other command out that changes `directory`. Raises PlacingError, with paths as seen from the tree."""
+    try:
+        with placing.locked(tree.real(directory)):
+            yield
+    except PlacingError as error:
+        raise PlacingError(tree.seen(str(error))) from None
 
 
 @contextlib.contextmanager

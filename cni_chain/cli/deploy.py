@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from cni_chain.cli import drafting, install, installed, ownership, placing, uninstall
+from cni_chain.cli import drafting, install, installed, ownership, uninstall
 from cni_chain.cli.changes import RefusedError
 from cni_chain.cli.changing import (
     ABinDir,
@@ -17,6 +17,7 @@ from cni_chain.cli.changing import (
     ProgramDir,
     Root,
     carry_out,
+    locked,
     places,
     told,
     tree_of,
@@ -129,7 +130,7 @@ def install_command(
             replace_facade=replace_facade,
             force=force,
         )
-        with placing.locked(tree.real(options.net_dir)):
+        with locked(tree, options.net_dir):
             plan = install.plan(tree, options, source)
             plan.notes += distro_note
             carry_out(plan, dry_run=dry_run, json=json)
@@ -193,7 +194,7 @@ def uninstall_command(
             without_network=leave,
             force=force,
         )
-        with placing.locked(tree.real(options.net_dir)):
+        with locked(tree, options.net_dir):
             plan = uninstall.plan(tree, options)
             plan.notes += distro_note
             carry_out(plan, dry_run=dry_run, json=json)

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cni_chain.cli import changing, completing, drafting, owner, placing
+from cni_chain.cli import changing, completing, drafting, owner
 from cni_chain.cli.changes import Plan
-from cni_chain.cli.changing import DryRun, Force, carry_out, told
+from cni_chain.cli.changing import DryRun, Force, carry_out, locked, told
 from cni_chain.cli.options import Command, Json, Where, declared, find, located, no_facade, parameters
 from cni_chain.cli.terminal import print_json
 
@@ -56,7 +56,7 @@ def _change(plan: Callable[..., Plan]) -> Command:
             raise no_facade(directory)
         with told():
             file = owner.only(files, directory.path)
-            with placing.locked(where.tree.real(file.path.rpartition("/")[0])):
+            with locked(where.tree, file.path.rpartition("/")[0]):
                 (fresh,) = find(where.tree, where.net_dir, file.path)[1]  # nobody changes it from here on
                 edit = owner.Edit(where.tree, fresh, where.bin_dirs, force=force)
                 carry_out(plan(edit, **given), dry_run=dry_run, json=json)

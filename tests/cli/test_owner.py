@@ -1,6 +1,8 @@
 """`cni-chain owner` on a node with pods: what is listed, what is changed, and what is refused."""
 
+import fcntl
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -155,6 +157,17 @@ def test_a_required_owner_whose_agent_has_written_nothing_is_refused_since_pods_
     assert "not changed, because then a new pod gets error 11: owner kuma has no fragment yet" in error
     assert not (node.chain_dir / "kuma.d").exists()
     assert "warning: from now on a new pod gets error 11" in done(node, "add", "kuma:kuma-cni", "--force")
+
+
+def test_who_comes_while_another_command_is_at_work_is_told_where(node: Node) -> None:
+    opened = os.open(node.net_dir, os.O_RDONLY)
+    fcntl.flock(opened, fcntl.LOCK_EX)
+
+    told = f"cni-chain: {FACADE.rpartition('/')[0]}: another cni-chain command is changing it; try again\n"
+    assert refused(node, "remove", "istio") == told
+    assert node.run("uninstall").stderr == told
+    os.close(opened)
+    done(node, "remove", "istio")
 
 
 def test_first_optional_then_required_is_the_way(node: Node) -> None:

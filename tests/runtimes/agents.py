@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 from tests.agents import writers
+from tests.agents.stand_ins.istio import enrolments
 from tests.agents.stand_ins.process import Process
 from tests.agents.writers import CILIUM, ISTIO, Writer
 from tests.runtimes.fresh import FreshNode
@@ -75,8 +76,7 @@ class Agents:
 
     def enrolled(self) -> list[str]:
         """The pods that Istio's agent was told of, each as often as it was."""
-        calls = [call for call in self.stand_ins[ISTIO].calls() if call.call == "POST /cmdadd" and call.status == 200]
-        return sorted(call.body["PodName"] for call in calls)
+        return sorted(call.body["PodName"] for call in enrolments(self.stand_ins[ISTIO].calls()))
 
     def close(self) -> None:
         for stand_in in self.stand_ins.values():

@@ -9,6 +9,7 @@ import pytest
 
 from tests.agents.chain.node import MESH, AgentNode, MeshPod
 from tests.agents.stand_ins.calls import Call, summary
+from tests.agents.stand_ins.istio import enrolments
 from tests.sandbox.node import FACADE, Answer, Json
 
 
@@ -49,7 +50,7 @@ class Step:
     @property
     def enrolled(self) -> list[Call]:
         """The enrolments that Istio's agent has answered well."""
-        return [call for call in self.calls if call.call == "POST /cmdadd" and call.status == 200]
+        return enrolments(self.calls)
 
 
 class Case:

@@ -17,6 +17,8 @@ from tests.sandbox.namespaces import Sandbox, SandboxUnavailableError
 
 CILIUM = ("1.20", "1.18")
 FACADES = ("1.0.0", "1.1.0")
+# A test of both versions of Cilium.
+both = pytest.mark.parametrize("cilium", CILIUM, indirect=True, scope="session")
 
 
 @pytest.hookimpl(trylast=True)

@@ -1,12 +1,8 @@
 """Cilium's agent refuses, fails or was killed. What waits out a time limit of the plugin's is in test_waiting.py."""
 
-import pytest
-
 from tests.agents.chain.case import Case
-from tests.agents.chain.conftest import CILIUM
+from tests.agents.chain.conftest import both
 from tests.agents.stand_ins.orders import ENDPOINT_REFUSED, UNHEALTHY, Order
-
-both = pytest.mark.parametrize("cilium", CILIUM, indirect=True, scope="session")
 
 
 @both

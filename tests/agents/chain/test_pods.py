@@ -4,25 +4,11 @@ import json
 
 import pytest
 
+from tests.agents.chain.asked import CREATED, DELETED, GONE_ALREADY, WELL, looked_up
 from tests.agents.chain.case import Case
-from tests.agents.chain.conftest import CILIUM
+from tests.agents.chain.conftest import both
 from tests.agents.chain.node import MESH, PLAIN
 from tests.sandbox.node import addresses, types
-
-both = pytest.mark.parametrize("cilium", CILIUM, indirect=True, scope="session")
-# What each agent is asked for a pod.
-CREATED = ["GET /v1/config 200 ×2", "POST /v1/ipam 201", "PUT /v1/endpoint/cilium-local:0 201"]
-WELL = ["GET /v1/config 200", "GET /v1/endpoint/cni-attachment-id:ID:eth0/healthz 200"]
-DELETED = {
-    "1.20": ["GET /v1/config 200", "DELETE /v1/endpoint/cni-attachment-id:ID:eth0 200"],
-    "1.18": ["GET /v1/config 200", "DELETE /v1/endpoint 200"],
-}
-GONE_ALREADY = {version: [call.replace(" 200", " 404") for call in calls[1:]] for version, calls in DELETED.items()}
-LOOKED_UP = ["GET /api/v1/namespaces/{}/pods/POD 200", "GET /api/v1/namespaces/{} 200"]
-
-
-def looked_up(namespace: str) -> list[str]:
-    return [call.format(namespace) for call in LOOKED_UP]
 
 
 @both

@@ -1,12 +1,8 @@
 """What containerd does after a reboot, with its own library: DEL without a namespace, for every pod of before."""
 
-import pytest
-
+from tests.agents.chain.asked import DELETED, GONE_ALREADY
 from tests.agents.chain.case import Case
-from tests.agents.chain.conftest import CILIUM
-from tests.agents.chain.test_pods import DELETED, GONE_ALREADY
-
-both = pytest.mark.parametrize("cilium", CILIUM, indirect=True, scope="session")
+from tests.agents.chain.conftest import both
 
 
 @both

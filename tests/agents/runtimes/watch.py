@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 
 from tests.agents.chain.node import MESH
+from tests.agents.stand_ins.istio import enrolments
 from tests.agents.stand_ins.process import Process
 from tests.runtimes.cri import Client, CriError
 
@@ -58,5 +59,5 @@ class Watch:
 
 def enrolled(istio: Process) -> set[tuple[str, str, str]]:
     """Whom Istio's agent has answered that it is enrolled: namespace, name, and where its own network is."""
-    calls = [call for call in istio.calls() if call.call == "POST /cmdadd" and call.status == 200]
-    return {(call.body["PodNamespace"], call.body["PodName"], call.body["Netns"]) for call in calls}
+    told = [call.body for call in enrolments(istio.calls())]
+    return {(pod["PodNamespace"], pod["PodName"], pod["Netns"]) for pod in told}

@@ -6,10 +6,12 @@ It notes who would be enrolled, with the addresses; it programs no rules. (cni/p
 import argparse
 import base64
 import ipaddress
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from tests.agents.stand_ins import server
+from tests.agents.stand_ins.calls import Call
 from tests.agents.stand_ins.server import Request, Response
 
 RUN_DIR = Path("/var/run/istio-cni")
@@ -28,6 +30,11 @@ class NodeAgent:
 
     def answer(self, request: Request) -> Response:
         return Response(200, {}) if (request.method, request.path) == ("POST", "/cmdadd") else Response(404, {})
+
+
+def enrolments(calls: Iterable[Call]) -> list[Call]:
+    """Of what was recorded, the calls of istio-cni for pods that this agent has answered to be in the mesh now."""
+    return [call for call in calls if call.call == "POST /cmdadd" and call.status == 200]
 
 
 def prefix(network: dict[str, str]) -> str:

@@ -76,6 +76,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--save", type=Path, metavar="FILE", help="all figures as JSON")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="with --save: draw them as SVG")
     options = parser.parse_args(arguments)
+    if options.plot and not options.save:
+        parser.error("--plot draws what --save keeps: give both")
     for name in options.scenario:
         if name not in SCENARIOS:
             parser.error(f"no scenario {name}; there are {', '.join(SCENARIOS)}")

@@ -174,7 +174,7 @@ def completion_command(
         typer.Argument(
             metavar="|".join(completing.SCRIPTS),
             show_default=False,
-            autocompletion=completing.of_shell,
+            autocompletion=completing.one_of(completing.SCRIPTS),
             help="The shell.",
         ),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import typer
@@ -91,9 +91,13 @@ def of_distro(incomplete: str) -> list[tuple[str, str]]:
     return [(name, known.bin_dir) for name, known in distros.DISTROS.items() if name.startswith(incomplete)]
 
 
-def of_shell(incomplete: str) -> list[str]:
-    """Return the shells that there is a script for."""
-    return [name for name in SCRIPTS if name.startswith(incomplete)]
+def one_of(words: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return what completes a value that must be one of `words`."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
 
 
 def of_owner(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:

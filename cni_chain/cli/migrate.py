@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cni_chain import facade as facade_keys
-from cni_chain.cli import migrate_guards, migrate_live, migrate_moves, migrate_plan, migrate_split
+from cni_chain.cli import completing, migrate_guards, migrate_live, migrate_moves, migrate_plan, migrate_split
 from cni_chain.cli.facades import NetDir
 from cni_chain.cli.migrate_live import CONTAINERD, CRIO, Choice, MigrateError
 from cni_chain.cli.migrate_moves import Switch
@@ -59,6 +59,7 @@ def migrate_command(
         typer.Option(
             metavar="|".join((CONTAINERD, CRIO)),
             show_default=False,
+            autocompletion=completing.one_of((CONTAINERD, CRIO)),
             help="Whose rules say which list is used. By default both, which mostly agree.",
         ),
     ] = None,
@@ -67,6 +68,7 @@ def migrate_command(
         typer.Option(
             metavar="NAME",
             show_default=False,
+            autocompletion=completing.one_of(migrate_guards.NAMES),
             help="With --switch: overrule a refusal that is only a guess; its message has the NAME (repeatable).",
         ),
     ] = None,

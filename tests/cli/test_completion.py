@@ -43,6 +43,8 @@ def completed(program: str, *words: str) -> list[str]:
         (["gc", "--d"], ["--dry-run", "--distro"]),
         (["show", "--distro", "k"], ["kubeadm", "k3s"]),
         (["completion", ""], ["bash", "zsh", "fish"]),
+        (["migrate", "--runtime", "c"], ["containerd", "crio"]),
+        (["migrate", "--despite", "ist"], ["istio-edits-first-file"]),
         (["show", "--frob", ""], []),
         (["verify", ""], []),  # bash itself offers the files
     ],

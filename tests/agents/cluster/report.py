@@ -60,10 +60,12 @@ def report(scenarios: dict[str, Json], seconds: float) -> str:
     for name, scenario in scenarios.items():
         if scenario["shown"]:
             lines += ["", f"### {title(name).capitalize()}"]
-            # With both facades the same but for the times: once.
-            blocks = {_timeless(text): (facade, text) for facade, text in reversed(scenario["shown"])}
-            for facade, text in reversed(blocks.values()):
-                lines += ["", f"Facade {facade}:", "", "```", text, "```"]
+            blocks: dict[str, tuple[str, list[str]]] = {}
+            for facade, text in scenario["shown"]:
+                blocks.setdefault(_timeless(text), (text, []))[1].append(facade)
+            for text, facades in blocks.values():
+                same = "With either facade (but for the times)" if len(set(facades)) > 1 else f"Facade {facades[0]}"
+                lines += ["", f"{same}:", "", "```", text, "```"]
     return "\n".join(lines) + "\n"
 
 

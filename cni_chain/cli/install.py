@@ -156,10 +156,9 @@ def _no_other(directory: NetDir, there: FacadeFile | None, path: str, name: str,
 def _document(tree: Tree, directory: NetDir, options: Options, there: FacadeFile | None) -> dict[str, Any]:
     owners = options.owners if options.owners is not None else drafting.owners(list(drafting.OWNERS), [])
     name = options.name or (there.network if there else "") or _name(tree, directory) or owners[0]["name"]
-    try:
-        spec.network_name({"name": name})
-    except CNIError as error:
-        raise RefusedError(f"--name {name}: {error.msg.removeprefix('network configuration: ')}") from None
+    fault = _fault(name)
+    if fault:
+        raise RefusedError(f"--name {name}: {fault}")
     chain_dir = facade.CHAIN_DIR if options.chain_dir is None else tree.path(options.chain_dir)
     return drafting.document(name, options.cni_version, chain_dir, owners)
 
@@ -172,7 +171,19 @@ def _name(tree: Tree, directory: NetDir) -> str:
     name = None if document is None else document.get("name")
     if not isinstance(name, str) or not name:
         raise RefusedError(f"{path}: its network's name can't be read, and pods' addresses are kept by it; give --name")
+    fault = _fault(name)
+    if fault:
+        raise RefusedError(f"{path}: {fault}, and it is {name}; give --name")
     return name
+
+
+def _fault(name: str) -> str:
+    """Return what is wrong with the name of a network, "" if nothing is."""
+    try:
+        spec.network_name({"name": name})
+    except CNIError as error:
+        return error.msg.removeprefix("network configuration: ")
+    return ""
 
 
 def _check(plan: Plan, directory: NetDir, wanted: _Wanted, options: Options) -> None:

@@ -91,6 +91,15 @@ def test_a_configuration_whose_name_can_t_be_read(live: Bare) -> None:
     assert "05-cilium.conflist: its network's name can't be read" in refused(live)
 
 
+def test_a_configuration_whose_name_no_facade_may_have(live: Bare) -> None:
+    live.conflist("05-cilium.conflist", "our net", "cilium-cni")
+
+    error = refused(live)
+
+    assert error.startswith("cni-chain: /etc/cni/net.d/05-cilium.conflist: key name: ")
+    assert "and it is our net; give --name" in error
+
+
 def test_a_place_before_multus(live: Bare) -> None:
     live.conflist("00-multus.conf", "multus-cni-network", "multus-shim")
 

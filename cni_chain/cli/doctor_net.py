@@ -60,7 +60,7 @@ def _backups(node: Node) -> list[str]:
         return []
     found = []
     for name in names:
-        if name.endswith(_BACKUP):
+        if name.endswith(_BACKUP) and os.path.isfile(node.tree.real(f"{node.directory.path}/{name}")):
             document = document_in(node, name)
             if document is not None and facades.is_facade(document):
                 found.append(name)

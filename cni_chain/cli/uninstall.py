@@ -171,7 +171,7 @@ def _aside(plan: Plan, file: FacadeFile) -> None:
 def _put_aside(tree: Tree, directory: NetDir) -> FacadeFile | None:
     """Return the facade that an earlier uninstall or `migrate --undo` has put aside: it says where the records are."""
     for name in _entries(tree, directory):
-        if name.endswith((ASIDE, PENDING)):
+        if name.endswith((ASIDE, PENDING)) and os.path.isfile(tree.real(f"{directory.path}/{name}")):
             try:
                 found = facades.read(tree, f"{directory.path}/{name}")
             except UnreadableError:

@@ -143,6 +143,14 @@ def test_a_facade_that_can_not_be_read_is_not_left_in_the_way(node: Bare) -> Non
     assert taken(node) == [BEFORE.rpartition("/")[2]]
 
 
+@pytest.mark.parametrize(("command", "name"), [("uninstall", "x.uninstalled"), ("doctor", "x.cilium_bak")])
+def test_a_pipe_of_such_a_name_holds_nobody_up(node: Bare, command: str, name: str) -> None:
+    (node.net_dir / "00-cni-chain.conflist").unlink()
+    os.mkfifo(node.net_dir / name)
+
+    assert "cni-chain" in node.run(command).stdout
+
+
 def test_multus_alone_is_no_network(node: Bare) -> None:
     node.conflist("00-multus.conf", "multus-cni-network", "multus")
     node.plugin("multus")

@@ -96,7 +96,8 @@ def show_command(
 ) -> None:
     """Show the effective chain: which plugins run for a new pod, in which order, whose they are, and what is left out.
 
-    A line that begins with '!' can't run; below it is what a new pod gets instead of a network.
+    A line that begins with '!' can't run; below it is what a new pod gets instead of a network. CNI is the version in
+    which a plugin is spoken to. For it plugins are asked (VERSION, which changes nothing) unless --root is given.
 
     \b
     Examples:

@@ -6,14 +6,12 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from cni_chain import chain, request, spec
+from cni_chain import chain, request
 from cni_chain.chain import Link, Part
-from cni_chain.cli import asked
+from cni_chain.cli.spoken import Spoken
 from cni_chain.cli.survey import Survey, error_of
 from cni_chain.cli.terminal import paint, paragraph, printable
 from cni_chain.errors import INVALID_CONFIG, CNIError
-
-_VERSION = "1.0.0"
 
 
 class Shown(NamedTuple):
@@ -97,10 +95,8 @@ class Effective:
         self.parts = chain.resolve(owners, directories, pod)
         self.exempt = [part.owner.name for part in self.parts if part.exempt]
         self.links = chain.present(self.parts)
-        # What newer runtimes pick; one that knows no cniVersions sends the other.
-        file = survey.file
-        spoken = [version for version in (file.version, *file.versions) if version in spec.VERSIONS]
-        self.version = max(spoken, key=spec.VERSIONS.index, default=_VERSION)
+        self._spoken = Spoken(survey, self.links)
+        self.version = self._spoken.sent
         self.error = self._error()
 
     def _error(self) -> CNIError | None:
@@ -120,14 +116,10 @@ class Effective:
 
     def spoken(self, link: Link) -> tuple[str, str]:
         """Return the version that a delegate is spoken to in, and a remark if that couldn't be found out."""
-        file = self.survey.binary(link)
-        if not self.survey.tree.is_this_system or isinstance(file, CNIError):
-            return self.version, "not asked which versions it speaks"
-        try:
-            versions = asked.versions(file, ":".join(self.survey.bin_dirs))
-        except asked.NoAnswerError as error:
-            return self.version, str(error)
-        return (self.version if self.version in versions else versions[-1]), ""
+        version = self._spoken.version(link)
+        if version is not None:
+            return version, ""
+        return self.version, self._spoken.silence(link) or "not asked which versions it speaks"
 
     def stdin(self, index: int, version: str) -> dict[str, Any]:
         """Return what the delegate `index` gets at ADD. What only a call has is in <angle brackets>."""

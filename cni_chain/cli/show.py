@@ -7,12 +7,14 @@ from typing import Any
 from cni_chain import request
 from cni_chain.chain import Dropped, Link, Part
 from cni_chain.cli.facades import FacadeFile, NetDir
+from cni_chain.cli.spoken import Spoken
 from cni_chain.cli.survey import Survey, error_of
 from cni_chain.cli.terminal import pad, paint, paragraph, printable, width, widths
 from cni_chain.cli.tree import Tree
 from cni_chain.errors import CNIError
 
 _NONE = "-"
+_CNI = 3  # the place of a column that is left out where nothing is known for it
 
 
 def document(tree: Tree, directory: NetDir, surveys: list[Survey]) -> dict[str, Any]:
@@ -27,6 +29,7 @@ def document(tree: Tree, directory: NetDir, surveys: list[Survey]) -> dict[str, 
 
 def _facade(survey: Survey, directory: NetDir) -> dict[str, Any]:
     file, facade = survey.file, survey.facade
+    spoken = _spoken(survey)
     refusal = survey.refusal()
     order = {id(link): number for number, link in enumerate(survey.links, 1)}
     return {
@@ -41,8 +44,8 @@ def _facade(survey: Survey, directory: NetDir) -> dict[str, Any]:
         "logFile": facade.log_file,
         "timeouts": facade.timeouts,
         "newPod": None if refusal is None else {"code": refusal.code, "msg": refusal.msg},
-        "chain": [_link(survey, link) | {"order": order[id(link)]} for link in survey.links],
-        "owners": [_owner(survey, part) for part in survey.parts],
+        "chain": [_link(survey, spoken, link) | {"order": order[id(link)]} for link in survey.links],
+        "owners": [_owner(survey, spoken, part) for part in survey.parts],
         "dropped": [
             {"owner": dropped.owner, "file": dropped.path, "type": dropped.type, "reason": dropped.reason}
             for part in survey.parts
@@ -53,20 +56,25 @@ def _facade(survey: Survey, directory: NetDir) -> dict[str, Any]:
     }
 
 
-def _link(survey: Survey, link: Link) -> dict[str, Any]:
+def _spoken(survey: Survey) -> Spoken:
+    return Spoken(survey, (link for part in survey.parts for link in part.links))
+
+
+def _link(survey: Survey, spoken: Spoken, link: Link) -> dict[str, Any]:
     binary = survey.binary(link)
     return {
         "owner": link.owner.name,
         "type": link.type,
         "file": link.path,
         "binary": None if isinstance(binary, CNIError) else binary,
+        "cniVersion": spoken.version(link),
         "capabilities": request.capabilities(link.conf),
         "disableCheck": link.disable_check,
         "disableGC": link.disable_gc,
     }
 
 
-def _owner(survey: Survey, part: Part) -> dict[str, Any]:
+def _owner(survey: Survey, spoken: Spoken, part: Part) -> dict[str, Any]:
     owner, error = part.owner, error_of(part)
     return {
         "name": owner.name,
@@ -80,7 +88,7 @@ def _owner(survey: Survey, part: Part) -> dict[str, Any]:
         "usable": part.usable,
         "error": None if error is None else {"code": error.code, "msg": error.msg},
         "faults": [{"file": fault.path, "kind": fault.kind, "message": fault.text} for fault in part.directory.faults],
-        "plugins": [_link(survey, link) for link in part.links],
+        "plugins": [_link(survey, spoken, link) for link in part.links],
     }
 
 
@@ -111,25 +119,29 @@ def _heading(directory: NetDir, file: FacadeFile) -> list[str]:
 class _Row:
     """One line of the table, and what is said below it."""
 
-    def __init__(self, cells: tuple[str, str, str, str], notes: list[str], error: str = "") -> None:
+    def __init__(self, cells: tuple[str, str, str, str, str], notes: list[str], error: str = "") -> None:
         self.cells = tuple(map(printable, cells))
         self.notes = notes
         self.error = error
 
 
 def _table(survey: Survey) -> list[str]:
-    rows = [_Row(("#", "OWNER", "PLUGIN", "FILE"), [])]
+    spoken = _spoken(survey)
+    rows = [_Row(("#", "OWNER", "PLUGIN", "CNI", "FILE"), [])]
     number = 0
     for part in survey.parts:
         notes = _owner_notes(part)
         for link in part.links:
             number += part.usable
             runs = part.usable and isinstance(survey.binary(link), str)
-            rows.append(_link_row(survey, link, str(number) if runs else "!", notes))
+            rows.append(_link_row(survey, spoken, link, str(number) if runs else "!", notes))
             notes = []
         if not part.links:
-            rows.append(_Row(("!" if error_of(part) else _NONE, part.owner.name, _NONE, _NONE), notes))
+            rows.append(_Row(("!" if error_of(part) else _NONE, part.owner.name, _NONE, _NONE, _NONE), notes))
         rows[-1].error = _trouble(part) or rows[-1].error
+    if all(row.cells[_CNI] == _NONE for row in rows[1:]):
+        for row in rows:
+            row.cells = row.cells[:_CNI] + row.cells[_CNI + 1 :]
     columns = widths([row.cells for row in rows])
     lines = [line for row in rows for line in _lines(row, columns)]
     return [paint("bold", lines[0]), *lines[1:]]
@@ -142,13 +154,13 @@ def _trouble(part: Part) -> str:
     return f"left out: {part.directory.faults[0]}" if part.directory.faults else ""
 
 
-def _link_row(survey: Survey, link: Link, mark: str, notes: list[str]) -> _Row:
+def _link_row(survey: Survey, spoken: Spoken, link: Link, mark: str, notes: list[str]) -> _Row:
     file = link.path.removeprefix(f"{survey.facade.chain_dir}/")
     notes = notes + request.capabilities(link.conf)
     notes += [f"no {verb}" for verb, off in (("CHECK", link.disable_check), ("GC", link.disable_gc)) if off]
     binary = survey.binary(link)
-    error = f"error {binary.code}: {binary.msg}" if isinstance(binary, CNIError) else ""
-    return _Row((mark, link.owner.name, link.type, file), notes, error)
+    error = f"error {binary.code}: {binary.msg}" if isinstance(binary, CNIError) else spoken.silence(link)
+    return _Row((mark, link.owner.name, link.type, spoken.version(link) or _NONE, file), notes, error)
 
 
 def _owner_notes(part: Part) -> list[str]:
@@ -164,7 +176,7 @@ def _lines(row: _Row, columns: list[int]) -> list[str]:
         longer = f"{line}, {note}" if index else f"{line}  {note}"
         if len(longer) > width():
             lines.append(line.rstrip())
-            longer = " " * (sum(columns) + 8) + note
+            longer = " " * (sum(columns) + 2 * len(columns)) + note
             if len(longer) > width():
                 longer = indent + note
         line = longer

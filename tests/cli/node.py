@@ -114,9 +114,12 @@ class Node:
 
     def findings_here(self) -> list[str]:
         """What `verify` finds without --root, which may then run plugins."""
+        return findings(self.run_here("verify", "--json"))
+
+    def run_here(self, *arguments: str) -> Result:
+        """A command without --root, as if the node's directories were this system's: it may run plugins."""
         self.change_facade(chainDir=str(self.chain_dir), stateDir=str(self.root / "var"))
-        where = ["--net-dir", str(self.net_dir), "--bin-dir", str(self.bin_dir)]
-        return findings(run(self.program, "verify", "--json", *where))
+        return run(self.program, *arguments, "--net-dir", str(self.net_dir), "--bin-dir", str(self.bin_dir))
 
 
 def findings(result: Result) -> list[str]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.node import CONF, FACADE, Json, Node, Result, needs_root, run
+from tests.cli.node import CONF, FACADE, SPEAKS, Json, Node, Result, needs_root, run
 
 HEADING = """\
 network cilium  /etc/cni/net.d/00-cni-chain.conflist
@@ -279,6 +279,7 @@ def test_json_has_everything(node: Node) -> None:
         "type": "cilium-cni",
         "file": "/etc/cni/chain.d/cilium.d/05-cilium.conflist",
         "binary": "/opt/cni/bin/cilium-cni",
+        "cniVersion": None,
         "capabilities": [],
         "disableCheck": False,
         "disableGC": False,
@@ -351,6 +352,87 @@ def test_json_has_everything(node: Node) -> None:
         "faults": [],
         "plugins": [],
     }
+
+
+def table(result: Result) -> str:
+    """The lines from the table to the end."""
+    return result.stdout[result.stdout.index("#  OWNER") :]
+
+
+def test_the_version_that_a_plugin_is_spoken_to_in_is_a_column(node: Node) -> None:
+    node.install("portmap", SPEAKS.replace('"1.0.0"]', '"1.0.0", "1.1.0"]'))
+    node.install("istio-cni", SPEAKS.replace(', "1.0.0"]', "]"))
+
+    told = node.run_here("show")
+
+    assert (told.status, told.stderr) == (0, "")
+    assert (
+        table(told)
+        == """\
+#  OWNER   PLUGIN      CNI    FILE
+1  cilium  cilium-cni  1.0.0  cilium.d/05-cilium.conflist  required
+2  istio   istio-cni   0.4.0  istio.d/10-istio.conf        required
+                                                           not for istio-system/istio-cni-node-*
+3  local   portmap     1.1.0  local.d/10-portmap.conf      optional, portMappings
+
+A new pod runs 3 plugins.
+"""
+    )
+    assert not (node.root / "var").exists()
+
+
+def test_the_version_is_told_to_programs_wherever_a_plugin_is(node: Node) -> None:
+    node.install("portmap", SPEAKS.replace('"1.0.0"]', '"1.0.0", "1.1.0"]'))
+
+    (facade,) = json.loads(node.run_here("show", "--json").stdout)["facades"]
+
+    expected = [("cilium-cni", "1.0.0"), ("istio-cni", "1.0.0"), ("portmap", "1.1.0")]
+    assert [(link["type"], link["cniVersion"]) for link in facade["chain"]] == expected
+    assert [(one["type"], one["cniVersion"]) for owner in facade["owners"] for one in owner["plugins"]] == expected
+
+
+def test_it_is_the_one_that_the_facade_has_if_a_plugin_speaks_more(node: Node) -> None:
+    node.install("portmap", SPEAKS.replace('"1.0.0"]', '"1.0.0", "1.1.0"]'))
+    node.change_facade(remove=("cniVersions",))
+
+    (facade,) = json.loads(node.run_here("show", "--json").stdout)["facades"]
+
+    assert [link["cniVersion"] for link in facade["chain"]] == ["1.0.0"] * 3
+
+
+def test_a_plugin_that_is_missing_or_silent_has_no_version(node: Node) -> None:
+    (node.bin_dir / "cilium-cni").unlink()
+    silent = node.install("istio-cni", "#!/bin/sh\nexit 3\n")
+
+    lines = table(node.run_here("show")).splitlines()
+
+    assert [line.split()[:5] for line in lines if line[:1] in "#!23" and line[:1].strip()] == [
+        ["#", "OWNER", "PLUGIN", "CNI", "FILE"],
+        ["!", "cilium", "cilium-cni", "-", "cilium.d/05-cilium.conflist"],
+        ["2", "istio", "istio-cni", "-", "istio.d/10-istio.conf"],
+        ["3", "local", "portmap", "1.0.0", "local.d/10-portmap.conf"],
+    ]
+    assert f"{silent}, asked for its versions: " in " ".join(line.strip() for line in lines)
+
+
+def test_a_plugin_that_hangs_holds_nobody_up_for_long(node: Node) -> None:
+    node.install("istio-cni", "#!/bin/sh\nexec sleep 1000\n")
+
+    (facade,) = json.loads(node.run_here("show", "--json").stdout)["facades"]
+
+    assert [link["cniVersion"] for link in facade["chain"]] == ["1.0.0", None, "1.0.0"]
+
+
+def test_plugins_are_asked_side_by_side(node: Node) -> None:
+    """Each answers only once all have been asked."""
+    names = ("cilium-cni", "istio-cni", "portmap")
+    waits = "".join(f'until [ -e "{node.root}/{name}" ]; do sleep 0.01; done\n' for name in names)
+    for name in names:
+        node.install(name, SPEAKS.replace("\n", f'\n: > "{node.root}/{name}"\n{waits}', 1))
+
+    (facade,) = json.loads(node.run_here("show", "--json").stdout)["facades"]
+
+    assert [link["cniVersion"] for link in facade["chain"]] == ["1.0.0"] * 3
 
 
 @needs_root

@@ -151,7 +151,7 @@ CHAINS = (
         "cilium",
         ("cilium:cilium-cni", "consul:consul-cni"),
         CILIUM | CONSUL,
-        (CILIUM_FIRST, Runs("consul", "consul-cni")),
+        (CILIUM_FIRST, Runs("consul", "consul-cni", newest="1.0.0")),
         left_out=("consul.d/10-seed.conflist: loopback",),
     ),
     Chain(

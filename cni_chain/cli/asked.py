@@ -31,6 +31,7 @@ def versions(file: str, path: str) -> tuple[str, ...]:
     }
     try:
         outcome = delegate.execute(file, environ, jsontext.encode({"cniVersion": "1.0.0"}), _SECONDS)
+        outcome.limit = f"{_SECONDS:g} s"
         return answer.versions(outcome)
     except OSError as error:
         raise NoAnswerError(f"{file} can't be executed: {error.strerror}") from None

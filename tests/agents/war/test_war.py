@@ -67,7 +67,8 @@ def test_the_observer_sees_each_change_its_process_and_what_became_of_it(tmp_pat
         (net / "20-b.conflist").unlink()
         wait_for(lambda: observer.looks[-1].state == "no network", "the last change is seen")
 
-    assert [(one.process == process.pid, one.name, *one.verbs) for one in observer.changes] == [
+    # The kernel tells two changes of one file by one process as one, if nobody has read the first yet.
+    assert [(one.process == process.pid, one.name, verb) for one in observer.changes for verb in one.verbs] == [
         (True, "10-a.conf", "renamed to"),
         (True, "10-a.conf", "renamed away"),
         (True, "10-a.conf.bak", "renamed to"),

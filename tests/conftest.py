@@ -4,6 +4,7 @@
 given twice, every test that uses `program` runs against both.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -14,6 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.blackbox.host import Host
+from tests.gomodules import NotBuiltError
+from tests.sandbox import node as sandbox_node
+from tests.sandbox.namespaces import SandboxUnavailableError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # As the frozen program is started: without site-packages, which only the command line needs, for typer.
@@ -78,6 +82,26 @@ def double(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source = CHECKOUT / "tests/blackbox/double.c"
     subprocess.run([compiler, "-O1", "-o", executable, source], check=True)
     return executable
+
+
+@pytest.fixture(scope="session")
+def tools() -> Path:
+    """cnitool, our driver of libcni and the reference plugins."""
+    built = sandbox_node.tools()
+    if built is None:
+        pytest.skip("cnitool and the reference plugins are not built: make tools")
+    return built
+
+
+@contextlib.contextmanager
+def available() -> Iterator[None]:
+    """Skip the test, with the reason, where a sandbox can't be made or what it needs isn't built."""
+    try:
+        yield
+    except SandboxUnavailableError as error:
+        pytest.skip(str(error))
+    except NotBuiltError as error:
+        pytest.skip(f"a tool is missing: {error}")
 
 
 @pytest.fixture

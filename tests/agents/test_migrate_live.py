@@ -15,9 +15,8 @@ import pytest
 from tests.agents import writers
 from tests.agents.settings import flags
 from tests.agents.writers import CILIUM, CLEANS_UP, ISTIO, Writer
-from tests.gomodules import NotBuiltError
-from tests.sandbox import node as sandbox_node
-from tests.sandbox.namespaces import Sandbox, SandboxUnavailableError
+from tests.conftest import available
+from tests.sandbox.namespaces import Sandbox
 from tests.sandbox.node import BIN, CHAIN, FACADE, NET, Node, wait_for
 
 Json = dict[str, Any]
@@ -113,19 +112,12 @@ class SharedNode:
 
 
 @pytest.fixture
-def node(program: str) -> Iterator[SharedNode]:
-    tools = sandbox_node.tools()
-    if tools is None:
-        pytest.skip("cnitool and the reference plugins are not built: make tools")
+def node(program: str, tools: Path) -> Iterator[SharedNode]:
     with contextlib.ExitStack() as stack:
-        try:
+        with available():
             node = SharedNode(stack.enter_context(Sandbox()), program, tools)
             for agent in ("cilium-1.20", "cilium-1.18", "istio"):
                 writers.built(agent)
-        except SandboxUnavailableError as e:
-            pytest.skip(str(e))
-        except NotBuiltError as e:
-            pytest.skip(str(e))
         stack.callback(node.close)
         yield node
 

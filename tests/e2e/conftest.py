@@ -5,28 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox import node as sandbox_node
+from tests.conftest import available
 from tests.sandbox.inventory import inventory
-from tests.sandbox.namespaces import Sandbox, SandboxUnavailableError
+from tests.sandbox.namespaces import Sandbox
 from tests.sandbox.node import Node
-
-
-@pytest.fixture(scope="session")
-def tools() -> Path:
-    """cnitool, our driver of libcni and the reference plugins."""
-    built = sandbox_node.tools()
-    if built is None:
-        pytest.skip("cnitool and the reference plugins are not built: make tools")
-    return built
 
 
 @pytest.fixture
 def sandbox() -> Iterator[Sandbox]:
-    try:
-        sandbox = Sandbox()
-    except SandboxUnavailableError as e:
-        pytest.skip(str(e))
-    with sandbox:
+    with available(), Sandbox() as sandbox:
         yield sandbox
 
 

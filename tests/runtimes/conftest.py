@@ -5,22 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.gomodules import NotBuiltError
+from tests.conftest import available
 from tests.runtimes.daemons import RUNTIMES, Runtime
 from tests.runtimes.kubelet import Kubelet, is_frozen
 from tests.runtimes.nodes import kubelet_on, podman_on
 from tests.runtimes.podman import Podman
-from tests.sandbox import node as sandbox_node
-from tests.sandbox.namespaces import SandboxUnavailableError
-
-
-@pytest.fixture(scope="session")
-def tools() -> Path:
-    """The reference plugins."""
-    built = sandbox_node.tools()
-    if built is None:
-        pytest.skip("the reference plugins are not built: make tools")
-    return built
 
 
 @pytest.fixture(scope="module", params=RUNTIMES, ids=[kind.name.replace(" ", "-") for kind in RUNTIMES])
@@ -35,13 +24,8 @@ def runtime(kind: type[Runtime], program: str, tools: Path) -> Iterator[Runtime]
     """A daemon on a node with the reference plugins and cni-chain, as it is installed."""
     if not is_frozen(program):
         pytest.skip("by design: runtimes run the frozen program")
-    try:
-        with kubelet_on(kind, program, tools) as kubelet:
-            yield kubelet.runtime
-    except SandboxUnavailableError as e:
-        pytest.skip(str(e))
-    except NotBuiltError as e:
-        pytest.skip(f"a tool is missing: {e}")
+    with available(), kubelet_on(kind, program, tools) as kubelet:
+        yield kubelet.runtime
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +33,8 @@ def podman(program: str, tools: Path) -> Iterator[Podman]:
     """podman on such a node."""
     if not is_frozen(program):
         pytest.skip("by design: runtimes run the frozen program")
-    try:
-        with podman_on(program, tools) as podman:
-            yield podman
-    except SandboxUnavailableError as e:
-        pytest.skip(str(e))
-    except NotBuiltError as e:
-        pytest.skip(f"a tool is missing: {e}")
+    with available(), podman_on(program, tools) as podman:
+        yield podman
 
 
 @pytest.fixture

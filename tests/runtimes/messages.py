@@ -4,15 +4,14 @@ import argparse
 import sys
 from pathlib import Path
 
+from tests.pages import Part
 from tests.runtimes.daemons import Containerd24, Crio
 from tests.runtimes.failures import FAILURES, block, told
 from tests.runtimes.kubelet import is_frozen
 from tests.runtimes.nodes import kubelet_on
 from tests.sandbox import node as sandbox_node
-from tests.sandbox.namespaces import CHECKOUT
 
-DOCUMENT = CHECKOUT / "docs/runtimes.md"
-BEGIN, END = "<!-- messages -->\n", "<!-- /messages -->"
+PART = Part("runtimes.md", "messages")
 
 
 def main() -> None:
@@ -30,9 +29,7 @@ def main() -> None:
             for failure in FAILURES:
                 if failure.verb != "CHECK" or kind.checks:
                     said[failure.name][kind.family] = told(kubelet, failure)
-    head, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    DOCUMENT.write_text(f"{head}{BEGIN}{block(said)}{END}{tail}")
+    PART.write(block(said))
     sys.stdout.write(block(said))
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from cni_chain import __version__
-from tests.gomodules import NotBuiltError
+from tests.conftest import available
 from tests.runtimes.daemons import DISK, Containerd24, Crio, Runtime
 from tests.runtimes.fresh import FreshNode, Traffic, fresh
 from tests.runtimes.kubelet import Kubelet, is_frozen
-from tests.sandbox.namespaces import SandboxUnavailableError
 from tests.sandbox.node import (
     BANDWIDTH,
     BIN,
@@ -52,12 +51,8 @@ def node_with(kind: type[Runtime], program: str, tools: Path) -> Iterator[Kubele
     if not is_frozen(program):
         pytest.skip("by design: only the frozen program can be installed")
     with contextlib.ExitStack() as stack:
-        try:
+        with available():
             kubelet = stack.enter_context(fresh(kind, program, tools))
-        except SandboxUnavailableError as e:
-            pytest.skip(str(e))
-        except NotBuiltError as e:
-            pytest.skip(f"a tool is missing: {e}")
         yield kubelet
         assert (kubelet.client.sandboxes(), kubelet.node.leases(), kubelet.records()) == ([], [], [])
 

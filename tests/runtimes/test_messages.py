@@ -4,7 +4,7 @@ import pytest
 
 from tests.runtimes.failures import FAILURES, Failure, told
 from tests.runtimes.kubelet import Kubelet
-from tests.runtimes.messages import DOCUMENT
+from tests.runtimes.messages import PART
 
 
 @pytest.mark.parametrize("failure", FAILURES, ids=[failure.name.replace(" ", "-") for failure in FAILURES])
@@ -15,4 +15,4 @@ def test_what_is_said(kubelet: Kubelet, failure: Failure) -> None:
 
     said = told(kubelet, failure)
 
-    assert f"\n{kubelet.runtime.family}: {said}\n" in DOCUMENT.read_text()
+    assert f"\n{kubelet.runtime.family}: {said}\n" in PART.read()

@@ -5,12 +5,11 @@ from pathlib import Path
 import pytest
 
 from tests.agents.stand_ins.process import PLACE
-from tests.gomodules import NotBuiltError
+from tests.conftest import available
 from tests.runtimes.agents import LIST
 from tests.runtimes.daemons import Containerd24, Crio, Runtime
 from tests.runtimes.kubelet import Kubelet, is_frozen
 from tests.runtimes.walk import alike, shown, started, take, text
-from tests.sandbox.namespaces import SandboxUnavailableError
 from tests.sandbox.node import NET
 
 
@@ -24,23 +23,18 @@ def test_from_the_shared_list_to_a_directory_for_each_and_back(kind: type[Runtim
     """No pod is harmed, nothing is left behind, and docs/operate.md shows what is printed."""
     if not is_frozen(program):
         pytest.skip("by design: only the frozen program can be installed")
-    try:
-        with started(kind, program, tools) as walk:
-            node, kubelet = walk.agents.node, walk.kubelet
-            before, shared = kept(kubelet), (node.sandbox.path(f"{NET}/{LIST}")).read_bytes()
+    with available(), started(kind, program, tools) as walk:
+        node, kubelet = walk.agents.node, walk.kubelet
+        before, shared = kept(kubelet), (node.sandbox.path(f"{NET}/{LIST}")).read_bytes()
 
-            stages = take(walk)
-            walk.traffic.end_all()
+        stages = take(walk)
+        walk.traffic.end_all()
 
-            assert kubelet.client.sandboxes() == []
-            assert walk.agents.endpoints() == []
-            assert kept(kubelet) - before == set()
-            assert [file.name for file in node.sandbox.path(NET).iterdir()] == [LIST]
-            assert node.sandbox.path(f"{NET}/{LIST}").read_bytes() == shared
-    except SandboxUnavailableError as e:
-        pytest.skip(str(e))
-    except NotBuiltError as e:
-        pytest.skip(f"a tool is missing: {e}")
+        assert kubelet.client.sandboxes() == []
+        assert walk.agents.endpoints() == []
+        assert kept(kubelet) - before == set()
+        assert [file.name for file in node.sandbox.path(NET).iterdir()] == [LIST]
+        assert node.sandbox.path(f"{NET}/{LIST}").read_bytes() == shared
 
     if kind is Containerd24:
         assert alike(shown()) == alike(text(stages)), "python -m tests.runtimes.walk PROGRAM writes it anew"

@@ -18,17 +18,16 @@ from pathlib import Path
 
 from tests.agents.settings import flags
 from tests.agents.writers import CILIUM, ISTIO
+from tests.pages import Part
 from tests.runtimes.agents import LIST, MESH, Agents
 from tests.runtimes.cri import PodConfig, Port
 from tests.runtimes.daemons import Containerd24, Runtime
 from tests.runtimes.fresh import FreshNode, Traffic, fresh
 from tests.runtimes.kubelet import Kubelet, is_frozen
 from tests.sandbox import node as sandbox_node
-from tests.sandbox.namespaces import CHECKOUT
 from tests.sandbox.node import CHAIN, FACADE, NET, NODE4
 
-DOCUMENT = CHECKOUT / "docs/operate.md"
-BEGIN, END = "<!-- walk -->\n", "<!-- /walk -->\n"
+PART = Part("operate.md", "walk")
 # Pods that are reached from outside by a port of the node, one made before the facade and one through it.
 HOST_PORTS = {"before-3": 18080, "istio-moved": 18081}
 # What differs from one walk to the next: the runtime's IDs, ages, how many files a build has, the width of columns.
@@ -261,7 +260,7 @@ def text(stages: list[Stage]) -> str:
 
 def shown() -> str:
     """What docs/operate.md has of the walk."""
-    return DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
+    return PART.read()
 
 
 def alike(block: str) -> str:
@@ -282,9 +281,7 @@ def main() -> None:
     with started(Containerd24, options.program, tools) as walk:
         block = text(take(walk))
         walk.traffic.end_all()
-    head, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    DOCUMENT.write_text(f"{head}{BEGIN}{block}{END}{tail}")
+    PART.write(block)
     sys.stdout.write(block)
 
 

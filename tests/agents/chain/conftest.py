@@ -12,7 +12,6 @@ from tests.agents.chain.node import AgentNode
 from tests.agents.chain.waiting import Combination, Waiting
 from tests.conftest import executable
 from tests.gomodules import NotBuiltError
-from tests.sandbox import node as sandbox_node
 from tests.sandbox.namespaces import Sandbox, SandboxUnavailableError
 
 CILIUM = ("1.20", "1.18")
@@ -25,15 +24,6 @@ both = pytest.mark.parametrize("cilium", CILIUM, indirect=True, scope="session")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the cases that wait to the end: meanwhile they are under way."""
     items.sort(key=lambda item: "combination" in getattr(item, "fixturenames", ()))
-
-
-@pytest.fixture(scope="session")
-def tools() -> Path:
-    """Our driver of libcni and the reference plugins."""
-    built = sandbox_node.tools()
-    if built is None:
-        pytest.skip("cnidrv and the reference plugins are not built: make tools")
-    return built
 
 
 @pytest.fixture(scope="session", autouse=True)

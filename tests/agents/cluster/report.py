@@ -10,10 +10,9 @@ import pytest
 
 from tests.agents.cluster.conftest import FACADES
 from tests.agents.cluster.daemon import HERE
-from tests.sandbox.namespaces import CHECKOUT
+from tests.pages import Part
 
-DOCUMENT = CHECKOUT / "docs/cluster.md"
-BEGIN, END = "<!-- seen -->\n", "<!-- /seen -->"
+PART = Part("cluster.md", "seen")
 PINNED = {
     "gotools/kube": "k8s.io/kubernetes",
     "gotools/etcd": "go.etcd.io/etcd/server/v3",
@@ -103,6 +102,4 @@ def kernel() -> str:
 
 def write(text: str) -> None:
     """Put it between the marks of the document."""
-    head, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    DOCUMENT.write_text(f"{head}{BEGIN}{text}{END}{tail}")
+    PART.write(text)

@@ -15,9 +15,9 @@ from typing import NamedTuple
 from tests.agents.owners import chains
 from tests.agents.owners.chains import CONF
 from tests.cli.node import CHECKOUT, Json, Node
+from tests.pages import Part
 
-DOCUMENT = CHECKOUT / "docs/agents.md"
-BEGIN, END = "<!-- forgotten -->\n", "<!-- /forgotten -->"
+PART = Part("agents.md", "forgotten")
 
 
 class Forgotten(NamedTuple):
@@ -341,9 +341,7 @@ def main() -> None:
     for forgotten in FORGOTTEN:
         with tempfile.TemporaryDirectory() as root:
             said.append(says(program, forgotten, Path(root)))
-    head, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    DOCUMENT.write_text(f"{head}{BEGIN}{block(said)}{END}{tail}")
+    PART.write(block(said))
     sys.stdout.write(block(said))
 
 

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from tests.agents import writers
 from tests.agents.writers import ADVISED, CLEANS_UP, EXCLUSIVE, Writer
-from tests.cli.node import CHECKOUT
+from tests.pages import Part
 from tests.sandbox.namespaces import Sandbox
 from tests.sandbox.node import BIN, CHAIN, wait_for
 
-DOCUMENT = CHECKOUT / "docs/agents.md"
-BEGIN, END = "<!-- lifecycle -->\n", "<!-- /lifecycle -->"
+PART = Part("agents.md", "lifecycle")
 
 CILIUM_FILE, ISTIO_FILE = f"{CHAIN}/cilium.d/05-cilium.conflist", f"{CHAIN}/istio.d/10-istio.conf"
 KUBECONFIG = "/run/istio-cni/istio-cni-kubeconfig"
@@ -152,9 +151,7 @@ def block() -> str:
 def main() -> None:
     """Write the table between the marks of docs/agents.md."""
     table = block()
-    head, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    DOCUMENT.write_text(f"{head}{BEGIN}{table}{END}{tail}")
+    PART.write(table)
     sys.stdout.write(table)
 
 

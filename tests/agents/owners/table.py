@@ -3,10 +3,9 @@
 import sys
 
 from tests.agents.owners.chains import CHAINS, Chain
-from tests.cli.node import CHECKOUT
+from tests.pages import Part
 
-DOCUMENT = CHECKOUT / "docs/agents.md"
-BEGIN, END = "<!-- chains -->\n", "<!-- /chains -->"
+PART = Part("agents.md", "chains")
 
 
 def row(chain: Chain) -> str:
@@ -24,9 +23,7 @@ def block() -> str:
 
 
 def main() -> None:
-    head, _, rest = DOCUMENT.read_text().partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    DOCUMENT.write_text(f"{head}{BEGIN}{block()}{END}{tail}")
+    PART.write(block())
     sys.stdout.write(block())
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.agents.owners.forgotten import BEGIN, DOCUMENT, END, FORGOTTEN, Forgotten, block, says
+from tests.agents.owners.forgotten import FORGOTTEN, PART, Forgotten, block, says
 from tests.cli.node import needs_root
 
 pytestmark = needs_root
@@ -12,7 +12,7 @@ pytestmark = needs_root
 
 @pytest.mark.parametrize("forgotten", FORGOTTEN, ids=[f"{row.agent}-{row.setting}" for row in FORGOTTEN])
 def test_a_command_says_so(program: str, tmp_path: Path, forgotten: Forgotten) -> None:
-    documented = DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0].splitlines()[2:]
+    documented = PART.read().splitlines()[2:]
     row = documented[FORGOTTEN.index(forgotten)]
 
     said = says(program, forgotten, tmp_path / "node")

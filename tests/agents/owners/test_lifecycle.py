@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.agents.owners.lifecycle import BEGIN, DOCUMENT, END, block
+from tests.agents.owners.lifecycle import PART, block
 from tests.gomodules import NotBuiltError
 from tests.sandbox.namespaces import SandboxUnavailableError
 
@@ -14,4 +14,4 @@ def test_the_agents_do_to_their_files_what_is_documented() -> None:
     except (NotBuiltError, SandboxUnavailableError) as e:
         pytest.skip(str(e))
 
-    assert DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0] == seen
+    assert PART.read() == seen

@@ -6,22 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.agents.runtimes.kubelet import MeshKubelet, kubelet_on
-from tests.gomodules import NotBuiltError
+from tests.conftest import available
 from tests.runtimes.daemons import Containerd24, Crio, Runtime
 from tests.runtimes.kubelet import is_frozen
-from tests.sandbox import node as sandbox_node
-from tests.sandbox.namespaces import SandboxUnavailableError
 
 RUNTIMES: tuple[type[Runtime], ...] = (Containerd24, Crio)
-
-
-@pytest.fixture(scope="session")
-def tools() -> Path:
-    """The reference plugins, which the node has beside the agents' own."""
-    built = sandbox_node.tools()
-    if built is None:
-        pytest.skip("the reference plugins are not built: make tools")
-    return built
 
 
 @pytest.fixture(scope="package", params=RUNTIMES, ids=[kind.name.replace(" ", "-") for kind in RUNTIMES])
@@ -36,13 +25,8 @@ def node(kind: type[Runtime], program: str, tools: Path) -> Iterator[MeshKubelet
     """A daemon whose only network is cni-chain with the agents' own plugins."""
     if not is_frozen(program):
         pytest.skip("by design: runtimes run the frozen program")
-    try:
-        with kubelet_on(kind, program, tools) as kubelet:
-            yield kubelet
-    except SandboxUnavailableError as e:
-        pytest.skip(str(e))
-    except NotBuiltError as e:
-        pytest.skip(f"a tool is missing: {e}")
+    with available(), kubelet_on(kind, program, tools) as kubelet:
+        yield kubelet
 
 
 @pytest.fixture

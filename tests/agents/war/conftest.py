@@ -10,29 +10,20 @@ import pytest
 
 from tests.agents.war.split_node import SplitNode
 from tests.agents.writers import built
-from tests.conftest import programs
-from tests.gomodules import NotBuiltError
+from tests.conftest import available, programs
 from tests.runtimes.kubelet import is_frozen
-from tests.sandbox import node as sandbox_node
-from tests.sandbox.namespaces import CHECKOUT, Sandbox, SandboxUnavailableError
+from tests.sandbox.namespaces import CHECKOUT, Sandbox
 
 MINUTES = 1  # ten by command
 
 
 @pytest.fixture(scope="session")
-def tools() -> Path:
-    """The drivers of libcni and the reference plugins; the agents' programs are built, and a sandbox can be made."""
-    tools = sandbox_node.tools()
-    if tools is None:
-        pytest.skip("cnitool and the reference plugins are not built: make tools")
-    try:
+def tools(tools: Path) -> Path:
+    """The same; the agents' programs are built, and a sandbox can be made."""
+    with available():
         for agent in ("cilium-1.20", "cilium-1.18", "istio"):
             built(agent)
         Sandbox().close()
-    except NotBuiltError as error:
-        pytest.skip(f"a tool is missing: {error}")
-    except SandboxUnavailableError as error:
-        pytest.skip(str(error))
     return tools
 
 

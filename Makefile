@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
-# Debian's and Ubuntu's own interpreter is built with PGO and LTO and starts fastest; a shim in front of it does not.
+# Debian's and Ubuntu's own interpreter: a shim in front of it (pyenv's) takes longer to start than all the rest.
 PYTHON ?= $(or $(wildcard /usr/bin/python3),$(shell command -v python3),/usr/bin/python3)
 CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cni-chain
 VENV   := .venv

@@ -21,7 +21,7 @@ demo: frozen tools ## freeze the program and show it at work in a private sandbo
 
 demo-war: frozen tools ## Cilium's and Istio's own writers in one directory, then each in its own (root; builds them once)
 	tests/agents/build cilium-1.20 istio
-	$(PY) -m tests.agents.war --program $(FROZEN)
+	$(PY) -m tests.agents.war --program $(FROZEN) --seconds 60 --seed 7
 
 test: lint frozen tools multus runtimes agents ## every test, against the source and against the frozen program (root for all of them)
 	$(PY) -m pytest tests --program source --program $(FROZEN)

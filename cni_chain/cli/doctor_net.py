@@ -31,7 +31,8 @@ def _missing(node: Node) -> Iterator[Trouble]:
             node.directory.path,
             "no file here has a plugin of type cni-chain",
             "The runtime doesn't run cni-chain: pods get whatever the first file here lists.",
-            "Put the facade in place (cni-chain install). If it was there, find out who took it away.",
+            "Put the facade in place (cni-chain migrate on a node that has pods, else cni-chain install). If it was "
+            "there, find out who took it away.",
         )
 
 

@@ -9,6 +9,7 @@ from cni_chain import facade, spec
 from cni_chain.cli import changes, drafting, in_use, installed, placing, trial
 from cni_chain.cli.changes import Plan, RefusedError
 from cni_chain.cli.facades import FacadeFile, NetDir
+from cni_chain.cli.migrate_plan import PENDING
 from cni_chain.cli.tree import Tree
 from cni_chain.errors import CNIError
 
@@ -131,6 +132,12 @@ def _facade(tree: Tree, directory: NetDir, options: Options) -> tuple[_Wanted | 
         return None, kept.facade.chain_dir, [owner.name for owner in kept.facade.owners or [] if owner.name]
     if there is None and os.path.lexists(tree.real(path)):
         raise RefusedError(f"{path}: is there and is no facade, so it is left alone; move it away, or see --facade")
+    waiting = path + PENDING
+    if there is None and options.with_facade and not options.force and os.path.lexists(tree.real(waiting)):
+        raise RefusedError(
+            f"{waiting}: the facade that migrate has proved waits there; `cni-chain migrate` has the steps, and "
+            "--switch puts it in place (--force writes another one)"
+        )
     document = _document(tree, directory, options, there)
     plugin = document["plugins"][0]
     owners = [entry["name"] for entry in plugin["owners"]]

@@ -103,7 +103,7 @@ def plan_text(paths: Paths, plan: Plan) -> list[str]:
         told = f"A new pod would get error {plan.unusable.code}: {plan.unusable.msg}"
         lines += [paint("red", line) for line in paragraph(told, "")]
     lines += _settings(plan, paths)
-    lines += ["", paint("bold", "Steps, on one node after the other")]
+    lines += ["", paint("bold", "Steps, each on every node before the next")]
     for number, step in enumerate(steps(plan.shares, live, paths), 1):
         first, *rest = paragraph(step, "     ")
         lines += [f"{number:>3}. {first.strip()}", *rest]

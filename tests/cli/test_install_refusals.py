@@ -41,6 +41,20 @@ def test_a_facade_whose_chain_can_t_run_on_a_node_that_has_a_network(live: Bare)
     assert live.facade.exists()
 
 
+def test_another_facade_than_the_one_that_migrate_has_proved(live: Bare) -> None:
+    """Its agents may not have moved yet, which --switch looks at and install doesn't."""
+    waiting = live.facade.with_name(live.facade.name + ".ready")
+    waiting.write_text("{}")
+
+    error = refused(live)
+
+    assert error.startswith(f"cni-chain: {FACADE}.ready: the facade that migrate has proved waits there")
+    assert "cni-chain migrate" in error
+    assert live.run("install", "--no-facade").status == 0
+    assert live.run("install", "--force").status == 0
+    assert waiting.exists()
+
+
 def test_a_mesh_before_what_makes_the_network(live: Bare) -> None:
     error = refused(live, "--owner", "istio:istio-cni", "--owner", "cilium:cilium-cni")
 

@@ -1,7 +1,7 @@
 /* The program: CPython, embedded by its public interface, with what a plugin's call loads built into it.
  *
  * It stands where PyInstaller's boot loader would: that executes itself a second time, to have its libraries found,
- * reads two archives and installs importers of its own, which together is a quarter of a call. Whatever is not built
+ * reads two archives and installs importers of its own, which is several milliseconds of each call. Whatever is not built
  * in (the command line, and what of the standard library a call needs once in a while) lies in _internal. */
 #include <Python.h>
 #include <dlfcn.h>

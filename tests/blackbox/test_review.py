@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.blackbox.host import Host, needs_root, wait_until
+from tests.sandbox.node import is_frozen
 
 OWN_NAMESPACE = "/proc/self/ns/net"
 
@@ -307,7 +308,7 @@ def test_a_pod_comes_and_goes_where_no_proc_is_mounted(host: Host) -> None:
 @pytest.mark.parametrize("command", ["VERSION", "ADD", "DEL", "STATUS"])
 def test_a_program_that_was_copied_alone_says_what_is_missing(node: Host, command: str) -> None:
     executable = Path(node.program).resolve()
-    if not (executable.parent / "_internal").is_dir():
+    if not is_frozen(executable):
         pytest.skip("by design: the source is no directory build")
     alone = node.root / 'copied "alone" é' / "cni-chain"
     alone.parent.mkdir()

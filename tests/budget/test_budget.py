@@ -13,6 +13,7 @@ import pytest
 
 from tests.bench.calls import CallFailedError, Node, bundle
 from tests.conftest import CHECKOUT
+from tests.sandbox.node import is_frozen
 
 # Of the source, in a fresh interpreter: modules that it hadn't loaded by itself, ours among them.
 MODULES = {"VERSION": 10, "STATUS": 27, "ADD": 27, "CHECK": 27, "DEL": 27}
@@ -48,7 +49,7 @@ posix._exit(status)
 @pytest.fixture(scope="module")
 def node(program: str) -> Iterator[Node]:
     """A node on which every delegate has been asked for its versions, with one pod to CHECK and to DEL."""
-    if not (Path(program).resolve().parent / "_internal").is_dir():
+    if not is_frozen(program):
         pytest.skip("by design: the source is no directory build")
     with Node(Path(program)) as node:
         node.cni("ADD", "first")

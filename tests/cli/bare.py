@@ -26,10 +26,6 @@ HIDDEN = [
 ]
 
 
-def is_frozen(program: str) -> bool:
-    return b"python" not in Path(program).read_bytes()[:100]
-
-
 class Bare:
     """A node's file system in a temporary directory. With `network`, pods get one from Cilium's own conflist."""
 

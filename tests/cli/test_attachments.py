@@ -11,6 +11,7 @@ import pytest
 from tests.blackbox.host import Host
 from tests.cli.node import needs_root, run
 from tests.cli.pods import Pods, pods
+from tests.sandbox.node import is_frozen
 
 __all__ = ["pods"]
 
@@ -296,7 +297,7 @@ def test_the_kernel_is_asked_where_no_ip_is_installed(pods: Pods, namespace: Pat
 @needs_root
 def test_the_kernel_is_asked_whatever_the_nodes_own_libraries_are(pods: Pods, namespace: Path) -> None:
     """An interpreter's extensions need libffi, which many a node has in another version, or not at all."""
-    if not (Path(pods.host.program).resolve().parent / "_internal").is_dir():
+    if not is_frozen(pods.host.program):
         pytest.skip("by design: the source has its interpreter's libraries")
     pods.host.call("ADD", "c2", CNI_NETNS=str(namespace))
     for number in (6, 7, 8, 9):

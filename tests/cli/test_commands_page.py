@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cni_chain import __version__
-from tests.cli.bare import is_frozen
 from tests.cli.node import CHECKOUT
+from tests.sandbox.node import is_frozen
 
 WRITER = [sys.executable, str(CHECKOUT / "build/commands.py")]
 PAGE = CHECKOUT / "docs/commands.md"

@@ -13,8 +13,9 @@ import pytest
 
 from cni_chain import __version__
 from cni_chain.cli import distros, drafting, install
-from tests.cli.bare import BEFORE, FACADE, HIDDEN, Bare, is_frozen, needs_root
+from tests.cli.bare import BEFORE, FACADE, HIDDEN, Bare, needs_root
 from tests.cli.node import CONF, run
+from tests.sandbox.node import is_frozen
 
 VERSION = f"opt/cni/cni-chain/{__version__}"
 

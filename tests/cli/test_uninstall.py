@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from cni_chain.cli import install
-from tests.cli.bare import BEFORE, FACADE, Bare, is_frozen, needs_root
+from tests.cli.bare import BEFORE, FACADE, Bare, needs_root
 from tests.cli.node import CONF, Result
+from tests.sandbox.node import is_frozen
 
 ASIDE = f"{FACADE}.uninstalled"
 

@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 
 from tests.gomodules import NotBuiltError
 from tests.runtimes.daemons import RUNTIMES
-from tests.runtimes.kubelet import Kubelet, is_frozen, lay_facade
+from tests.runtimes.kubelet import Kubelet, lay_facade
 from tests.runtimes.nodes import kubelet_on
 from tests.sandbox import node as sandbox_node
 from tests.sandbox.namespaces import SandboxUnavailableError
-from tests.sandbox.node import BANDWIDTH, BRIDGE, FACADE, NET, PORTMAP, TUNING, whole_list
+from tests.sandbox.node import BANDWIDTH, BRIDGE, FACADE, NET, PORTMAP, TUNING, is_frozen, whole_list
 
 PLAIN = "05-plain.conflist"
 WARM_UP = 2

@@ -7,9 +7,10 @@ import pytest
 
 from tests.conftest import available
 from tests.runtimes.daemons import RUNTIMES, Runtime
-from tests.runtimes.kubelet import Kubelet, is_frozen
+from tests.runtimes.kubelet import Kubelet
 from tests.runtimes.nodes import kubelet_on, podman_on
 from tests.runtimes.podman import Podman
+from tests.sandbox.node import is_frozen
 
 
 @pytest.fixture(scope="module", params=RUNTIMES, ids=[kind.name.replace(" ", "-") for kind in RUNTIMES])

@@ -7,7 +7,6 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from pathlib import Path
 
 from tests.runtimes.cri import Client, CriError, PodConfig, Port
 from tests.runtimes.daemons import Runtime
@@ -196,7 +195,3 @@ def driver(node: Node, *options: str) -> None:
 def collect(node: Node, *valid: str) -> None:
     """GC, with the sandboxes that are still there: what a runtime that calls it does."""
     driver(node, *([f"-valid={','.join(f'{sandbox}/eth0' for sandbox in valid)}"] if valid else []), "gc")
-
-
-def is_frozen(program: str | Path) -> bool:
-    return (Path(program).resolve().parent / "_internal").is_dir()

@@ -7,9 +7,9 @@ from pathlib import Path
 from tests.pages import Part
 from tests.runtimes.daemons import Containerd24, Crio
 from tests.runtimes.failures import FAILURES, block, told
-from tests.runtimes.kubelet import is_frozen
 from tests.runtimes.nodes import kubelet_on
 from tests.sandbox import node as sandbox_node
+from tests.sandbox.node import is_frozen
 
 PART = Part("runtimes.md", "messages")
 

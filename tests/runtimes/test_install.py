@@ -12,7 +12,7 @@ from cni_chain import __version__
 from tests.conftest import available
 from tests.runtimes.daemons import DISK, Containerd24, Crio, Runtime
 from tests.runtimes.fresh import FreshNode, Traffic, fresh
-from tests.runtimes.kubelet import Kubelet, is_frozen
+from tests.runtimes.kubelet import Kubelet
 from tests.sandbox.node import (
     BANDWIDTH,
     BIN,
@@ -22,6 +22,7 @@ from tests.sandbox.node import (
     PORTMAP,
     STATE,
     TUNING,
+    is_frozen,
     single,
     whole_list,
 )

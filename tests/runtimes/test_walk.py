@@ -8,9 +8,9 @@ from tests.agents.stand_ins.process import PLACE
 from tests.conftest import available
 from tests.runtimes.agents import LIST
 from tests.runtimes.daemons import Containerd24, Crio, Runtime
-from tests.runtimes.kubelet import Kubelet, is_frozen
+from tests.runtimes.kubelet import Kubelet
 from tests.runtimes.walk import alike, shown, started, take, text
-from tests.sandbox.node import NET
+from tests.sandbox.node import NET, is_frozen
 
 
 def kept(kubelet: Kubelet) -> set[str]:

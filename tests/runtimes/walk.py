@@ -23,9 +23,9 @@ from tests.runtimes.agents import LIST, MESH, Agents
 from tests.runtimes.cri import PodConfig, Port
 from tests.runtimes.daemons import Containerd24, Runtime
 from tests.runtimes.fresh import FreshNode, Traffic, fresh
-from tests.runtimes.kubelet import Kubelet, is_frozen
+from tests.runtimes.kubelet import Kubelet
 from tests.sandbox import node as sandbox_node
-from tests.sandbox.node import CHAIN, FACADE, NET, NODE4
+from tests.sandbox.node import CHAIN, FACADE, NET, NODE4, is_frozen
 
 PART = Part("operate.md", "walk")
 # Pods that are reached from outside by a port of the node, one made before the facade and one through it.

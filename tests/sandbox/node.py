@@ -74,6 +74,11 @@ USUAL = (
 )
 
 
+def is_frozen(program: str | Path) -> bool:
+    """Whether this executable is the frozen program, which has what it loads beside it."""
+    return (Path(program).resolve().parent / "_internal").is_dir()
+
+
 def tools() -> Path | None:
     """Where the drivers and the reference plugins are, if they are built."""
     built = [str(CHECKOUT / "tests/tools/build"), "--built"]
@@ -182,7 +187,7 @@ class Node:
     def _install(self, executable: Path) -> None:
         """A directory build goes where it goes in real life, with one relative link in the plugin directory."""
         entry = self.sandbox.path(f"{BIN}/cni-chain")
-        if (executable.parent / "_internal").is_dir():
+        if is_frozen(executable):
             build = Path("cni-chain", executable.parent.name)
             shutil.copytree(executable.parent, self.sandbox.path("/opt/cni") / build, symlinks=True)
             entry.symlink_to(Path("..") / build / executable.name)

@@ -21,8 +21,8 @@ from tests.agents.cluster.machine import Cgroups, Machine, compare
 from tests.agents.cluster.report import Recorder, report, write
 from tests.gomodules import NotBuiltError
 from tests.runtimes import daemons
-from tests.runtimes.kubelet import is_frozen
 from tests.sandbox import node as sandbox_node
+from tests.sandbox.node import is_frozen
 
 SEEN = LOGS / "seen.json"
 # Into the group, which becomes the root of a cgroup namespace, and in there into the daemons' own.

@@ -8,7 +8,7 @@ import pytest
 from tests.agents.runtimes.kubelet import MeshKubelet, kubelet_on
 from tests.conftest import available
 from tests.runtimes.daemons import Containerd24, Crio, Runtime
-from tests.runtimes.kubelet import is_frozen
+from tests.sandbox.node import is_frozen
 
 RUNTIMES: tuple[type[Runtime], ...] = (Containerd24, Crio)
 

@@ -11,8 +11,8 @@ import pytest
 from tests.agents.war.split_node import SplitNode
 from tests.agents.writers import built
 from tests.conftest import available, programs
-from tests.runtimes.kubelet import is_frozen
 from tests.sandbox.namespaces import CHECKOUT, Sandbox
+from tests.sandbox.node import is_frozen
 
 MINUTES = 1  # ten by command
 

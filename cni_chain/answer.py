@@ -42,6 +42,10 @@ class DelegateError(CNIError):
         self.said = said
 
 
+class NotStarted(CNIError):  # noqa: N818  # as CNIError's own name has it, an error is what it is
+    """A delegate's failure of which nothing has run."""
+
+
 def require_success(outcome: Outcome) -> None:
     """Raise the DelegateError that `outcome` tells of, if it is no success."""
     if outcome.status is None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 
-from cni_chain import answer, chain, delegate, fragments, jsontext, record, records, request, results
+from cni_chain import answer, chain, delegate, fragments, jsontext, policy, record, records, request, results
 from cni_chain import system as os
-from cni_chain.answer import DelegateError
+from cni_chain.answer import DelegateError, NotStarted
 from cni_chain.errors import DELEGATE_FAILED, INVALID_CONFIG, IO_FAILURE, TRY_AGAIN, CNIError
 from cni_chain.facade import Owner
 from cni_chain.spec import VERSIONS
+from cni_chain.stranded import Stranded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,8 +49,10 @@ class Call:
         self.environ = environ
         self.log = log
         self.state = records.State(facade.state_dir, allow_unsafe=facade.allow_unsafe)
+        self.stranded = Stranded(self.state.directory)
         self.deadline = self.until(args.command)
         self._remembered: dict[str, Any] | None = None
+        self._owners: list[Owner] | None = None
 
     def until(self, verb: str) -> float:
         """Return when a budget of `verb` that begins now is used up (monotonic seconds)."""
@@ -60,20 +63,32 @@ class Call:
         return record.Attachment(self.network, self.args.container_id, self.args.ifname)
 
     def owners(self) -> list[Owner]:
-        """Return the owners in order: the facade's, or every directory that there is. Raises CNIError 5."""
-        names: list[str] = []
-        if self.facade.owners is None:
-            try:
-                names, _ = fragments.owner_names(self.facade.chain_dir)
-            except OSError as error:
-                raise io_error(error, self.facade.chain_dir) from None
-        return chain.owners(self.facade, names)
+        """Return the owners in order. Raises CNIError 5.
+
+        If nobody can tell who is listed (a DEL's faulty facade), each directory has one, and counts.
+        """
+        listed = self._listed()
+        if listed is not None:
+            return listed
+        try:
+            names, _ = fragments.owner_names(self.facade.chain_dir)
+        except OSError as error:
+            raise io_error(error, self.facade.chain_dir) from None
+        return [Owner(name) for name in names]
 
     def owner(self, name: str) -> Owner | None:
         """Return today's owner of that name, None if the facade lists others."""
-        if self.facade.owners is None:
-            return Owner(name, listed=False)
-        return next((owner for owner in self.facade.owners if owner.name == name), None)
+        listed = self._listed()
+        return Owner(name) if listed is None else next((owner for owner in listed if owner.name == name), None)
+
+    def _listed(self) -> list[Owner] | None:
+        """Return the facade's owners, None if they can't be told. DEL and GC ask the facade on disk first."""
+        if self._owners is None:
+            self._owners = self.facade.owners
+            if self.args.command in ("DEL", "GC"):
+                chain_dir, unsafe = self.facade.chain_dir, self.facade.allow_unsafe
+                self._owners = policy.owners_on_disk(self.network, chain_dir, allow_unsafe=unsafe) or self._owners
+        return self._owners
 
     def part(self, owner: Owner, *, wait: float = fragments.HALF_WRITTEN, exempt: bool = True) -> Part:
         """Return what one owner contributes now; with `exempt`, nothing if it exempts the call's pod."""
@@ -128,7 +143,7 @@ class Call:
             status = os.stat(file)
         except OSError as error:
             raise CNIError(TRY_AGAIN, f"{step.owner}/{step.type}: {file} was taken away: {error.strerror}") from None
-        identity = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
+        identity = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         if self._remembered is None:
             self._remembered = self.state.versions()
         known = _remembered_versions(self._remembered.get(file), identity)
@@ -201,7 +216,8 @@ class Call:
         try:
             outcome = delegate.execute(file, environ, stdin, seconds)
         except OSError as error:
-            failed = CNIError(DELEGATE_FAILED, f"{step.owner}/{step.type}: {file} can't be executed: {error.strerror}")
+            kind = NotStarted if isinstance(error, delegate.NotStartedError) else CNIError
+            failed = kind(DELEGATE_FAILED, f"{step.owner}/{step.type}: {file} can't be executed: {error.strerror}")
             self.log.call(step.owner, step.type, command, None, failed)
             raise failed from None
         outcome.limit = limit

@@ -95,7 +95,7 @@ class Part:
 
 
 def owners(facade: Facade, directories: Iterable[str]) -> list[Owner]:
-    """Return a facade's owners in order: those that it lists, else all that have one of the `directories`."""
+    """Return a facade's owners in order: those that it lists, else (its key is at fault) whoever has a directory."""
     return facade.owners if facade.owners is not None else [Owner(name, listed=False) for name in directories]
 
 

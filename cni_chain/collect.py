@@ -6,18 +6,15 @@ import time
 
 from cni_chain import teardown
 from cni_chain.call import Call, io_error
-from cni_chain.errors import INVALID_CONFIG, TRY_AGAIN, CNIError, joined
+from cni_chain.errors import INTERNAL, INVALID_CONFIG, TRY_AGAIN, CNIError, joined
 from cni_chain.fragments import REFUSED, UNREADABLE
 from cni_chain.record import Attachment
 from cni_chain.spec import is_interface_name, is_name
 from cni_chain.undoing import LISTS
-from cni_chain.verbs import is_own_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
-    from cni_chain.record import Record, Step
+    from cni_chain.record import Step
 
 
 def collect(call: Call) -> None:
@@ -40,6 +37,8 @@ def collect(call: Call) -> None:
                 call.run(step, file, "GC", None, until - time.monotonic(), conf=conf)
         except CNIError as error:
             errors.append(error)
+        except OSError as error:
+            errors.append(io_error(error, step.path))
     if errors:
         raise joined(errors)
 
@@ -93,6 +92,11 @@ def _collect_stale(call: Call, listed: set[tuple[str, str]], to_come: int, error
         return []
     kept = []
     late = 0
+    try:
+        call.state.clear_unfinished(call.network)
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            errors.append(io_error(error, call.facade.state_dir))
     for behind, attachment in zip(range(len(stale) - 1, -1, -1), stale, strict=True):
         if time.monotonic() >= call.deadline:
             late += 1
@@ -112,32 +116,20 @@ def _collect_one(call: Call, attachment: Attachment, to_come: int, errors: list[
     except OSError as error:
         errors.append(io_error(error, call.facade.state_dir))
         return False
+    failures: list[CNIError]
     try:
         found = teardown.find(call, attachment)
-        if found.record is None:
+        if found is None:
             return True
-        environ = _environ(call, attachment, found.record)
+        environ = teardown.environ_of(call, found.record)
         failures = teardown.undo(call, found, call.deadline, environ=environ, to_come=to_come)
-        if not failures:
-            teardown.forget(call, attachment)
     except OSError as error:
         failures = [io_error(error, call.facade.state_dir)]
+    except Exception as error:  # noqa: BLE001  # whatever one attachment comes to, the others are collected
+        failures = [CNIError(INTERNAL, f"{type(error).__name__}: {error}")]
     finally:
         call.state.unlock(attachment)
     # Stale attachments fail alike, and only this tells one from another.
     name = teardown.named(attachment)
     errors += [CNIError(failure.code, f"{name}: {failure.msg}", failure.details) for failure in failures]
     return not failures
-
-
-def _environ(call: Call, attachment: Attachment, record: Record) -> dict[str, Any]:
-    """Return the environment for DELs that no runtime asked for: the attachment's variables are the record's."""
-    netns = record.call["netns"]
-    return {
-        **call.environ,
-        "CNI_CONTAINERID": attachment.container_id,
-        "CNI_IFNAME": attachment.ifname,
-        # A path like /proc/<pid>/ns/net may by now lead to the node's own namespace, of which nothing must be deleted.
-        "CNI_NETNS": "" if is_own_namespace(netns) else netns,
-        "CNI_ARGS": record.call["cniArgs"],
-    }

@@ -36,6 +36,10 @@ class NotFoundError(Exception):
     """No plugin of this name is in CNI_PATH, or what is there can't be executed; the text says which and where."""
 
 
+class NotStartedError(OSError):
+    """The system would not start a plugin: nothing of it has run."""
+
+
 def find(name: str, path: str) -> str:
     """Return the file that `name` is in the directories of CNI_PATH `path`, as `pkg/invoke/find.go` looks for it.
 
@@ -55,7 +59,7 @@ def execute(file: str, environ: Mapping[str, str], stdin: bytes, seconds: float)
     """Run a plugin to its end, or kill its process group after `seconds`. Its stderr is passed on as it comes.
 
     The answer is complete when the plugin's own process ends, whoever else still holds its pipes.
-    Raises OSError if it can't be started.
+    Raises NotStartedError if it can't be started, another OSError if it can't be followed: it is killed then.
     """
     start = time.monotonic()
     running = _Running(file, environ, stdin, start + seconds)
@@ -85,18 +89,21 @@ class _Running:
             stdin, self._stdin, self._stdout, stdout, self._stderr, stderr, read_end, self._lifeline = pipes
             for descriptor in (self._stdin, self._stdout, self._stderr):
                 os.set_blocking(descriptor, False)
-            lifeline = _out_of_the_way(read_end)
-            pipes.append(lifeline)
+            self._held = read_end
+            inherited = _out_of_the_way(read_end)
+            pipes.append(inherited)
             given = [(os.POSIX_SPAWN_DUP2, end, at) for at, end in enumerate((stdin, stdout, stderr))]
             self._pid = _spawn(file, environ, given, until)
-            _end_with_us(self._pid, lifeline)
-        except BaseException:
+            _end_with_us(self._pid, read_end)
+        except BaseException as error:
             if self._pid:
-                os.kill(self._pid, _SIGKILL)
+                _kill(self._pid)
                 os.waitpid(self._pid, 0)
-            _close(*pipes)
+            os.quiet_close(*pipes)
+            if isinstance(error, OSError) and not self._pid:
+                raise NotStartedError(error.errno, error.strerror) from None
             raise
-        _close(stdin, stdout, stderr, read_end, lifeline)
+        os.quiet_close(stdin, stdout, stderr, inherited)
 
     def exchange(self, until: float) -> bool:
         """Feed stdin and take stdout and stderr until the process ends (True) or time is up (False)."""
@@ -116,7 +123,7 @@ class _Running:
                     return False
                 self._turn(poll, end, left)
         finally:
-            _close(end)
+            os.quiet_close(end)
         for descriptor in (self._stdout, self._stderr):
             self._drain(descriptor)
         return True
@@ -145,13 +152,11 @@ class _Running:
 
     def end(self) -> int:
         """Kill the process and its group unless it ended by itself; return its status and close what is open."""
-        if not self._ended:
-            for kill in (os.killpg, os.kill):
-                try:
-                    kill(self._pid, _SIGKILL)
-                except OSError:  # gone, or out of reach of a user namespace
-                    pass
-        _close(self._stdin, self._stdout, self._stderr, self._lifeline)
+        if self._ended:
+            _let_live(self._held)
+        else:
+            _kill(self._pid)
+        os.quiet_close(self._stdin, self._stdout, self._stderr, self._held, self._lifeline)
         return self._status()
 
     def _status(self) -> int:
@@ -178,7 +183,7 @@ class _Running:
         self._unsent = self._unsent[sent:]
         if self._unsent:
             return True
-        _close(self._stdin)
+        os.quiet_close(self._stdin)
         self._stdin = -1
         return False
 
@@ -218,16 +223,33 @@ def _out_of_the_way(descriptor: int) -> int:
 
 
 def _end_with_us(pid: int, lifeline: int) -> None:
-    """Have the kernel kill process `pid` when this process is gone, however it ends.
+    """Have the kernel kill process group `pid` when this process is gone, however it ends.
 
-    This process alone can write to the lifeline; `pid` holds the other end. When the last writer is gone the kernel
-    signals the reader's owner (fcntl(2), F_SETSIG; `fs/pipe.c`, pipe_release). Unlike PR_SET_PDEATHSIG this needs
-    nothing to run between fork and exec, and a plugin that changes its credentials doesn't escape. Should this
-    process end before these lines, the plugin's stdin ends before its configuration does.
+    This process alone can write to the lifeline; `pid` holds the other end as well. When the last writer is gone the
+    kernel signals the reader's owner (fcntl(2), F_SETSIG; `fs/pipe.c`, pipe_release): the group, or an IPAM plugin
+    below would write its lease after the next DEL has succeeded. Unlike PR_SET_PDEATHSIG this needs nothing to run
+    between fork and exec, and a plugin that changes its credentials doesn't escape. Should this process end before
+    these lines, the plugin's stdin ends before its configuration does.
     """
-    fcntl.fcntl(lifeline, fcntl.F_SETOWN, pid)
+    fcntl.fcntl(lifeline, fcntl.F_SETOWN, -pid)
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, _SIGKILL)
     fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+
+
+def _let_live(lifeline: int) -> None:
+    """Undo `_end_with_us` for what a plugin that has ended left in its group on purpose."""
+    try:
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, 0)
+    except OSError:  # then it dies with us
+        return
+
+
+def _kill(pid: int) -> None:
+    for kill in (os.killpg, os.kill):
+        try:
+            kill(pid, _SIGKILL)
+        except OSError:  # gone, or out of reach of a user namespace
+            pass
 
 
 def _pass_on(text: bytes) -> bool:
@@ -243,9 +265,3 @@ def _pass_on(text: bytes) -> bool:
     except OSError:
         return False
     return True
-
-
-def _close(*descriptors: int) -> None:
-    for descriptor in descriptors:
-        if descriptor >= 0:
-            os.close(descriptor)

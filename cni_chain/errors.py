@@ -17,9 +17,6 @@ DELEGATE_FAILED = 100
 DELEGATE_TIMED_OUT = 101
 INTERNAL = 999
 
-# How the field says that something isn't there.
-GONE = ("not found", "no such file or directory")
-
 
 class CNIError(Exception):
     """A failure as the specification prints it: `code`, a `msg` of one line, and `details` (may be empty)."""
@@ -45,12 +42,3 @@ def joined(errors: list[CNIError]) -> CNIError:
     told = [first.details] if first.details else []
     told += [f"{other.msg}: {other.details}" if other.details else other.msg for other in others]
     return CNIError(first.code, first.msg, "; ".join(told))
-
-
-def reworded(error: CNIError) -> CNIError:
-    """Return a failed DEL's error without the words that containerd takes for success (go-cni, cni.go, Remove)."""
-    msg, details = error.msg, error.details
-    for words, others in zip(GONE, ("absent", "nothing at that path"), strict=True):
-        for spelt in (words, words.capitalize()):
-            msg, details = msg.replace(spelt, others), details.replace(spelt, others)
-    return CNIError(error.code, msg, details)

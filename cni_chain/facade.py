@@ -7,7 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from typing import Any
 
 CHAIN_DIR = "/etc/cni/chain.d"
@@ -15,6 +15,9 @@ STATE_DIR = "/var/lib/cni/chain"
 LOG_FILE = "/var/log/cni-chain.log"
 TIMEOUTS = {"ADD": 110.0, "DEL": 50.0, "CHECK": 35.0, "GC": 25.0, "STATUS": 2.0}
 LOG_LEVELS = ("error", "info", "debug")
+
+# The keys of the plugin object that are cni-chain's own.
+KEYS = ("chainDir", "stateDir", "owners", "timeouts", "logFile", "logLevel", "allowUnsafePermissions", "mesh")
 
 # What libcni adds to every plugin's object (SPEC section 3), and what the conflist's own entry carries.
 _OF_EVERY_PLUGIN = frozenset(
@@ -85,7 +88,7 @@ class Facade:
     def __init__(self) -> None:
         self.chain_dir = CHAIN_DIR
         self.state_dir = STATE_DIR
-        self.owners: list[Owner] | None = None  # None: every directory that there is
+        self.owners: list[Owner] | None = None  # None: the key is at fault, so nobody knows
         self.timeouts = dict(TIMEOUTS)
         self.log_file = LOG_FILE
         self.log_level = "info"
@@ -100,7 +103,9 @@ def is_owner_name(text: str) -> bool:
 def parse(conf: Mapping[str, Any]) -> tuple[Facade, list[Problem], list[str]]:
     """Return the facade in a plugin object `conf`, its faults, and the keys that mean nothing here.
 
-    A key at fault keeps its default, so a caller that only looks can go on; one that acts must not.
+    A key at fault keeps its default, so a caller that only looks can go on, and one that must free what a pod holds.
+    Owners without a valid name are left out. In an owner a key that means nothing is a fault: "type" for "types" would
+    let that owner run everything. Beside the owners it isn't, since Multus and runtimes add keys of theirs.
     """
     facade = Facade()
     keys = _Keys(conf, "")
@@ -112,13 +117,7 @@ def parse(conf: Mapping[str, Any]) -> tuple[Facade, list[Problem], list[str]]:
     timeouts = _Keys(keys.take("timeouts", _object, {}), "timeouts.")
     for verb in TIMEOUTS:
         facade.timeouts[verb] = timeouts.take(verb, _seconds, facade.timeouts[verb])
-    if "owners" in conf:
-        owners = keys.take("owners", _list, [])
-        facade.owners = [_owner(entry, f"owners[{index}]", keys) for index, entry in enumerate(owners)]
-        names = [owner.name for owner in facade.owners]
-        for index, name in enumerate(names):
-            if name and name in names[:index]:
-                keys.problems.append(Problem(f"owners[{index}].name", f"{name!r} is listed twice"))
+    facade.owners = _owners(keys)
     keys.known.add("mesh")
     if "mesh" in conf:
         keys.problems.append(
@@ -129,6 +128,35 @@ def parse(conf: Mapping[str, Any]) -> tuple[Facade, list[Problem], list[str]]:
         )
     keys.merge(timeouts)
     return facade, keys.problems, [key for key in keys.unknown() if not _is_of_every_plugin(key)]
+
+
+def near(key: str, known: Iterable[str] = ()) -> str:
+    """Return which of the `known` keys (default: the plugin object's) somebody may have meant by `key`, "" if none."""
+    from difflib import get_close_matches  # only a typo pays for it
+
+    by_lower_case = {name.lower(): name for name in known or KEYS}
+    closest = get_close_matches(key.lower(), by_lower_case, n=1, cutoff=0.75)
+    return by_lower_case[closest[0]] if closest else ""
+
+
+def _owners(keys: _Keys) -> list[Owner] | None:
+    entries = keys.take("owners", _owner_list, None)
+    if "owners" not in keys.values:
+        meant = next((key for key in keys.values if key not in KEYS and near(key) == "owners"), "")
+        wrong = (
+            f"{meant!r} is not a key of cni-chain; did you mean owners?" if meant else "without it nothing is required"
+        )
+        keys.problems.append(Problem("owners", f"missing: {wrong}"))
+    if entries is None:
+        return None
+    owners: list[Owner] = []
+    for index, entry in enumerate(entries):
+        owner = _owner(entry, f"owners[{index}]", keys)
+        if owner.name in [other.name for other in owners]:
+            keys.problems.append(Problem(f"owners[{index}].name", f"{owner.name!r} is listed twice"))
+        elif owner.name:
+            owners.append(owner)
+    return owners
 
 
 def _is_of_every_plugin(key: str) -> bool:
@@ -155,7 +183,7 @@ def _owner(entry: Any, where: str, parent: _Keys) -> Owner:
         exempt = _exempt(pods, f"{where}.exempt[{index}]", keys)
         if exempt is not None:
             owner.exempt.append(exempt)
-    parent.merge(keys)
+    parent.merge(keys, closed=True)
     return owner
 
 
@@ -174,7 +202,7 @@ def _exempt(pods: Any, where: str, parent: _Keys) -> tuple[str, str] | None:
                     "missing: both are needed, or other pods would be exempt too",
                 )
             )
-    parent.merge(keys)
+    parent.merge(keys, closed=True)
     return (namespace, prefix) if namespace and prefix else None
 
 
@@ -202,9 +230,17 @@ class _Keys:
     def unknown(self) -> list[str]:
         return [self.where + key for key in self.values if key not in self.known] + self._inner_unknown
 
-    def merge(self, inner: _Keys) -> None:
+    def merge(self, inner: _Keys, *, closed: bool = False) -> None:
+        """Take over what was found in an inner object. `closed`: a key that means nothing there is a fault."""
         self.problems += inner.problems
-        self._inner_unknown += inner.unknown()
+        if not closed:
+            self._inner_unknown += inner.unknown()
+            return
+        for key in inner.values:
+            if key not in inner.known:
+                meant = near(key, inner.known)
+                told = f"did you mean {meant}?" if meant else f"the keys here are {', '.join(sorted(inner.known))}"
+                self.problems.append(Problem(inner.where + key, f"unknown key; {told}"))
 
 
 # Each check returns what is wrong with a value, "" if nothing is.
@@ -220,6 +256,10 @@ def _object(value: Any) -> str:
 
 def _list(value: Any) -> str:
     return "" if isinstance(value, list) else "must be a list"
+
+
+def _owner_list(value: Any) -> str:
+    return "" if isinstance(value, list) and value else "must be a list of at least one owner"
 
 
 def _text(value: Any) -> str:

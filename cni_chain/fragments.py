@@ -139,7 +139,7 @@ def _look(owner: str, path: str, allow_unsafe: bool) -> Directory:
     except OSError as error:
         directory.faults.append(_unreadable(path, error))
     finally:
-        os.close(opened)
+        os.quiet_close(opened)
     return directory
 
 
@@ -225,7 +225,7 @@ def _content(directory: Directory, opened: int, name: str, allow_unsafe: bool) -
         unsafe = "" if allow_unsafe else _unsafe(status)
         return (None, unsafe) if unsafe else (_all(file), "")
     finally:
-        os.close(file)
+        os.quiet_close(file)
 
 
 def _all(file: int) -> bytes:

@@ -19,7 +19,6 @@ from cni_chain.errors import (
     INVALID_CONFIG,
     IO_FAILURE,
     CNIError,
-    reworded,
 )
 
 TYPE_CHECKING = False
@@ -28,6 +27,8 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cni_chain.call import Call
+    from cni_chain.facade import Problem
+    from cni_chain.log import Log
     from cni_chain.spec import CmdArgs
 
 _LATEST = spec.VERSIONS[-1]
@@ -40,6 +41,7 @@ def main(environ: Mapping[str, str]) -> int:
     speaking = _LATEST
     document: dict[str, Any] | None = None
     failure: CNIError | None = None
+    call: Call | None = None
     try:
         args = spec.parse_environment(environ)
         if args.command == "VERSION":
@@ -50,17 +52,44 @@ def main(environ: Mapping[str, str]) -> int:
             conf = _read_conf()
             version = _told_version(conf)
             speaking = version if version in spec.VERSIONS else _LATEST
-            document = _carry_out(args, conf, environ)
-    except CNIError as error:
-        failure = error
+            document, call = _carry_out(args, conf, environ)
     except BaseException as error:  # noqa: BLE001  # whatever it is, a runtime must be told in its own terms
-        failure = CNIError(INTERNAL, f"{type(error).__name__}: {error}")
+        failure = _as_failure(error)
     if failure is not None:
         if environ.get("CNI_COMMAND") == "DEL":
-            failure = reworded(failure)
+            failure = _reworded(failure)
         document = failure.document(speaking)
     told = document is None or _answer(answer_to, document)
+    if told and call is not None and call.args.command in ("ADD", "DEL"):
+        _sweep(call)
     return 0 if told and failure is None else 1
+
+
+def _as_failure(error: BaseException) -> CNIError:
+    if isinstance(error, CNIError):
+        return error
+    if isinstance(error, OSError):
+        return CNIError(IO_FAILURE, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    return CNIError(INTERNAL, f"{type(error).__name__}: {error}")
+
+
+def _reworded(failure: CNIError) -> CNIError:
+    try:
+        from cni_chain.quirks import reworded
+    except Exception as error:  # noqa: BLE001  # whatever keeps it from being loaded: its words are not to be trusted
+        return CNIError(INTERNAL, f"{type(error).__name__} while an error was being told")
+    return reworded(failure)
+
+
+def _sweep(call: Call) -> None:
+    """Retry what is stranded, now that the answer is out; the call has succeeded, whatever comes of that."""
+    try:
+        if call.stranded.any():
+            from cni_chain.sweep import sweep
+
+            sweep(call)
+    except Exception:  # noqa: BLE001  # the next call tries again
+        return
 
 
 def _claim_stdout() -> int:
@@ -112,7 +141,7 @@ def _answer(descriptor: int, document: Mapping[str, Any]) -> bool:
         from cni_chain import jsontext  # after the answer is known, so that this can't keep it from being told
 
         unwritten = jsontext.encode(document) + b"\n"
-    except ImportError as error:
+    except Exception as error:  # noqa: BLE001  # a missing module, or one that can't be read
         unwritten, told = _incomplete(error), False
     try:
         while unwritten:
@@ -122,7 +151,7 @@ def _answer(descriptor: int, document: Mapping[str, Any]) -> bool:
     return told
 
 
-def _incomplete(error: ImportError) -> bytes:
+def _incomplete(error: Exception) -> bytes:
     """Return the error of a program that was copied without what is beside it: it has nothing to make JSON with."""
     text = f"{sys.executable}: {error}; the program runs only with what is installed beside it"
     plain = "".join(char if " " <= char <= "~" and char not in '"\\' else "?" for char in text)
@@ -147,7 +176,10 @@ def _read_conf() -> dict[str, Any]:
     return conf
 
 
-def _carry_out(args: CmdArgs, conf: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, Any] | None:
+def _carry_out(
+    args: CmdArgs, conf: Mapping[str, Any], environ: Mapping[str, str]
+) -> tuple[dict[str, Any] | None, Call]:
+    """Carry out a verb; return its answer, and the call that it was."""
     from cni_chain import facade as keys
     from cni_chain.log import Log
 
@@ -157,20 +189,35 @@ def _carry_out(args: CmdArgs, conf: Mapping[str, Any], environ: Mapping[str, str
     try:
         version = _version(conf, args.command)
         network = spec.network_name(conf)
-        if problems:
-            told = "; ".join(str(problem) for problem in problems)
-            raise CNIError(INVALID_CONFIG, f"facade of network {network}: {told}")
+        conf = _without_faults(args.command, network, conf, problems, log)
         from cni_chain.call import Call
 
-        return _verb(args.command)(Call(args, conf, version, facade, environ, log))
-    except CNIError as error:
-        failure = error
-        raise
-    except BaseException as error:
-        failure = CNIError(INTERNAL, f"{type(error).__name__}: {error}")
-        raise
+        call = Call(args, conf, version, facade, environ, log)
+        return _verb(args.command)(call), call
+    except BaseException as error:  # noqa: BLE001  # as in `main`
+        failure = _as_failure(error)
+        raise failure from None
     finally:
         log.write(facade.log_file, facade.log_level, failure)
+
+
+def _without_faults(
+    command: str, network: str, conf: Mapping[str, Any], problems: list[Problem], log: Log
+) -> Mapping[str, Any]:
+    """Return the request without what DEL and GC do without: a typo must not keep a pod Terminating.
+
+    Raises CNIError 7 for every other verb, and where it isn't known what the records are of.
+    """
+    wrong = [str(problem) for problem in problems]
+    if not isinstance(conf.get("runtimeConfig") or {}, dict):
+        wrong.append("key runtimeConfig: must be an object")
+        conf = {key: value for key, value in conf.items() if key != "runtimeConfig"}
+    if wrong:
+        told = f"facade of network {network}: {'; '.join(wrong)}"
+        if command not in ("DEL", "GC") or any(problem.key in ("chainDir", "stateDir") for problem in problems):
+            raise CNIError(INVALID_CONFIG, told)
+        log.note(f"{told}: done without")
+    return conf
 
 
 def _version(conf: Mapping[str, Any], command: str) -> str:

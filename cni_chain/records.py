@@ -4,6 +4,7 @@
   <network>:<container ID>:<interface>   one attachment's record (none of the three may hold a ':')
   .lock                                  empty; an attachment is locked by a byte range of it
   .versions                              what each plugin binary answered to VERSION
+  .stranded/                             see `stranded`; exists only while a DEL that failed waits for its retry
   .new-…, .damaged-…                     a record being written; one that could not be read
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import sys
 
 from cni_chain import jsontext
 from cni_chain import system as os
@@ -22,17 +24,19 @@ if TYPE_CHECKING:
     from typing import Any
 
 _PERMISSIONS_OF_OTHERS = 0o022
+_S_IFMT, _S_IFREG = 0o170000, 0o100000
+_TEMPORARY = ".new-"
 
 
 class UnsafeStateError(OSError):
-    """The state directory is not root's alone, so nothing in it may be trusted."""
+    """The state directory, or a record, is not root's alone, so that it can't be trusted."""
 
 
 class State:
     """The state directory of one facade. Every method may raise OSError."""
 
     def __init__(self, directory: str, *, allow_unsafe: bool = False) -> None:
-        self.directory = directory.rstrip("/")
+        self.directory = directory.rstrip("/") or "/"
         self._allow_unsafe = allow_unsafe
         self._locks = -1
         self._safe = False
@@ -56,6 +60,10 @@ class State:
             )
         self._safe = True
 
+    def path_of(self, attachment: Attachment) -> str:
+        """Return the path of the attachment's record."""
+        return f"{self.directory}/{attachment.file}"
+
     def lock(self, attachment: Attachment) -> bool:
         """Take the attachment for this process, until `unlock` or its end; False if another process has it.
 
@@ -68,30 +76,52 @@ class State:
         """Give the attachment back."""
         self._give_back(attachment.file)
 
+    def holder(self, attachment: Attachment) -> int:
+        """Return the process that has the attachment, 0 if none has or it can't be told."""
+        # struct flock (include/uapi/asm-generic/fcntl.h): type and whence, then start, length and process, aligned.
+        words = ((fcntl.F_WRLCK, 2), (0, 2), (0, 4), (_place(attachment.file), 8), (1, 8), (0, 4), (0, 4))
+        asked = b"".join(value.to_bytes(size, sys.byteorder) for value, size in words)
+        try:
+            held = fcntl.fcntl(self._locks, fcntl.F_GETLK, asked)
+        except OSError:
+            return 0
+        return int.from_bytes(held[24:28], sys.byteorder)
+
     def _take(self, name: str) -> bool:
         self.check()
+        path = f"{self.directory}/.lock"
         if self._locks < 0:
-            self._locks = os.open(f"{self.directory}/.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            self._locks = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(name))
         except OSError as error:
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 return False
-            raise
+            raise _of(error, path) from None
         return True
 
     def _give_back(self, name: str) -> None:
-        fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, _place(name))
+        try:
+            fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, _place(name))
+        except OSError:  # then it is given back at our end
+            return
 
     def load(self, attachment: Attachment) -> Record | None:
-        """Return the attachment's record, None if it has none. Raises ValueError if it is damaged."""
+        """Return the attachment's record, None if it has none: nothing but ENOENT says so.
+
+        Raises ValueError if what lies there is damaged, or no file at all.
+        """
+        return self.load_file(attachment.file)
+
+    def load_file(self, name: str) -> Record | None:
+        """Return the record in a file of that name, as `load` does."""
         try:
             self.check()
-            text = self._read(attachment.file)
+            text = self._read(name)
         except FileNotFoundError:
             return None
         record = parse(text)
-        if record.attachment.file != attachment.file:
+        if record.attachment.file != name:
             raise ValueError(f"the record of {record.attachment.file}")
         return record
 
@@ -108,11 +138,13 @@ class State:
 
     def update(self, record: Record) -> None:
         """Append the record's present state to its file."""
-        path = f"{self.directory}/{record.attachment.file}"
+        path = self.path_of(record.attachment)
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         try:
             # A writer that was killed in the middle of its line must not spoil this one.
             _write(file, b"\n" + record.line())
+        except OSError as error:
+            raise _of(error, path) from None
         finally:
             os.close(file)
 
@@ -137,11 +169,23 @@ class State:
                 yield Attachment(*parts)
             elif len(parts) == 2 and parts[0] == network[:100]:
                 try:
-                    attachment = parse(self._read(name)).attachment
+                    record = self.load_file(name)
                 except (OSError, ValueError):
                     continue  # only its own ADD or DEL, which know its name, can tell what it was
-                if attachment.network == network:
-                    yield attachment
+                if record is not None and record.attachment.network == network:
+                    yield record.attachment
+
+    def clear_unfinished(self, network: str) -> None:
+        """Remove what processes that were killed have left of writing a record of `network`."""
+        for name in os.listdir(self.directory):
+            record = name.removeprefix(_TEMPORARY)
+            ours = name != record and record.partition(":")[0] in (network, network[:100])
+            if ours and self._take(record):  # a writer that is at work has its attachment's lock
+                try:
+                    os.unlink(f"{self.directory}/{name}")
+                except FileNotFoundError:
+                    pass
+                self._give_back(record)
 
     def versions(self) -> dict[str, Any]:
         """Return what was remembered by `remember_versions`; nothing if that can't be read."""
@@ -175,32 +219,52 @@ class State:
                     os.fdatasync(file)
             finally:
                 os.close(file)
-        except BaseException:
+            if durable:
+                _sync(self.directory)
+        except BaseException as error:
             try:
                 os.unlink(written)
             except OSError:
                 pass
+            if isinstance(error, OSError):
+                raise _of(error, path) from None
             raise
-        if durable:
-            _sync(self.directory)
 
     def _read(self, name: str) -> bytes:
-        file = os.open(f"{self.directory}/{name}", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        path = f"{self.directory}/{name}"
         try:
-            # One that was put here while the directory was open to others is no record of ours.
-            if not self._allow_unsafe and _is_unsafe(os.fstat(file)):
-                raise ValueError("not root's, or writable by others")
-            chunks = []
-            while chunk := os.read(file, 1 << 16):
-                chunks.append(chunk)
-            return b"".join(chunks)
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENXIO):
+                raise ValueError("not a regular file") from None
+            raise
+        try:
+            status = os.fstat(file)
+            if status.st_mode & _S_IFMT != _S_IFREG:
+                raise ValueError("not a regular file")
+            # One that was put here while the directory was open to others may be no record of ours.
+            if not self._allow_unsafe and _is_unsafe(status):
+                raise UnsafeStateError(errno.EPERM, "not root's, or writable by others (chown root, chmod 0600)", path)
+            pieces = []
+            while piece := os.read(file, 1 << 20):
+                pieces.append(piece)
+        except OSError as error:
+            raise _of(error, path) from None
         finally:
-            os.close(file)
+            os.quiet_close(file)
+        return b"".join(pieces)
 
 
 def _temporary(name: str) -> str:
     # The same each time, so that one which a killed process left is found: whoever writes `name` has its lock.
-    return f".new-{name}"
+    return f"{_TEMPORARY}{name}"
+
+
+def _of(error: OSError, path: str) -> OSError:
+    """Return `error` with the file's name, which a call on an open file doesn't give."""
+    if error.filename is None:
+        error.filename = path
+    return error
 
 
 def _place(name: str) -> int:
@@ -235,8 +299,10 @@ def _sync(directory: str) -> None:
     opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(opened)
+    except OSError as error:
+        raise _of(error, directory) from None
     finally:
-        os.close(opened)
+        os.quiet_close(opened)
 
 
 def _write(file: int, text: bytes) -> None:

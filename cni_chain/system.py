@@ -19,6 +19,20 @@ def fsencode(name: str) -> bytes:
     return name.encode(sys.getfilesystemencoding(), "surrogateescape")
 
 
+def quiet_close(*descriptors: int) -> None:
+    """Close descriptors of which nothing was written; those below 0 aren't open.
+
+    What close(2) reports is of writes to come; the descriptor itself is closed all the same (close(2), "Dealing with
+    error returns from close()").
+    """
+    for descriptor in descriptors:
+        if descriptor >= 0:
+            try:
+                posix.close(descriptor)
+            except OSError:
+                continue
+
+
 class path:  # noqa: N801  # as `os` has it
     """The few of `os.path` that are needed, for paths that are text."""
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import time
 
+from cni_chain import quirks
 from cni_chain import system as os
 from cni_chain.answer import DelegateError
-from cni_chain.call import Call
-from cni_chain.errors import GONE, CNIError
+from cni_chain.call import Call, io_error
+from cni_chain.errors import INTERNAL, CNIError
 from cni_chain.spec import at_least
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from cni_chain import results
@@ -32,8 +33,7 @@ class Undoing:
     """The DELs of one record.
 
     `on_disk`: the record is kept up to date there. `asked`: the runtime asked for this DEL itself, so
-    its own runtimeConfig, args and prevResult come before the record's. `keep_first`: see the module's text; not so
-    when an ADD is rolled back, of which nobody has been told an address. `environ` stands in for the call's own.
+    its own runtimeConfig, args and prevResult come before the record's. `environ` stands in for the call's own.
     """
 
     def __init__(
@@ -43,39 +43,40 @@ class Undoing:
         *,
         on_disk: bool = True,
         asked: bool = False,
-        keep_first: bool = True,
         environ: Mapping[str, str] | None = None,
     ) -> None:
         self._call = call
         self._record = record
         self._on_disk = on_disk
         self._asked = asked
-        self._keep_first = keep_first
         self._environ = environ or call.environ
+        self._least = _LEAST_SECONDS
         known: dict[str, Any] = {key: record.call[key] for key in ("runtimeConfig", "args") if key in record.call}
         told = {key: call.conf[key] for key in ("runtimeConfig", "args") if asked and key in call.conf}
         dev = {key: value for key, value in call.conf.items() if key.startswith("cni.dev/") and key not in LISTS}
         self._conf: dict[str, Any] = {"name": call.network, **known, **told, **dev}
 
-    def run(self, deadline: float, *, to_come: int = 0) -> list[CNIError]:
+    def run(
+        self, deadline: float, *, to_come: int = 0, least: float = _LEAST_SECONDS, before: Sequence[CNIError] = ()
+    ) -> list[CNIError]:
         """Delete all that is pending and return the failures; what failed stays pending in the record.
 
         Each call may take what is left until `deadline` less a second for every call after it, `to_come` of them not
-        this record's, but never less than a second.
+        this record's, but never less than `least` seconds. `before` are failures to get at what would be deleted first.
         """
         record = self._record
         record.state = "deleting"
-        errors: list[CNIError] = []
+        self._least = least
+        errors = list(before)
         backward = sorted(record.pending, reverse=True)
         for done, index in enumerate(backward, start=1):
-            if index == 0 and errors and self._keep_first:
+            if index == 0 and errors:
                 break
             behind = len(backward) - done + to_come
-            seconds = max(_LEAST_SECONDS, deadline - time.monotonic() - behind)
-            try:
-                self._delete(record.steps[index], seconds)
-            except CNIError as error:
-                errors.append(error)
+            seconds = max(least, deadline - time.monotonic() - behind)
+            failure = self._undone(index, seconds)
+            if failure is not None:
+                errors.append(failure)
                 continue
             record.pending = [other for other in record.pending if other != index]
             if self._on_disk and record.pending:
@@ -89,39 +90,59 @@ class Undoing:
             # DELs may be repeated, so an old state is no reason to stop.
             self._call.log.note(f"the record can't be updated: {error}")
 
-    def _delete(self, step: Step, seconds: float) -> None:
+    def _undone(self, index: int, seconds: float) -> CNIError | None:
+        """Return a delegate's failure; whatever one comes to, the others get their DEL."""
+        step = self._record.steps[index]
+        try:
+            return self._delete(index, step, seconds)
+        except CNIError as error:
+            return error
+        except OSError as error:
+            failure = io_error(error, step.path)
+        except Exception as error:  # noqa: BLE001  # see above
+            failure = CNIError(INTERNAL, f"{type(error).__name__}: {error}")
+        return CNIError(failure.code, f"{step.owner}/{step.type}: {failure.msg}")
+
+    def _delete(self, index: int, step: Step, seconds: float) -> CNIError | None:
         call = self._call
         owner = call.owner(step.owner)
         ignored = (owner.on_del_error if owner else step.on_del_error) == "ignore"
-        name = f"{step.owner}/{step.type}"
         try:
             file = call.find(step)
         except CNIError as error:
-            if not ignored and not self._owner_gone(step.owner):
+            if not ignored and not self._never_started(index) and not self._uninstalled(step):
                 raise
             call.log.note(f"{error.msg}; counted as deleted")
-            return
+            return None
         until = time.monotonic() + seconds
+        failure = self._ask(step, file, until)
+        present = None if failure is None else self._corrected(index)
+        again = max(until, time.monotonic() + self._least)
+        if failure is not None and present is not None and again > time.monotonic():
+            call.log.note(f"{failure.msg}; tried once more with the configuration that {present.path} has now")
+            failure = self._ask(present, file, again)
+        if failure is not None and ignored:
+            call.log.note(f"{step.owner}/{step.type}: its failing DEL is ignored (onDelError): {failure.msg}")
+            return None
+        return failure
+
+    def _ask(self, step: Step, file: str, until: float) -> CNIError | None:
+        """Run a delegate's DEL; return its failure, unless that counts as done."""
+        call = self._call
+        seconds = until - time.monotonic()
         try:
             self._speak(step, file, until - seconds / 2)
-            call.run(
-                step,
-                file,
-                "DEL",
-                self._prev_result(step),
-                until - time.monotonic(),
-                conf=self._conf,
-                environ=self._environ,
-            )
+            left = until - time.monotonic()
+            call.run(step, file, "DEL", self._prev_result(step), left, conf=self._conf, environ=self._environ)
         except CNIError as error:
-            if ignored:
-                call.log.note(f"{name}: its failing DEL is ignored (onDelError): {error.msg}")
-            elif isinstance(error, DelegateError) and self._namespace_gone(error.said):
-                call.log.note(f"{name}: the network namespace is gone, so its DEL counts as done: {error.msg}")
-            elif self._uninstalled(step):
-                call.log.note(f"{error.msg}; its agent has been uninstalled meanwhile: counted as deleted")
+            if isinstance(error, DelegateError) and self._namespace_is_gone(error.said):
+                told = f"{step.owner}/{step.type}: the network namespace is gone, so its DEL counts as done"
+            elif not _is_there(call, step) and self._uninstalled(step):
+                told = "its agent has been uninstalled meanwhile: counted as deleted"
             else:
-                raise
+                return error
+            call.log.note(f"{told}: {error.msg}")
+        return None
 
     def _speak(self, step: Step, file: str, until: float) -> None:
         try:
@@ -141,33 +162,65 @@ class Undoing:
             self._call.log.note(error.msg)
         return self._record.result if given is None else given
 
-    def _uninstalled(self, step: Step) -> bool:
-        """Tell whether a delegate's binary and its owner are gone by now, so that a retry would count it as done."""
-        try:
-            self._call.find(step)
-        except CNIError:
-            return self._owner_gone(step.owner)
-        return False
+    def _corrected(self, index: int) -> Step | None:
+        """Return a step as its owner would have it now, None if that is how it was recorded, or not to be told.
 
-    def _owner_gone(self, name: str) -> bool:
-        """Tell whether an owner has nothing on this node any more, so that its plugin won't come back by itself.
-
-        Files that can't be used just now are not nothing: their agent may be in the middle of an upgrade.
+        Of several of one type the one at the same place counts.
         """
-        owner = self._call.owner(name)
+        step, steps = self._record.steps[index], self._record.steps
+        owner = self._call.owner(step.owner)
+        if owner is None:
+            return None
+        same = [at for at, other in enumerate(steps) if (other.owner, other.type) == (step.owner, step.type)]
+        links = [link for link in self._call.part(owner, exempt=False).links if link.type == step.type]
+        if len(links) != len(same):
+            return None
+        present = self._call.step(links[same.index(index)])
+        changed = (present.conf, present.capabilities) != (step.conf, step.capabilities)
+        return present if changed else None
+
+    def _never_started(self, index: int) -> bool:
+        """Tell whether the record says that a delegate's ADD was never begun.
+
+        Those lines are not synced, so that a power loss may have taken them: they count until the next boot.
+        """
+        record = self._record
+        booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+        return self._on_disk and index > record.ran and record.created > booted
+
+    def _uninstalled(self, step: Step) -> bool:
+        """Tell whether nothing on this node names a delegate any more, so that its plugin won't come back by itself.
+
+        Files that can't be used just now are not nothing: their agent may be in the middle of an upgrade. Neither is a
+        directory of chains that isn't there: it is not mounted yet.
+        """
+        owner = self._call.owner(step.owner)
         if owner is None:
             return True
-        part = self._call.part(owner, exempt=False)
-        return not part.links and not part.directory.faults
+        directory = self._call.part(owner, exempt=False).directory
+        if directory.faults or (directory.missing and not os.path.isdir(self._call.facade.chain_dir)):
+            return False
+        return all(conf["type"] != step.type for fragment in directory.fragments for conf in fragment.plugins)
 
-    def _namespace_gone(self, said: str) -> bool:
-        """Tell whether a delegate's own words say no more than that the pod's namespace is gone, as it is.
-
-        Cilium 1.18 deletes its endpoint and ends so at every try; a runtime would never be rid of the pod.
-        """
+    def _namespace_is_gone(self, said: str) -> bool:
+        """Tell whether a delegate's own words say no more than that the pod's namespace is gone, as it is."""
         netns = self._environ.get("CNI_NETNS", "")
-        if netns and os.path.exists(netns):
-            return False
-        if not any(gone in said.lower() for gone in GONE):
-            return False
-        return bool(netns and netns in said) or any(word in said.lower() for word in ("netns", "network namespace"))
+        return (not netns or _leads_nowhere(netns)) and quirks.namespace_is_gone(said, netns)
+
+
+def _leads_nowhere(path: str) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def _is_there(call: Call, step: Step) -> bool:
+    try:
+        call.find(step)
+    except CNIError:
+        return False
+    return True

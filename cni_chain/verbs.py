@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from cni_chain import chain, results, teardown
-from cni_chain import system as os
+from cni_chain.answer import NotStarted
 from cni_chain.call import Call, io_error
 from cni_chain.errors import INTERNAL, INVALID_NETNS, NOT_AVAILABLE, NOT_AVAILABLE_LIMITED, CNIError
 from cni_chain.fragments import REFUSED, UNREADABLE
@@ -34,7 +34,7 @@ def add(call: Call) -> results.Result:
     try:
         call.state.create()
         if not call.state.lock(attachment):
-            raise teardown.busy(attachment)
+            raise teardown.busy(call, attachment)
         for step, file in zip(steps, files, strict=True):
             step.version = call.choose(call.speaks(step, file, call.deadline))
         teardown.undo_left_over(call, attachment)
@@ -52,39 +52,34 @@ def add(call: Call) -> results.Result:
 def _run_forward(call: Call, record: Record, files: list[str]) -> None:
     for index, (step, file) in enumerate(zip(record.steps, files, strict=True)):
         failure: CNIError
+        started = index + 1
         try:
             record.result = call.add(step, file, record.result, call.deadline)
-            if index == len(files) - 1:
+            record.ran = started
+            if started == len(files):
                 record.state = "added"
             call.state.update(record)
             continue
+        except NotStarted as error:
+            failure, started = error, index
         except CNIError as error:
             failure = error
         except OSError as error:
             failure = io_error(error, call.facade.state_dir)
         except Exception as error:  # noqa: BLE001  # whatever it is, what was run must be undone
             failure = CNIError(INTERNAL, f"{type(error).__name__}: {error}")
-        raise teardown.roll_back(call, record, index + 1, failure)
+        raise teardown.roll_back(call, record, started, failure)
 
 
 def refuse_own_namespace(call: Call) -> None:
     """Raise CNIError 8 if the container's namespace is this process's (`pkg/skel/skel.go`, with its override)."""
     if call.environ.get("CNI_NETNS_OVERRIDE", "").upper() in ("TRUE", "1"):
         return
-    if is_own_namespace(call.args.netns):
+    if teardown.is_own_namespace(call.args.netns):
         raise CNIError(
             INVALID_NETNS,
             f"CNI_NETNS {call.args.netns} is the network namespace that the runtime itself is in; nothing was run",
         )
-
-
-def is_own_namespace(netns: str) -> bool:
-    """Tell whether a path leads to the network namespace of this process; one that can't be opened doesn't."""
-    try:
-        theirs, ours = os.stat(netns), os.stat("/proc/self/ns/net")
-    except (OSError, ValueError):
-        return False
-    return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
 
 
 def delete(call: Call) -> None:
@@ -97,18 +92,20 @@ def check(call: Call) -> None:
     """Ask every delegate whether the container is still attached as its result says. Raises CNIError."""
     attachment = call.attachment()
     prev_result = call.prev_result()
-    found = teardown.Found(None)
+    record = None
     try:
         if not call.state.lock(attachment):
-            raise teardown.busy(attachment)
-        found = teardown.find(call, attachment)
+            raise teardown.busy(call, attachment)
+        record = call.state.load(attachment)
     except FileNotFoundError:
         pass
+    except ValueError as error:
+        call.log.note(f"the record is damaged: {error}; the chain as it is now is checked")
     except OSError as error:
         raise io_error(error, call.facade.state_dir) from None
-    if found.record is not None and found.on_disk:
-        steps = found.record.steps
-        prev_result = prev_result or found.record.result
+    if record is not None:
+        steps = record.steps
+        prev_result = prev_result or record.result
     elif prev_result is None:
         return
     else:

@@ -147,15 +147,13 @@ def _free(call: Call, stale: Stale, older_than: float | None, errors: list[CNIEr
             return "another call is at work on it"
         try:
             found = teardown.find(call, attachment)
-            if found.record is None:
+            if found is None:
                 return "its own DEL came first"
             # What was listed may meanwhile have been deleted and added again.
             entry = Entry(path, found.record)
             if found.on_disk and (entry.record.call != stale.call or not _judged(entry, older_than)[0]):
                 return "it is in use again"
             errors += teardown.undo(call, found, call.deadline)
-            if not errors:
-                teardown.forget(call, attachment)
         finally:
             call.state.unlock(attachment)
     except OSError as error:

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -84,16 +86,14 @@ def test_del_without_record_and_fragments_succeeds(host: Host) -> None:
     assert (outcome.ok, outcome.ran) == (True, [])
 
 
-@pytest.mark.parametrize("fault", ["missing", "broken", "refused", pytest.param("unsafe", marks=needs_root)])
-def test_without_a_record_owners_that_are_not_usable_are_skipped(node: Host, fault: str) -> None:
-    if fault == "missing":
-        (node.chain / "istio.d/10-istio-cni.conf").unlink()
-    elif fault == "broken":
-        node.fragment("istio", "10-istio-cni.conf", b"{")
-    elif fault == "unsafe":
-        node.fragment("istio", "10-istio-cni.conf", {"type": "istio-cni"}).chmod(0o666)
-    else:
-        node.fragment("istio", "10-istio-cni.conf", {"type": "a/b"}, install=False)
+@pytest.mark.parametrize("gone", ["file", "directory", "types"])
+def test_without_a_record_an_owner_that_has_written_nothing_is_skipped(node: Host, gone: str) -> None:
+    (node.chain / "istio.d/10-istio-cni.conf").unlink()
+    if gone == "directory":
+        (node.chain / "istio.d").rmdir()
+    elif gone == "types":
+        node.fragment("istio", "10.conf", {"type": "another"})
+        node.owners[1]["types"] = ["istio-cni"]
 
     outcome = node.delete()
 
@@ -101,18 +101,90 @@ def test_without_a_record_owners_that_are_not_usable_are_skipped(node: Host, fau
     assert outcome.ran == ["DEL portmap", "DEL cilium-cni"]
 
 
-def test_without_a_record_a_delegate_that_fails_is_recorded_for_the_retry(node: Host) -> None:
-    node.plugin("istio-cni").fails("DEL", "no agent")
-    assert not node.delete().ok
-    assert len(node.records) == 1
-    node.plugin("istio-cni").behaves("DEL")
-    (node.chain / "istio.d/10-istio-cni.conf").unlink()
+UNUSABLE = ["broken", "refused", pytest.param("unsafe", marks=needs_root), "unreadable"]
+
+
+def spoil(node: Host, fault: str) -> None:
+    """Istio's only file in a state in which its plugin can't be told."""
+    path = node.chain / "istio.d/10-istio-cni.conf"
+    if fault == "broken":
+        path.write_bytes(b"{")
+    elif fault == "unsafe":
+        path.chmod(0o666)
+    elif fault == "refused":
+        path.write_text('{"type": "a/b"}')
+    else:
+        path.unlink()
+        path.parent.rmdir()
+        path.parent.symlink_to(path.parent)  # ELOOP
+
+
+@pytest.mark.parametrize("fault", UNUSABLE)
+def test_without_a_record_a_required_owner_that_is_not_usable_is_an_error(node: Host, fault: str) -> None:
+    """Each pod of before `migrate --switch` has no record: one bad mode must not leak in silence.
+
+    The others are deleted, but who holds the addresses is not: the owner's plugin may refer to them.
+    """
+    spoil(node, fault)
+
+    outcome = node.delete()
+
+    assert outcome.code in (5, 7, 11)
+    assert "owner istio" in outcome.msg
+    assert outcome.ran == ["DEL portmap"]
+    assert node.records == []
+
+
+@pytest.mark.parametrize("fault", ["broken", "refused"])
+def test_without_a_record_an_optional_owner_whose_file_is_bad_is_left_out(node: Host, fault: str) -> None:
+    node.owners[1]["required"] = False
+    spoil(node, fault)
 
     outcome = node.delete()
 
     assert outcome.ok
-    assert outcome.ran == ["DEL istio-cni", "DEL cilium-cni"]
+    assert outcome.ran == ["DEL portmap", "DEL cilium-cni"]
+    assert any("left out" in note for note in node.log_lines[-1]["notes"])
+
+
+def test_without_a_record_nothing_is_recorded(node: Host) -> None:
+    """The next DEL derives it again. Most often nothing had ever run: a refused ADD's clean-up, at every retry."""
+    node.plugin("istio-cni").fails("DEL", "no agent")
+
+    assert node.delete().ran == ["DEL portmap", "DEL istio-cni"]
     assert node.records == []
+
+    node.plugin("istio-cni").behaves("DEL")
+    assert node.delete().ran == DELS
+
+
+def test_the_clean_up_of_a_refused_add_leaves_no_record(node: Host) -> None:
+    node.uninstall("istio-cni")
+
+    for number in range(10):
+        assert node.add(f"c{number}").code == 11
+        assert not node.delete(f"c{number}").ok
+
+    assert node.records == []
+
+
+def test_a_chain_dir_that_is_not_there_is_an_error(node: Host) -> None:
+    """It isn't mounted yet: that doesn't mean that every owner is gone."""
+    node.chain.rename(node.root / "away")
+
+    outcome = node.delete()
+
+    assert (outcome.code, outcome.ran) == (5, [])
+    assert str(node.chain) in outcome.msg
+
+
+def test_nor_does_it_erase_a_record(pod: Host) -> None:
+    """A missing binary of an owner without a directory counts as done only where there is a directory of chains."""
+    pod.chain.rename(pod.root / "away")
+    pod.uninstall("istio-cni")
+
+    assert not pod.delete().ok
+    assert len(pod.records) == 1
 
 
 # A failing delegate.
@@ -179,6 +251,7 @@ def test_what_a_delegate_prints_on_a_successful_del_is_ignored(pod: Host) -> Non
         pytest.param({"msg": "open /x: no such file or directory"}, id="no-such-file"),
         pytest.param({"msg": "no", "details": "not found: no such file or directory"}, id="in-details"),
         pytest.param({"msg": "not found", "details": "not found"}, id="both"),
+        pytest.param({"msg": "link eth0 not\nfound"}, id="line-break"),
     ],
 )
 def test_on_del_no_words_are_left_that_containerd_takes_for_success(pod: Host, error: Json) -> None:
@@ -192,8 +265,8 @@ def test_on_del_no_words_are_left_that_containerd_takes_for_success(pod: Host, e
     assert len(pod.records) == 1
 
 
-@pytest.mark.parametrize("key", ["cniVersion", "name", "logLevel", "chainDir", "CNI_IFNAME", "CNI_PATH"])
-@pytest.mark.parametrize("words", ["not found/", "no such file or directory/"])
+@pytest.mark.parametrize("key", ["cniVersion", "name", "stateDir", "chainDir", "CNI_IFNAME", "CNI_PATH"])
+@pytest.mark.parametrize("words", ["not found/", "no such file or directory/", "not\nfound/"])
 def test_nor_do_our_own_words_lead_containerd_astray(pod: Host, key: str, words: str) -> None:
     assert not pod.delete(**{key: words}).ok
 
@@ -249,11 +322,87 @@ def test_every_field_of_a_record_may_be_damaged(pod: Host) -> None:
             assert pod.records == []
 
 
-def test_state_that_cannot_be_read_at_all_is_not_fatal_to_del(pod: Host) -> None:
-    pod.state.rename(pod.root / "away")
-    pod.state.write_text("a file")
+def damage(path: Path) -> None:
+    path.write_bytes(b"{")
+
+
+def test_a_damaged_record_stays_until_what_stands_in_for_it_is_deleted(pod: Host) -> None:
+    damage(pod.records[0])
+    pod.plugin("istio-cni").fails("DEL", "no agent")
+    assert not pod.delete().ok
+    assert (len(pod.records), pod.damaged) == (1, [])
+    pod.plugin("istio-cni").behaves("DEL")
+
+    assert pod.delete().ran == DELS
+    assert (pod.records, len(pod.damaged)) == ([], 1)
+
+
+@pytest.mark.parametrize("kind", ["directory", "link", "pipe"])
+def test_what_is_no_file_at_all_is_no_record(pod: Host, kind: str) -> None:
+    (record,) = pod.records
+    record.unlink()
+    if kind == "directory":
+        record.mkdir()
+    elif kind == "link":
+        record.symlink_to("/etc/passwd")
+    else:
+        os.mkfifo(record)
+
+    assert pod.delete().ran == DELS
+    assert pod.records == []
+    assert pod.add().ok
+
+
+UNREADABLE = [
+    pytest.param("state", "must be root's", id="state-writable", marks=needs_root),
+    pytest.param("record", "not root's", id="record-writable", marks=needs_root),
+    pytest.param("both", "must be root's", id="both-writable", marks=needs_root),
+    pytest.param("no-directory", "Not a directory", id="state-is-a-file"),
+]
+
+
+@pytest.mark.parametrize(("what", "told"), UNREADABLE)
+def test_a_record_that_cannot_be_read_is_kept_and_the_call_fails(pod: Host, what: str, told: str) -> None:
+    """Only ENOENT means that there is none. The chain as it is now is deleted meanwhile."""
+    (record,) = pod.records
+    before = record.read_bytes()
+    changed = pod.state if what in ("state", "both") else record
+    away = pod.root / "away"
+    if what == "no-directory":
+        pod.state.rename(away)
+        pod.state.write_text("a file")
+    else:
+        changed.chmod(0o770)
+    if what == "both":
+        pod.chain.joinpath("istio.d").chmod(0o775)
 
     outcome = pod.delete()
 
-    assert outcome.ok
-    assert outcome.ran == DELS
+    assert outcome.code == 5
+    assert told in outcome.msg
+    assert str(pod.state) in outcome.msg
+    assert outcome.ran == (["DEL portmap"] if what == "both" else DELS)
+
+    if what == "no-directory":
+        pod.state.unlink()
+        away.rename(pod.state)
+    else:
+        changed.chmod(0o700 if changed == pod.state else 0o600)
+    assert record.read_bytes() == before
+    assert pod.delete().ran == DELS
+    assert pod.records == []
+
+
+def test_with_hardly_any_descriptors_a_record_is_kept(pod: Host) -> None:
+    """`ulimit -n 5`: neither the record nor a fragment can be opened."""
+    before = pod.records[0].read_bytes()
+    limited = pod.root / "limited"
+    limited.write_text(f'#!/bin/sh\nulimit -n 5\nexec "{pod.program}"\n')
+    limited.chmod(0o755)
+    program, pod.program = pod.program, str(limited)
+
+    assert not pod.delete().ok
+    assert pod.records[0].read_bytes() == before
+
+    pod.program = program
+    assert pod.delete().ran == DELS

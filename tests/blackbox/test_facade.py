@@ -22,30 +22,22 @@ def test_owners_run_in_the_facades_order_and_are_deleted_backward(node: Host, ve
     assert outcome.ran == [f"{verb} {delegate}" for delegate in order]
 
 
-def test_without_owners_every_directory_is_one_bytewise_by_its_owners_name(host: Host) -> None:
-    """`a-b.d` sorts before `a.d` as a file name, but the owner a before the owner a-b."""
-    for owner in ("b", "a-b", "a", "9"):
-        host.fragment(owner, "10.conf", {"type": f"of-{owner}"})
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        pytest.param({"owners": ABSENT}, "key owners: missing", id="no-owners"),
+        pytest.param({"owners": []}, "key owners: must be a list of at least one", id="empty"),
+        pytest.param({"owners": ABSENT, "owner": [{"name": "cilium"}]}, "did you mean owners?", id="owner"),
+        pytest.param({"owners": [{"name": "cilium", "type": ["x"]}]}, "did you mean types?", id="type"),
+        pytest.param({"owners": [{"name": "cilium", "exmept": []}]}, "did you mean exempt?", id="exmept"),
+    ],
+)
+def test_a_typo_never_opens_the_gate(node: Host, keys: dict[str, Any], told: str) -> None:
+    """Without its owners, or with one that may contribute anything, a pod would come up without the mesh."""
+    outcome = node.add(**keys)
 
-    assert host.add(owners=ABSENT).ran == ["ADD of-9", "ADD of-a", "ADD of-a-b", "ADD of-b"]
-
-
-def test_without_owners_none_is_required(host: Host) -> None:
-    host.fragment("cilium", "10.conf", {"type": "cilium-cni"})
-    host.folder("istio")
-
-    assert host.add(owners=ABSENT).ran == ["ADD cilium-cni"]
-
-
-def test_without_owners_other_names_than_owner_dot_d_are_ignored(host: Host) -> None:
-    host.fragment("cilium", "10.conf", {"type": "cilium-cni"})
-    for other in ("Upper", "under_score", "-dash", ".hidden", "a b"):
-        host.fragment(other, "10.conf", {"type": "other"})
-    (host.chain / "istio.d.bak").mkdir()
-    (host.chain / "file.d").write_text("{}")
-    (host.chain / ".d").mkdir()
-
-    assert host.add(owners=ABSENT).ran == ["ADD cilium-cni"]
+    assert (outcome.code, outcome.ran) == (7, [])
+    assert told in outcome.msg
 
 
 def test_a_directory_that_is_not_listed_is_not_run(node: Host) -> None:
@@ -139,12 +131,71 @@ def test_an_invalid_owner_is_error_7_that_names_the_key(host: Host, owner: Any, 
     assert key in outcome.msg
 
 
-@pytest.mark.parametrize("verb", ["ADD", "DEL", "CHECK", "GC", "STATUS"])
+@pytest.mark.parametrize("verb", ["ADD", "CHECK", "STATUS"])
 def test_an_invalid_key_is_error_7_for_every_verb(node: Host, verb: str) -> None:
-    outcome = node.call(verb, "c1" if verb in ("ADD", "DEL", "CHECK") else "", logLevel="loud")
+    outcome = node.call(verb, "" if verb == "STATUS" else "c1", logLevel="loud")
 
     assert (outcome.code, outcome.ran) == (7, [])
     assert "logLevel" in outcome.msg
+
+
+FAULTS = [
+    pytest.param({"logLevel": "warn"}, id="logLevel"),
+    pytest.param({"timeouts": {"DEL": "50s"}}, id="timeouts"),
+    pytest.param({"allowUnsafePermissions": "no"}, id="allowUnsafePermissions"),
+    pytest.param({"mesh": 1}, id="mesh"),
+    pytest.param({"owners": [{"name": "cilium", "exmept": []}]}, id="owner-key"),
+    pytest.param({"owners": ABSENT}, id="no-owners"),
+    pytest.param({"runtimeConfig": "portMappings"}, id="runtimeConfig"),
+]
+
+
+@pytest.mark.parametrize("keys", FAULTS)
+def test_a_typo_keeps_no_pod_terminating(node: Host, keys: dict[str, Any]) -> None:
+    """Its key takes its default, and that is logged."""
+    node.add()
+
+    outcome = node.delete(**keys)
+
+    assert outcome.ok
+    assert outcome.ran == ["DEL portmap", "DEL istio-cni", "DEL cilium-cni"]
+    assert any(f"key {next(iter(keys))}" in note for note in node.log_lines[-1]["notes"])
+
+
+@pytest.mark.parametrize("keys", FAULTS)
+def test_nor_an_attachment_that_gc_collects(node: Host, keys: dict[str, Any]) -> None:
+    node.add()
+
+    outcome = node.gc([], **keys)
+
+    assert outcome.ran[:3] == ["DEL portmap", "DEL istio-cni", "DEL cilium-cni"]
+    assert node.records == []
+
+
+@pytest.mark.parametrize("verb", ["DEL", "GC"])
+@pytest.mark.parametrize("key", ["chainDir", "stateDir"])
+def test_but_where_the_records_are_must_be_known(node: Host, verb: str, key: str) -> None:
+    node.add()
+
+    outcome = node.call(verb, "" if verb == "GC" else "c1", **{key: 5})
+
+    assert (outcome.code, outcome.ran, len(node.records)) == (7, [], 1)
+    assert key in outcome.msg
+
+
+@pytest.mark.parametrize("verb", ["ADD", "CHECK"])
+def test_a_runtime_config_that_is_no_object_is_error_7(node: Host, verb: str) -> None:
+    outcome = node.call(verb, runtimeConfig=["portMappings"])
+
+    assert (outcome.code, outcome.ran) == (7, [])
+    assert "key runtimeConfig: must be an object" in outcome.msg
+
+
+def test_a_del_that_knows_no_owners_and_has_no_record_deletes_all_that_there_is(node: Host) -> None:
+    outcome = node.delete(owners=ABSENT)
+
+    assert outcome.ok
+    assert sorted(outcome.ran) == ["DEL cilium-cni", "DEL istio-cni", "DEL portmap"]
 
 
 def test_the_mesh_key_is_refused_until_it_is_available(node: Host) -> None:
@@ -155,10 +206,9 @@ def test_the_mesh_key_is_refused_until_it_is_available(node: Host) -> None:
     assert "not available" in outcome.msg
 
 
-def test_unknown_keys_are_accepted(host: Host) -> None:
-    host.owner("cilium", "cilium-cni", comment="ours")
-
-    assert host.add(comment="ours", futureKey={"a": 1}).ok
+def test_unknown_keys_beside_the_owners_are_accepted(node: Host) -> None:
+    """Multus and runtimes add some."""
+    assert node.add(comment="ours", futureKey={"a": 1}).ok
 
 
 def test_several_facades_stand_side_by_side(node: Host) -> None:

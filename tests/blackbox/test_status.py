@@ -104,7 +104,9 @@ def test_what_is_wrong_with_the_first_owner_is_50(declared: Host, fault: str) ->
     assert "cilium" in outcome.msg
 
 
-def test_without_any_owner_the_node_is_not_ready(host: Host) -> None:
+def test_without_any_fragment_the_node_is_not_ready(host: Host) -> None:
+    host.owner("cilium", required=False)
+
     assert host.status().code == 50
 
 

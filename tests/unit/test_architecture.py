@@ -29,10 +29,12 @@ FLOORS: list[list[str]] = [
         "record",
         "fragments",
         "chain",
+        "policy",
+        "quirks",
         "environment",
     ],
-    ["delegate", "records", "log"],
-    ["call", "undoing", "teardown", "verbs", "collect"],
+    ["delegate", "records", "stranded", "log"],
+    ["call", "undoing", "teardown", "verbs", "collect", "sweep"],
     ["plugin"],
     ["cli"],
     ["__main__"],
@@ -41,7 +43,7 @@ PLACES = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, 
 
 # Who may do what to the world. `os` is looked at name by name: reading a file is no effect, starting a program is.
 STARTS_PROCESSES = {"delegate"}
-WRITES_STATE = {"records", "log"}
+WRITES_STATE = {"records", "stranded", "log"}
 PROCESS_CALLS = {"posix_spawn", "posix_spawnp", "fork", "forkpty", "execv", "execve", "system", "popen", "spawnv"}
 WRITE_CALLS = {"rename", "replace", "unlink", "remove", "mkdir", "makedirs", "rmdir", "chmod", "link", "symlink"}
 

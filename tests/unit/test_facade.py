@@ -8,19 +8,21 @@ import pytest
 
 from cni_chain import facade
 
+ONE: list[dict[str, Any]] = [{"name": "a"}]
+
 
 def problems(conf: dict[str, Any]) -> list[str]:
-    return [str(problem) for problem in facade.parse(conf)[1]]
+    return [str(problem) for problem in facade.parse({"owners": ONE, **conf})[1]]
 
 
-def test_an_empty_object_has_the_documented_defaults() -> None:
-    parsed, faults, unknown = facade.parse({"type": "cni-chain"})
+def test_owners_alone_are_enough_and_the_rest_has_the_documented_defaults() -> None:
+    parsed, faults, unknown = facade.parse({"type": "cni-chain", "owners": ONE})
 
     assert (faults, unknown) == ([], [])
     assert (parsed.chain_dir, parsed.state_dir) == ("/etc/cni/chain.d", "/var/lib/cni/chain")
     assert parsed.timeouts == {"ADD": 110, "DEL": 50, "CHECK": 35, "GC": 25, "STATUS": 2}
     assert (parsed.log_file, parsed.log_level) == ("/var/log/cni-chain.log", "info")
-    assert (parsed.allow_unsafe, parsed.owners) == (False, None)
+    assert parsed.allow_unsafe is False
 
 
 def test_a_listed_owner_is_required_and_may_contribute_anything_by_default() -> None:
@@ -49,7 +51,8 @@ def test_a_listed_owner_is_required_and_may_contribute_anything_by_default() -> 
         ({"timeouts": []}, ["key timeouts: must be an object"]),
         ({"timeouts": {"ADD": 0}}, ["key timeouts.ADD: must be a number of seconds above 0, at most 86400"]),
         ({"timeouts": {"DEL": True}}, ["key timeouts.DEL: must be a number of seconds above 0, at most 86400"]),
-        ({"owners": {}}, ["key owners: must be a list"]),
+        ({"owners": {}}, ["key owners: must be a list of at least one owner"]),
+        ({"owners": []}, ["key owners: must be a list of at least one owner"]),
         ({"owners": ["cilium"]}, ["key owners[0]: must be an object"]),
         ({"owners": [{}]}, ["key owners[0].name: missing"]),
         (
@@ -93,26 +96,52 @@ def test_every_fault_is_told_by_its_key(conf: dict[str, Any], told: list[str]) -
     assert told == problems(conf)
 
 
-def test_unknown_keys_are_accepted_and_told() -> None:
-    conf = {
-        "type": "cni-chain",
-        "name": "net",
-        "runtimeConfig": {},
-        "cni.dev/x": 1,
-        "chaindir": "/x",
-        "timeouts": {"add": 1},
-        "owners": [{"name": "a", "type": "x", "exempt": [{"namespace": "n", "podNamePrefix": "p", "pod": "q"}]}],
-    }
+@pytest.mark.parametrize(
+    ("conf", "told"),
+    [
+        ({}, "key owners: missing: without it nothing is required"),
+        ({"owner": ONE}, "key owners: missing: 'owner' is not a key of cni-chain; did you mean owners?"),
+        ({"Owners": ONE}, "key owners: missing: 'Owners' is not a key of cni-chain; did you mean owners?"),
+        ({"owners": [{"name": "a", "type": ["x"]}]}, "key owners[0].type: unknown key; did you mean types?"),
+        ({"owners": [{"name": "a", "exmept": []}]}, "key owners[0].exmept: unknown key; did you mean exempt?"),
+        (
+            {"owners": [{"name": "a", "ondelerror": "ignore"}]},
+            "key owners[0].ondelerror: unknown key; did you mean onDelError?",
+        ),
+        (
+            {"owners": [{"name": "a", "exempt": [{"namespace": "n", "podNamePrefix": "p", "pod": "q"}]}]},
+            "key owners[0].exempt[0].pod: unknown key; the keys here are namespace, podNamePrefix",
+        ),
+    ],
+)
+def test_a_typo_of_an_owners_key_never_opens_the_gate(conf: dict[str, Any], told: str) -> None:
+    assert [str(problem) for problem in facade.parse(conf)[1]] == [told]
 
-    _, faults, unknown = facade.parse(conf)
+
+def test_unknown_keys_beside_the_owners_are_accepted_and_told() -> None:
+    """Multus and runtimes add some."""
+    known = {"type": "cni-chain", "name": "net", "runtimeConfig": {}, "cni.dev/x": 1, "owners": ONE}
+
+    _, faults, unknown = facade.parse({**known, "chaindir": "/x", "timeouts": {"add": 1}})
 
     assert faults == []
-    assert sorted(unknown, key=["chaindir", "timeouts.add", "owners[0].type", "owners[0].exempt[0].pod"].index) == [
-        "chaindir",
-        "timeouts.add",
-        "owners[0].type",
-        "owners[0].exempt[0].pod",
-    ]
+    assert sorted(unknown) == ["chaindir", "timeouts.add"]
+
+
+@pytest.mark.parametrize(
+    ("key", "meant"), [("chaindir", "chainDir"), ("logfile", "logFile"), ("timeout", "timeouts"), ("comment", "")]
+)
+def test_the_key_that_was_meant_is_found(key: str, meant: str) -> None:
+    assert facade.near(key) == meant
+
+
+def test_what_is_right_of_faulty_owners_is_kept_for_a_del() -> None:
+    owners = [{"name": "a", "types": "x"}, {"name": "A"}, {"name": "a"}, 5, {"name": "b", "onDelError": "ignore"}]
+
+    parsed, faults, _ = facade.parse({"owners": owners})
+
+    assert len(faults) == 4
+    assert [(owner.name, owner.on_del_error) for owner in parsed.owners or []] == [("a", "retry"), ("b", "ignore")]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from cni_chain.spec import VERSIONS, at_least
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from typing import Any
 
     Result = dict[str, Any]
@@ -224,10 +224,15 @@ def _with_extras(
     entries: list[Result], before: list[Result], identity: tuple[str, ...], extras: tuple[str, ...]
 ) -> list[Result]:
     """Give each of `entries` the extras of its counterpart: the first of an identity those of the first, and so on."""
+    named = _identity
     ours, theirs = _by_identity(before, identity), _by_identity(entries, identity)
+    if ours.keys() != theirs.keys():
+        # One side may have written an address as nobody else does (`FD00:0::/8`); a delegate in Go writes it anew.
+        named = _canonical_identity
+        ours, theirs = _by_identity(before, identity, named), _by_identity(entries, identity, named)
     completed = []
     for entry in entries:
-        key = _identity(entry, identity)
+        key = named(entry, identity)
         kept: Result = {}
         # Where entries came or went, nobody can tell which is which; and what carried one extra carried all.
         if len(ours.get(key, ())) == len(theirs[key]) and not any(name in entry for name in extras):
@@ -241,10 +246,31 @@ def _identity(entry: Result, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(entry.get(name) or "" for name in names)
 
 
-def _by_identity(entries: list[Result], names: tuple[str, ...]) -> dict[tuple[str, ...], list[Result]]:
+def _canonical_identity(entry: Result, names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_canonical(text) for text in _identity(entry, names))
+
+
+def _canonical(address: str) -> str:
+    """Return an IPv6 address, or a range of them, as Go writes it (net.IP.String); other text as it is."""
+    if ":" not in address:
+        return address
+    from ipaddress import IPv6Address  # hardly a result needs it
+
+    host, slash, length = address.partition("/")
+    try:
+        return f"{IPv6Address(host)}{slash}{length}"
+    except ValueError:  # a MAC address, or part of a name
+        return address
+
+
+def _by_identity(
+    entries: list[Result],
+    names: tuple[str, ...],
+    named: Callable[[Result, tuple[str, ...]], tuple[str, ...]] = _identity,
+) -> dict[tuple[str, ...], list[Result]]:
     groups: dict[tuple[str, ...], list[Result]] = {}
     for entry in entries:
-        groups.setdefault(_identity(entry, names), []).append(entry)
+        groups.setdefault(named(entry, names), []).append(entry)
     return groups
 
 
@@ -259,26 +285,28 @@ def _restore_lists(result: Result, before: Result) -> None:
     """
     if before.get("interfaces"):
         result["interfaces"] = before["interfaces"]
-    answered = {ip["address"]: ip for ip in result.get("ips") or ()}
+    answered = {_family(ip["address"]): ip for ip in result.get("ips") or ()}
     ips: list[Result] = []
     carried: set[str] = set()
     for ip in before.get("ips") or ():
         family = _family(ip["address"])
         if family in carried:
             ips.append(ip)  # a second of its family: it was never told of it
-        elif ip["address"] in answered:
-            ips.append({**ip, **answered.pop(ip["address"])})
+        elif family in answered:
+            own = answered.pop(family)
+            same = _canonical(own["address"]) == _canonical(ip["address"])
+            ips.append({**ip, **own} if same else own)
         carried.add(family)
     routes: list[Result] = []
-    answered_routes = _by_identity(result.get("routes") or [], ("dst", "gw"))
+    answered_routes = _by_identity(result.get("routes") or [], ("dst", "gw"), _canonical_identity)
     for route in before.get("routes") or ():
-        same = answered_routes.get(_identity(route, ("dst", "gw")))
+        same = answered_routes.get(_canonical_identity(route, ("dst", "gw")))
         if _family(route["dst"]) not in carried:
             routes.append(route)
         elif same:
             routes.append({**route, **same.pop(0)})
     for key, entries in (
-        ("ips", [*answered.values(), *ips]),
+        ("ips", [*ips, *answered.values()]),
         ("routes", [*routes, *(route for rest in answered_routes.values() for route in rest)]),
     ):
         if entries:

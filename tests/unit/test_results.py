@@ -121,6 +121,46 @@ def test_routes_that_differ_by_table_alone_keep_their_own(answered: str, carries
     assert results.restore(result, before, answered)["routes"] == POLICY
 
 
+@pytest.mark.parametrize(
+    ("written", "by_go"),
+    [("FD00:0::/64", "fd00::/64"), ("2001:DB8:0:0:1::7/128", "2001:db8:0:0:1::7/128"), ("::/0",) * 2],
+)
+@pytest.mark.parametrize("answered", ["0.2.0", "0.3.1", "1.0.0"])
+def test_an_address_that_a_delegate_writes_anew_is_the_same(answered: str, written: str, by_go: str) -> None:
+    """The first delegate's own spelling is legal; behind a delegate in Go it is another text."""
+    before = {
+        "cniVersion": "1.1.0",
+        "ips": [{"address": "FD00:0::7/64", "gateway": "FD00:0::1"}],
+        "routes": [{"dst": written, "gw": "FD00:0::1", "mtu": 1400}],
+    }
+    echoed = {
+        "cniVersion": "1.1.0",
+        "ips": [{"address": "fd00::7/64", "gateway": "fd00::1"}],
+        "routes": [{"dst": by_go, "gw": "fd00::1"}],
+    }
+
+    restored = results.restore(echoed, before, answered)
+
+    assert restored["routes"][0] == {"dst": by_go, "gw": "fd00::1", "mtu": 1400}
+    assert [ip["address"] for ip in restored["ips"]] == ["fd00::7/64"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"ip4": {"ip": "10.0.0.2/24"}, "ip6": {"ip": "fd00::2/64"}}, ["10.0.0.2/24", "fd00::2/64"]),
+        ({"ip4": {"ip": "10.0.0.9/24"}}, ["10.0.0.9/24"]),
+    ],
+    ids=["added", "replaced"],
+)
+def test_an_address_that_an_old_delegate_adds_comes_last(answer: dict[str, Any], expected: list[str]) -> None:
+    """The first address is the pod's own: Kubernetes takes it for status.podIP."""
+    before = {"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/24", "interface": 0}], "interfaces": [{"name": "e"}]}
+    result = results.convert({"cniVersion": "0.2.0", **answer}, "1.1.0")
+
+    assert [ip["address"] for ip in results.restore(result, before, "0.2.0")["ips"]] == expected
+
+
 def test_nothing_is_put_back_where_nobody_can_tell_which_route_is_which() -> None:
     before = {"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/24"}], "routes": POLICY}
     result = {**before, "routes": [{"dst": "0.0.0.0/0", "gw": "10.0.0.1"}]}

@@ -294,8 +294,8 @@ def _restore_lists(result: Result, before: Result) -> None:
             ips.append(ip)  # a second of its family: it was never told of it
         elif family in answered:
             own = answered.pop(family)
-            same = _canonical(own["address"]) == _canonical(ip["address"])
-            ips.append({**ip, **own} if same else own)
+            is_the_same = _canonical(own["address"]) == _canonical(ip["address"])
+            ips.append({**ip, **own} if is_the_same else own)
         carried.add(family)
     routes: list[Result] = []
     answered_routes = _by_identity(result.get("routes") or [], ("dst", "gw"), _canonical_identity)

@@ -133,3 +133,13 @@ def test_without_a_record_a_missing_binary_is_an_error_too(node: Host) -> None:
     node.uninstall("portmap")
 
     assert not node.delete().ok
+
+
+def test_multus_server_names_the_namespace_in_every_error(node: Host) -> None:
+    """Its agent's socket is away: that is not done, and its record stays."""
+    node.add(CNI_NETNS=GONE)
+    missing = "dial unix /run/multus/multus.sock: connect: no such file or directory"
+    node.plugin("cilium-cni").fails("DEL", f'ContainerID:"c1" Netns:"{GONE}" IfName:"eth0" ERRORED: {missing}')
+
+    assert node.delete(CNI_NETNS=GONE).code == 7
+    assert len(node.records) == 1

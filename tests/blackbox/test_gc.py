@@ -183,3 +183,39 @@ def test_the_dels_are_made_at_the_version_of_their_add(node: Host) -> None:
 
     assert outcome.ok
     assert outcome.conf("istio-cni", "DEL")["cniVersion"] == "0.4.0"
+
+
+@pytest.mark.parametrize("fault", ["directory", "writable", "shape", "no-type"])
+def test_one_attachment_that_cannot_be_read_does_not_keep_the_others(pods: Host, fault: str) -> None:
+    """Whatever one comes to, the rest is collected, and it is kept in the list that is passed on."""
+    pods.add("c3")
+    first = pods.records[0]
+    if fault == "directory":
+        first.unlink()
+        first.mkdir()
+        (first / "x").touch()
+    elif fault == "writable":
+        first.chmod(0o666)
+    else:
+        old, new = (
+            (b'"capabilities":[]', b'"capabilities":1') if fault == "shape" else (b'"type":"cilium', b'"typ":"cilium')
+        )
+        first.write_bytes(first.read_bytes().replace(old, new))
+
+    outcome = pods.gc([])
+
+    kept = [] if fault in ("shape", "no-type", "directory") else [entry("c1")]
+    assert (len(dels("c2", pods)), len(dels("c3", pods))) == (3, 3)
+    assert outcome.ran[-3:] == GCS
+    assert [path.name for path in pods.records] == [f"pods:{one['containerID']}:eth0" for one in kept]
+    assert lists(outcome) == [kept] * 6
+    assert outcome.code == (5 if kept else 0)
+
+
+def test_what_a_killed_add_left_of_writing_its_record_is_cleared_up(pods: Host) -> None:
+    for name in (".new-pods:c7:eth0", ".new-other:c7:eth0"):
+        (pods.state / name).touch()
+
+    pods.gc(["c1", "c2"])
+
+    assert [path.name for path in pods.state_files if path.name.startswith(".new-")] == [".new-other:c7:eth0"]

@@ -79,7 +79,7 @@ def test_each_binary_is_asked_for_its_versions_once(node: Host) -> None:
     assert node.delete().asked == []
 
 
-@pytest.mark.parametrize("how", ["renamed-over", "overwritten", "touched"])
+@pytest.mark.parametrize("how", ["renamed-over", "overwritten", "touched", "in-place-with-its-old-times"])
 def test_a_replaced_binary_is_asked_again(node: Host, how: str) -> None:
     node.add()
     binary = node.bin / "istio-cni"
@@ -90,6 +90,11 @@ def test_a_replaced_binary_is_asked_again(node: Host, how: str) -> None:
     elif how == "overwritten":
         with binary.open("ab") as file:
             file.write(b"\0")
+    elif how == "in-place-with-its-old-times":  # as `rsync --inplace --times` does
+        before, content = binary.stat(), binary.read_bytes()
+        with binary.open("r+b") as file:
+            file.write(content)
+        os.utime(binary, ns=(before.st_atime_ns, before.st_mtime_ns))
     else:
         os.utime(binary, ns=(1, 1))
 

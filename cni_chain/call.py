@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 
-from cni_chain import answer, chain, delegate, fragments, jsontext, policy, record, records, request, results
+from cni_chain import answer, chain, delegate, fragments, jsontext, record, records, request, results
 from cni_chain import system as os
 from cni_chain.answer import DelegateError, NotStarted
 from cni_chain.errors import DELEGATE_FAILED, INVALID_CONFIG, IO_FAILURE, TRY_AGAIN, CNIError
 from cni_chain.facade import Owner
 from cni_chain.spec import VERSIONS
-from cni_chain.stranded import Stranded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from cni_chain.log import Log
     from cni_chain.record import Step
     from cni_chain.spec import CmdArgs
+    from cni_chain.stranded import Stranded
 
 
 class Call:
@@ -49,7 +49,6 @@ class Call:
         self.environ = environ
         self.log = log
         self.state = records.State(facade.state_dir, allow_unsafe=facade.allow_unsafe)
-        self.stranded = Stranded(self.state.directory)
         self.deadline = self.until(args.command)
         self._remembered: dict[str, Any] | None = None
         self._owners: list[Owner] | None = None
@@ -57,6 +56,13 @@ class Call:
     def until(self, verb: str) -> float:
         """Return when a budget of `verb` that begins now is used up (monotonic seconds)."""
         return time.monotonic() + self.facade.timeouts[verb]
+
+    @property
+    def stranded(self) -> Stranded:
+        """The attachments that wait for the retry of a DEL that failed."""
+        from cni_chain.stranded import Stranded  # most calls have none
+
+        return Stranded(self.state.stranded)
 
     def attachment(self) -> record.Attachment:
         """Return the attachment that the call is about."""
@@ -86,6 +92,8 @@ class Call:
         if self._owners is None:
             self._owners = self.facade.owners
             if self.args.command in ("DEL", "GC"):
+                from cni_chain import policy
+
                 chain_dir, unsafe = self.facade.chain_dir, self.facade.allow_unsafe
                 self._owners = policy.owners_on_disk(self.network, chain_dir, allow_unsafe=unsafe) or self._owners
         return self._owners

@@ -84,7 +84,7 @@ def _reworded(failure: CNIError) -> CNIError:
 def _sweep(call: Call) -> None:
     """Retry what is stranded, now that the answer is out; the call has succeeded, whatever comes of that."""
     try:
-        if call.stranded.any():
+        if os.path.exists(call.state.stranded):
             from cni_chain.sweep import sweep
 
             sweep(call)

@@ -37,6 +37,7 @@ class State:
 
     def __init__(self, directory: str, *, allow_unsafe: bool = False) -> None:
         self.directory = directory.rstrip("/") or "/"
+        self.stranded = f"{self.directory}/.stranded"
         self._allow_unsafe = allow_unsafe
         self._locks = -1
         self._safe = False

@@ -21,12 +21,8 @@ _PAUSE = 10.0
 class Stranded:
     """The markers of one state directory. An attachment goes by its record's file name. Methods may raise OSError."""
 
-    def __init__(self, state_dir: str) -> None:
-        self.directory = f"{state_dir}/.stranded"
-
-    def any(self) -> bool:
-        """Tell, by one system call, whether there may be a marker."""
-        return os.path.exists(self.directory)
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
 
     def mark(self, file: str) -> None:
         """Note that a DEL of the attachment has failed."""

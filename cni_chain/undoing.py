@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 
-from cni_chain import quirks
 from cni_chain import system as os
 from cni_chain.answer import DelegateError
 from cni_chain.call import Call, io_error
@@ -205,7 +204,11 @@ class Undoing:
     def _namespace_is_gone(self, said: str) -> bool:
         """Tell whether a delegate's own words say no more than that the pod's namespace is gone, as it is."""
         netns = self._environ.get("CNI_NETNS", "")
-        return (not netns or _leads_nowhere(netns)) and quirks.namespace_is_gone(said, netns)
+        if netns and not _leads_nowhere(netns):
+            return False
+        from cni_chain import quirks  # most pods are deleted before their namespace
+
+        return quirks.namespace_is_gone(said, netns)
 
 
 def _leads_nowhere(path: str) -> bool:

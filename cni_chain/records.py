@@ -71,11 +71,11 @@ class State:
         The lock is on a byte of one file, at a place that the attachment's name hashes to: the kernel gives it back
         whenever the process ends, and there is no file per attachment that could be left behind.
         """
-        return self._take(attachment.file)
+        return self.lock_file(attachment.file)
 
     def unlock(self, attachment: Attachment) -> None:
         """Give the attachment back."""
-        self._give_back(attachment.file)
+        self.unlock_file(attachment.file)
 
     def holder(self, attachment: Attachment) -> int:
         """Return the process that has the attachment, 0 if none has or it can't be told."""
@@ -88,7 +88,8 @@ class State:
             return 0
         return int.from_bytes(held[24:28], sys.byteorder)
 
-    def _take(self, name: str) -> bool:
+    def lock_file(self, name: str) -> bool:
+        """Take the attachment whose record has that name, as `lock` does."""
         self.check()
         path = f"{self.directory}/.lock"
         if self._locks < 0:
@@ -101,7 +102,8 @@ class State:
             raise _of(error, path) from None
         return True
 
-    def _give_back(self, name: str) -> None:
+    def unlock_file(self, name: str) -> None:
+        """Give the attachment whose record has that name back."""
         try:
             fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, _place(name))
         except OSError:  # then it is given back at our end
@@ -181,12 +183,12 @@ class State:
         for name in os.listdir(self.directory):
             record = name.removeprefix(_TEMPORARY)
             ours = name != record and record.partition(":")[0] in (network, network[:100])
-            if ours and self._take(record):  # a writer that is at work has its attachment's lock
+            if ours and self.lock_file(record):  # a writer that is at work has its attachment's lock
                 try:
                     os.unlink(f"{self.directory}/{name}")
                 except FileNotFoundError:
                     pass
-                self._give_back(record)
+                self.unlock_file(record)
 
     def versions(self) -> dict[str, Any]:
         """Return what was remembered by `remember_versions`; nothing if that can't be read."""
@@ -200,9 +202,9 @@ class State:
     def remember_versions(self, versions: dict[str, Any]) -> None:
         """Keep `versions` for later calls, unless another process is just doing so: that costs one more question."""
         self.create()
-        if self._take(".versions"):
+        if self.lock_file(".versions"):
             self._replace(".versions", jsontext.encode(versions), durable=False)
-            self._give_back(".versions")
+            self.unlock_file(".versions")
 
     def _replace(self, name: str, text: bytes, *, durable: bool) -> None:
         path = f"{self.directory}/{name}"

@@ -39,24 +39,23 @@ def sweep(call: Call) -> None:
 
 def _retry(call: Call, name: str, until: float) -> bool:
     """Delete what is left of the attachment whose record has that name; False if that failed."""
-    try:
-        record = call.state.load_file(name)
-    except ValueError:  # damaged: its own DEL or GC takes care of it
-        record = None
-    if record is None or record.state != "deleting":  # deleted, or added again, since
-        call.stranded.unmark(name)
-        return True
-    own = _call_for(call, record)
-    if record.attachment.network != call.network or not own.state.lock(record.attachment):
+    if not call.state.lock_file(name):  # its own DEL, or another call's retry
         return True
     try:
-        found = teardown.find(own, record.attachment)
-        if found is None or found.record.state != "deleting":
+        try:
+            record = call.state.load_file(name)
+        except ValueError:  # damaged: its own DEL or GC takes care of it
+            record = None
+        if record is None or record.state != "deleting":  # deleted, or added again, since
+            call.stranded.unmark(name)
             return True
-        environ = teardown.environ_of(own, found.record)
-        errors = teardown.undo(own, found, until, least=0.0, environ=environ)
+        if record.attachment.network != call.network:  # only the first 100 characters of its name are the same
+            return True
+        own = _call_for(call, record)
+        found = teardown.Found(record, on_disk=True)
+        errors = teardown.undo(own, found, until, least=0.0, environ=teardown.environ_of(own, record))
     finally:
-        own.state.unlock(record.attachment)
+        call.state.unlock_file(name)
     own.log.note("the retry of a DEL that failed before, which no runtime has asked for")
     own.log.write(call.facade.log_file, call.facade.log_level, joined(errors) if errors else None)
     return not errors

@@ -28,6 +28,7 @@ MODULES = (
     "cilium_unwell",
     "istio_unwell",
     "hanging",
+    "revoked",
     "files",
     "waiting",
 )

@@ -78,7 +78,7 @@ class AgentNode(Node):
         self.cilium = Process(sandbox, "cilium")
         self.istio = Process(sandbox, "istio")
         self.kubernetes = Process(sandbox, "kubernetes", f"--ambient={MESH}", f"--opted-out={MESH}/opted-out")
-        self.stand_ins = (self.cilium, self.istio, self.kubernetes)
+        self.stand_ins: tuple[Process, ...] = (self.cilium, self.istio, self.kubernetes)
         self.cilium_writer = self.new_cilium_writer(f"{CHAIN}/{CILIUM_FILE}")
         self.istio_writer = self.new_istio_writer(*ADVISED, CLEANS_UP)
         self.lay_facade("1.0.0")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.agents.chain.agent_pod import agent_pod
 from tests.agents.chain.case import Case, Step
 from tests.agents.chain.conftest import FACADES
 from tests.agents.chain.node import PLAIN, MeshPod
@@ -128,6 +129,27 @@ def kubernetes_api_is_away_or_unwell(case: Case) -> None:
     for step in (*away, without_namespaces, unauthorized):
         assert step.error["msg"].startswith("istio/istio-cni: ")
         assert step.asked("istio-node-agent") == []
+    assert len(added.enrolled) == 1
+
+
+@with_cilium("1.20")
+def istios_agent_pod_is_deleted(case: Case) -> None:
+    """The token died with it: no pod starts, of the mesh or not, and istio-cni says why after half a minute."""
+    with agent_pod(case.node) as agent, case.pod() as pod, case.pod(PLAIN) as plain:
+        agent.goes()
+        refused = side_by_side(case, ("add", pod), ("add", plain))
+        interfaces = case.node.pod_interfaces(pod), case.node.pod_interfaces(plain)
+        agent.comes_back()
+        added = case.cni("add", pod).succeeded()
+        case.cni("add", plain).succeeded()
+        for one in (pod, plain):
+            case.cni("del", one).succeeded()
+
+    why = "istio/istio-cni: failed to get pod or namespace info: podErr=Unauthorized, nsErr=Unauthorized"
+    assert [step.error["msg"] for step in refused] == [why, why]
+    assert all(30 <= step.answer.ms / 1000 < 45 for step in refused)
+    assert not any(step.asked("istio-node-agent") for step in refused)
+    assert interfaces == ([], [])
     assert len(added.enrolled) == 1
 
 

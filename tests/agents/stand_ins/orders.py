@@ -11,16 +11,24 @@ from pathlib import Path
 class Order:
     """Calls that match `call`, a regular expression for all of "METHOD path", get this answer.
 
-    `hang`: no answer for as long as the order stands; after that the usual one.
+    `hang`: no answer for as long as the order stands; after that the usual one. `late`: the usual one, after so many
+    seconds.
     """
 
     call: str
     status: int = 503
     body: object = None
     hang: bool = False
+    late: float = 0
 
     def concerns(self, call: str) -> bool:
         return re.fullmatch(self.call, call) is not None
+
+
+def kubernetes_status(code: int, reason: str, message: str) -> dict[str, object]:
+    """A failure as the Kubernetes API tells it."""
+    words = {"status": "Failure", "code": code, "reason": reason, "message": message}
+    return {"apiVersion": "v1", "kind": "Status"} | words
 
 
 # Cilium's agent: unable to load a policy; with an endpoint that does not work.
@@ -31,9 +39,12 @@ ENROLMENT_FAILS = Order(r"POST /cmdadd", 500, "as ordered")
 # The Kubernetes API: with the namespaces out of reach; with no answer about them; to a token that has expired.
 NAMESPACES_FAIL = Order(r"GET /api/v1/namespaces/[^/]+", 503, {})
 NAMESPACES_HANG = Order(r"GET /api/v1/namespaces/[^/]+", hang=True)
-UNAUTHORIZED = Order(
-    r".*", 401, {"apiVersion": "v1", "kind": "Status", "status": "Failure", "code": 401, "reason": "Unauthorized"}
-)
+UNAUTHORIZED = Order(r".*", 401, kubernetes_status(401, "Unauthorized", "Unauthorized"))
+
+
+def slow(seconds: float) -> Order:
+    """All is well, but each answer takes so long."""
+    return Order(r".*", late=seconds)
 
 
 def give(file: Path, orders: Sequence[Order]) -> None:

@@ -19,14 +19,16 @@ PYTHONPATH = {"PYTHONPATH": str(CHECKOUT), "PYTHONDONTWRITEBYTECODE": "1"}
 class Process:
     """One stand-in, by its module's name: cilium, istio or kubernetes."""
 
-    def __init__(self, sandbox: Sandbox, name: str, *arguments: str) -> None:
+    def __init__(self, sandbox: Sandbox, name: str, *arguments: str, files: str = "") -> None:
+        """`files`: what its files are called, if there is another one of that name."""
         self.name = name
         self._sandbox = sandbox
         place = sandbox.path(PLACE)
         place.mkdir(parents=True, exist_ok=True)
-        files = [f"--calls={PLACE}/{name}.calls", f"--orders={PLACE}/{name}.orders"]
-        self._command = [sys.executable, "-m", f"tests.agents.stand_ins.{name}", *files, *arguments]
-        self._calls, self._orders = place / f"{name}.calls", place / f"{name}.orders"
+        files = files or name
+        given = [f"--calls={PLACE}/{files}.calls", f"--orders={PLACE}/{files}.orders", *arguments]
+        self._command = [sys.executable, "-m", f"tests.agents.stand_ins.{name}", *given]
+        self._calls, self._orders = place / f"{files}.calls", place / f"{files}.orders"
         self._stack: contextlib.ExitStack | None = None
         self._process: subprocess.Popen[str] | None = None
         self._seen = 0

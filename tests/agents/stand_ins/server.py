@@ -4,6 +4,7 @@ import contextlib
 import json
 import signal
 import socketserver
+import ssl
 import sys
 import threading
 import time
@@ -74,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
         with self.lock:
             order = concerning(self.orders, f"{request.method} {request.path}")
             # An order that came this instant to hang: the next call's.
-            obeyed = order is not None and not order.hang
+            obeyed = order is not None and not order.hang and not order.late
             response = Response(order.status, order.body) if order and obeyed else self.stand_in.answer(request)
             self._record(request, response.status)
         self._send(response)
@@ -89,6 +90,7 @@ class Handler(BaseHTTPRequestHandler):
                 self._record(request, 0)
             hung = True
             time.sleep(POLL_SECONDS)
+        time.sleep(order.late if order else 0)
 
     def _record(self, request: Request, status: int) -> None:
         call = f"{request.method} {request.path}"
@@ -121,8 +123,19 @@ class UnixServer(Threads, socketserver.UnixStreamServer):
 class TcpServer(Threads, socketserver.TCPServer):
     allow_reuse_address = True
 
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A plugin that is killed breaks off in the middle of TLS; anything else is a fault of ours, and is told."""
+        if not isinstance(sys.exception(), (ConnectionError, ssl.SSLError)):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]  # handed on as it came
 
-def serve(stand_in: StandIn, address: Path | tuple[str, int], calls: Path, orders: Path | None) -> None:
+
+def serve(
+    stand_in: StandIn,
+    address: Path | tuple[str, int],
+    calls: Path,
+    orders: Path | None,
+    tls: ssl.SSLContext | None = None,
+) -> None:
     """Answer until SIGTERM or SIGINT; says "ready" on stdout first. A unix socket is gone afterwards."""
     attributes = {"stand_in": stand_in, "calls": calls, "orders": orders, "lock": threading.Lock()}
     handler = type("BoundHandler", (Handler,), attributes)
@@ -136,6 +149,8 @@ def serve(stand_in: StandIn, address: Path | tuple[str, int], calls: Path, order
             stack.callback(address.unlink, missing_ok=True)
         else:
             server = TcpServer(address, handler)
+            if tls:  # each connection's own thread shakes hands
+                server.socket = tls.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
         stack.enter_context(server)
         print("ready", flush=True)
         with contextlib.suppress(KeyboardInterrupt):

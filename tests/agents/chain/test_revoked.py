@@ -1,0 +1,52 @@
+"""Istio's agent pod is away for long: the token with which istio-cni asks for a pod counts no more.
+
+istio-cni reads it when it starts and then tries for half a minute (test_waiting.py has that as it is); `timeoutSeconds`
+of its owner ends that sooner, so that a try after the agent's return comes sooner too (python -m tests.agents.away).
+"""
+
+import pytest
+
+from tests.agents.chain.agent_pod import agent_pod, owners_with_limit
+from tests.agents.chain.case import Case
+from tests.agents.chain.node import PLAIN
+
+pytestmark = pytest.mark.parametrize("facade", ["1.0.0"])
+LIMIT_SECONDS = 3
+
+
+def test_agent_away_with_a_time_limit_for_its_owner(case: Case) -> None:
+    """The ADD ends at the limit, in the mesh and outside it, and is rolled back; when the agent is back the next is
+    well.
+    """
+    with agent_pod(case.node) as agent, case.pod() as pod, case.pod(PLAIN) as plain:
+        case.node.lay_facade(case.version, owners=owners_with_limit(case.node, LIMIT_SECONDS))
+        agent.goes()
+        refused = [case.cni("add", one) for one in (pod, plain)]
+        interfaces = [case.node.pod_interfaces(one) for one in (pod, plain)]
+        agent.comes_back()
+        added = [case.cni("add", one).succeeded() for one in (pod, plain)]
+        for one in (pod, plain):
+            case.cni("del", one).succeeded()
+
+    for step in refused:
+        assert step.error["code"] == 101
+        assert step.error["msg"].startswith(
+            f"istio/istio-cni: did not end in time and was killed (timeoutSeconds is {LIMIT_SECONDS} s)"
+        )
+        assert LIMIT_SECONDS <= step.answer.ms / 1000 < LIMIT_SECONDS + 3
+        assert any(call.startswith("DELETE /v1/endpoint") for call in step.asked("cilium-agent"))
+        assert step.asked("kubernetes")
+        assert {call.status for call in step.calls if call.to == "kubernetes"} == {401}
+        assert step.asked("istio-node-agent") == []
+    assert interfaces == [[], []]
+    assert [len(step.enrolled) for step in added] == [1, 0]
+
+
+def test_pod_of_before_is_deleted_while_the_agent_is_away(case: Case) -> None:
+    """DEL asks nobody: it is as quick as ever."""
+    with agent_pod(case.node) as agent, case.added() as before:
+        agent.goes()
+        deleted = case.cni("del", before).succeeded()
+
+    assert deleted.asked("kubernetes") == []
+    assert deleted.answer.ms < 3000

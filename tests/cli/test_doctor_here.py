@@ -4,8 +4,11 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +21,53 @@ from tests.cli.pods import Pods, pods
 __all__ = ["pods"]
 
 pytestmark = needs_root
+
+
+class Listening(socket.socket):
+    """An agent's socket: whoever connects is taken."""
+
+    def serve(self) -> None:
+        self.listen()
+        self._thread = threading.Thread(target=self._take)
+        self._thread.start()
+
+    def _take(self) -> None:
+        with contextlib.suppress(OSError):  # it is closed
+            while True:
+                self.accept()[0].close()
+
+    def close(self) -> None:
+        if self.fileno() >= 0:
+            self.shutdown(socket.SHUT_RDWR)  # the thread waits in there
+            self._thread.join()
+        super().close()
+
+
+# The same as a process of its own, which can be stopped.
+AGENT = """\
+import os, socket, sys
+os.chdir(os.path.dirname(sys.argv[1]))
+listening = socket.socket(socket.AF_UNIX)
+listening.bind(os.path.basename(sys.argv[1]))
+listening.listen(2)
+print("ready", flush=True)
+while True:
+    listening.accept()[0].close()
+"""
+
+
+@contextlib.contextmanager
+def agent_process(path: Path) -> Iterator[int]:
+    """An agent that listens there: its process."""
+    path.unlink(missing_ok=True)
+    process = subprocess.Popen([sys.executable, "-I", "-c", AGENT, path], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        yield process.pid
+    finally:
+        process.kill()
+        process.communicate()
 
 
 class Here:
@@ -41,15 +91,15 @@ class Here:
         }
         node.change_facade(**self.keys)
 
-    def listen(self, name: str) -> socket.socket:
-        listening = socket.socket(socket.AF_UNIX)
+    def listen(self, name: str) -> "Listening":
+        listening = Listening(socket.AF_UNIX)
         here = os.getcwd()
         os.chdir((self.run_dir / name).parent)  # a socket's path is short
         try:
             listening.bind(Path(name).name)
         finally:
             os.chdir(here)
-        listening.listen()
+        listening.serve()
         return listening
 
     def says(self, program: str, text: str) -> None:
@@ -118,6 +168,51 @@ def test_an_agent_that_is_not_there_has_no_socket(here: Here, name: str, agent: 
     told = f"{agent} has no socket {here.run_dir / name}: it doesn't run on this node"
     assert here.found() == [("agent-down", told)]
     assert here.doctor().status == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "agent"), [("cilium.sock", "Cilium's agent"), ("pluginevent.sock", "Istio's CNI agent")]
+)
+def test_an_agent_that_is_stopped_takes_no_connection(here: Here, name: str, agent: str) -> None:
+    path = here.run_dir / name
+    with agent_process(path) as process:
+        assert here.found() == []
+        os.kill(process, signal.SIGSTOP)
+        told = f"{agent} takes no connection at {path}: its process {process} is stopped"
+        assert here.found() == [("agent-frozen", told)]
+        assert f"kill -CONT {process}" in here.doctor().stdout
+        # By now so many wait that the kernel takes no more; whose socket it is can't be asked then.
+        here.doctor()
+        ((kind, what),) = here.found()
+        os.kill(process, signal.SIGCONT)
+        assert here.found() == []
+
+    assert kind == "agent-frozen"
+    assert what.startswith(f"{agent} takes no connection at {path}")
+
+
+def test_an_agent_that_hangs_takes_no_connection_either(here: Here) -> None:
+    path = here.run_dir / "cilium.sock"
+    here.sockets["cilium.sock"].close()
+    path.unlink()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        told = f"Cilium's agent takes no connection at {path}: it hangs, or is frozen (process {os.getpid()})"
+        assert here.found() == [("agent-frozen", told)]
+
+
+def test_an_agent_that_is_away_is_told_with_all_that_it_does(here: Here) -> None:
+    here.sockets["pluginevent.sock"].close()
+
+    (finding,) = json.loads(here.doctor("--json").stdout)["findings"]
+
+    assert "no new pod does, in the mesh or outside" in finding["why"]
+    assert (
+        f"the token in {here.run_dir}/istio-cni-kubeconfig is bound to that pod and has died with it" in finding["why"]
+    )
+    assert "(Unauthorized)" in finding["why"]
+    assert "mostly within 45 s after it is back" in finding["do"]
 
 
 def test_a_proxy_that_is_away_is_told_from_an_agent_that_is(here: Here) -> None:
@@ -280,6 +375,11 @@ def test_each_agent_by_its_own_sign(here: Here, plugin: str) -> None:
             listening.close()
             ((kind, what),) = here.found_with_run_dir()
         assert what.endswith(f"run/{path}: it has ended")
+        with agent_process(here.run_dir / path) as process:
+            os.kill(process, signal.SIGSTOP)
+            ((kind, what),) = here.found_with_run_dir()
+        assert kind == "agent-frozen"
+        assert what.endswith(f"run/{path}: its process {process} is stopped")
     else:
         (here.run_dir / path).touch()
         assert here.found_with_run_dir() == []

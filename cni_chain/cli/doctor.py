@@ -24,6 +24,7 @@ from cni_chain.cli.terminal import Step, paint, paragraph, printable
 # What a check of its own has said already, in other words than verify's.
 _COVERS = {
     "facade-missing": "no facade here",
+    "facade-waiting": "no facade here",
     "facade-renamed": "no facade here",
     "facade-outsorted": "sorts before",
     "first-file-invalid": "sorts before",

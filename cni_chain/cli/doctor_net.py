@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from cni_chain.cli import facades
+from cni_chain.cli import facades, migrate_plan
 from cni_chain.cli.doctor_words import Node, Trouble, document_in, listed, types_in
 from cni_chain.cli.facades import FacadeFile
+from cni_chain.cli.locate import UnreadableError
 from cni_chain.cli.plugins import CILIUM, MESHES
 
 _BACKUP = ".cilium_bak"
@@ -25,7 +26,12 @@ def check(node: Node) -> Iterator[Trouble]:
 
 
 def _missing(node: Node) -> Iterator[Trouble]:
-    if not node.surveys and not any(name.endswith(_BACKUP) for name in _backups(node)):
+    if node.surveys or _backups(node):
+        return
+    waiting = _waiting(node)
+    if waiting is not None:
+        yield _waits(node, waiting)
+    else:
         yield Trouble(
             "facade-missing",
             node.directory.path,
@@ -34,6 +40,41 @@ def _missing(node: Node) -> Iterator[Trouble]:
             "Put the facade in place (cni-chain migrate on a node that has pods, else cni-chain install). If it was "
             "there, find out who took it away.",
         )
+
+
+def _waits(node: Node, file: FacadeFile) -> Trouble:
+    """Return what is to be said of a facade that `migrate` has written, and that is not in use."""
+    held = sum(len(state.entries) for state in node.states)
+    first = f", {node.directory.first}" if node.directory.first else ""
+    why = f"The runtime doesn't run cni-chain: pods get what the first file here lists{first}."
+    if os.path.isdir(node.tree.real(file.facade.state_dir)):  # the plugin has made it
+        what = f"the migration was undone: the facade waits as {file.path}"
+        of_before = "pods that were made through the facade" + (f" ({held} with a record)" if held else "")
+        do = (
+            f"To go on: cni-chain migrate --switch. To clean up: wait until {of_before} are gone, then cni-chain gc "
+            f"and cni-chain uninstall, and remove {file.path} and {file.facade.chain_dir} (docs/migrate.md, The way "
+            "back)."
+        )
+    else:
+        what = f"the migration is not finished: the facade waits as {file.path}"
+        do = (
+            "cni-chain migrate prints the steps that are left; the last of them is cni-chain migrate --switch. To give "
+            f"it up: cni-chain uninstall, and remove {file.path} and {file.facade.chain_dir}."
+        )
+    return Trouble("facade-waiting", file.path, what, why, do, warning=bool(first))
+
+
+def _waiting(node: Node) -> FacadeFile | None:
+    """Return the facade that waits for `migrate --switch`."""
+    for name in _names(node):
+        if name.endswith(migrate_plan.PENDING):
+            try:
+                found = facades.read(node.tree, f"{node.directory.path}/{name}")
+            except UnreadableError:
+                continue
+            if found is not None:
+                return found
+    return None
 
 
 def _renamed(node: Node) -> Iterator[Trouble]:
@@ -55,17 +96,20 @@ def _renamed(node: Node) -> Iterator[Trouble]:
 
 def _backups(node: Node) -> list[str]:
     """Return the names of facades that Cilium has set aside."""
-    try:
-        names = sorted(os.listdir(node.tree.real(node.directory.path)))
-    except OSError:
-        return []
     found = []
-    for name in names:
+    for name in _names(node):
         if name.endswith(_BACKUP) and os.path.isfile(node.tree.real(f"{node.directory.path}/{name}")):
             document = document_in(node, name)
             if document is not None and facades.is_facade(document):
                 found.append(name)
     return found
+
+
+def _names(node: Node) -> list[str]:
+    try:
+        return sorted(os.listdir(node.tree.real(node.directory.path)))
+    except OSError:
+        return []
 
 
 def _first(node: Node) -> Iterator[Trouble]:

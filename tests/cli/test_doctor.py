@@ -161,6 +161,23 @@ def renamed_before(node: Node) -> None:
     node.facade.with_name("00-cni-chain.conflist.cilium_bak").write_bytes(node.facade.read_bytes())
 
 
+def undone(node: Node) -> None:
+    """As `migrate --undo` leaves it: the old list counts again."""
+    beside(node, "05-cilium.conflist", {"name": "cilium", "plugins": [{"type": "cilium-cni"}]}, later=-60)
+    node.facade.rename(node.facade.with_name("00-cni-chain.conflist.ready"))
+
+
+def not_switched(node: Node) -> None:
+    """As `migrate --write` leaves it: nothing was ever run."""
+    undone(node)
+    state(node).rmdir()
+
+
+def undone_without_a_list(node: Node) -> None:
+    undone(node)
+    (node.net_dir / "05-cilium.conflist").unlink()
+
+
 def removed(node: Node, *paths: str) -> None:
     for path in paths:
         (node.root / path.removeprefix("/")).unlink()
@@ -243,6 +260,19 @@ def podman(node: Node) -> None:
 
 FAULTS = {
     "no facade": Fault(lambda node: removed(node, FACADE), "error", "facade-missing", "/etc/cni/net.d", "no file here"),
+    "the migration undone": Fault(
+        undone,
+        "warning",
+        "facade-waiting",
+        f"{FACADE}.ready",
+        f"the migration was undone: the facade waits as {FACADE}",
+    ),
+    "the migration not finished": Fault(
+        not_switched, "warning", "facade-waiting", f"{FACADE}.ready", "the migration is not finished: the facade waits"
+    ),
+    "the migration undone, and the list gone": Fault(
+        undone_without_a_list, "error", "facade-waiting", f"{FACADE}.ready", "the migration was undone"
+    ),
     "renamed by Cilium": Fault(
         renamed, "error", "facade-renamed", f"{FACADE}.cilium_bak", "renamed the facade 00-cni-chain.conflist"
     ),
@@ -486,6 +516,20 @@ def test_each_fault_is_found_and_nothing_else(node: Node, fault: Fault) -> None:
     assert one["why"]
     assert one["do"]
     assert result.status == (fault.severity == "error")
+
+
+def test_who_has_undone_the_migration_is_told_how_to_go_on_and_how_to_clean_up(node: Node) -> None:
+    undone(node)
+    record(node)
+
+    result = node.run("doctor")
+
+    assert result.status == 0
+    told = " ".join(result.stdout.split())
+    assert "pods get what the first file here lists, /etc/cni/net.d/05-cilium.conflist." in told
+    assert "To go on: cni-chain migrate --switch." in told
+    assert "until pods that were made through the facade (1 with a record) are gone, then cni-chain gc" in told
+    assert "who took it away" not in told
 
 
 def test_two_agents_where_the_administrator_writes(node: Node) -> None:

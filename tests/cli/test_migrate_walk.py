@@ -206,6 +206,18 @@ def test_undo_is_the_rename_back_and_keeps_the_fragments(written: Before) -> Non
     assert written.migrate("--switch").status == 0
 
 
+def test_after_the_undo_doctor_knows_that_it_was_undone(written: Before) -> None:
+    written.migrate("--switch")
+    written.path("/var/lib/cni/chain").mkdir(parents=True)  # pods were made
+    written.migrate("--undo")
+
+    result = run(written.program, "doctor", "--json", "--root", str(written.root))
+
+    findings = {one["id"]: one for one in json.loads(result.stdout)["findings"]}
+    assert findings["facade-waiting"]["what"] == f"the migration was undone: the facade waits as {WAITING}"
+    assert "facade-missing" not in findings
+
+
 @pytest.mark.parametrize(("option", "state"), [("--switch", "switched"), ("--undo", "live")])
 def test_switch_and_undo_twice_change_nothing_the_second_time(written: Before, option: str, state: str) -> None:
     written.migrate("--switch")

@@ -228,9 +228,9 @@ def runtime(node: Node, name: str, path: str, settings: str) -> None:
 KUBECONFIG = "/etc/cni/chain.d/istio.d/ZZZ-linkerd-cni-kubeconfig"
 
 
-def token(seconds: float) -> str:
+def token(seconds: float, **claims: object) -> str:
     """A JWT that expires in so many seconds."""
-    parts = ({"alg": "RS256"}, {"aud": ["api"], "exp": int(time.time() + seconds)}, "signature")
+    parts = ({"alg": "RS256"}, {"aud": ["api"], "exp": int(time.time() + seconds)} | claims, "signature")
     texts = (part if isinstance(part, str) else json.dumps(part) for part in parts)
     return ".".join(base64.urlsafe_b64encode(text.encode()).decode().rstrip("=") for text in texts)
 

@@ -51,6 +51,7 @@ def agent_pod(node: AgentNode, *settings: str) -> Iterator[AgentPod]:
     plain, stand_ins = node.kubernetes, node.stand_ins
     serves = ["--tls", f"--tokens={TOKENS}", f"--address={HOST}:{PORT}", f"--ambient={MESH}"]
     api = Process(node.sandbox, "kubernetes", *serves, files="kubernetes-tls")
+    api.news()  # what an earlier case has left
     pod = AgentPod(node)
     node.kubernetes, node.stand_ins = api, (*stand_ins, api)
     api.start()

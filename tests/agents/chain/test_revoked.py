@@ -31,7 +31,7 @@ def test_agent_away_with_a_time_limit_for_its_owner(case: Case) -> None:
         assert step.error["msg"].startswith(
             f"istio/istio-cni: did not end in time and was killed (timeoutSeconds is {LIMIT_SECONDS} s)"
         )
-        assert LIMIT_SECONDS <= step.answer.ms / 1000 < LIMIT_SECONDS + 3
+        assert LIMIT_SECONDS <= step.answer.ms / 1000 < LIMIT_SECONDS + 5
         assert any(call.startswith("DELETE /v1/endpoint") for call in step.asked("cilium-agent"))
         assert step.asked("kubernetes")
         assert {call.status for call in step.calls if call.to == "kubernetes"} == {401}
@@ -50,4 +50,4 @@ def test_what_goes_on_while_the_agent_is_away(case: Case) -> None:
 
     for step in (deleted, added):
         assert step.asked("kubernetes") == []
-        assert step.answer.ms < 3000
+        assert step.answer.ms < 10000

@@ -9,6 +9,7 @@ from tests.sandbox.node import (
     CHAIN,
     IPAM,
     PORTMAP,
+    STATE,
     TUNING,
     UNMASQUERADED,
     Node,
@@ -28,6 +29,8 @@ VERSION) echo '{"cniVersion": "1.0.0", "supportedVersions": ["0.4.0", "1.0.0"]}'
 ADD) touch /run/reached && exec sleep 60 ;;
 esac
 """
+# A text where the plugin wants an object: it refuses this at ADD, and at DEL as well.
+UNREADABLE_SYSCTL = TUNING | {"sysctl": "net.core.somaxconn=1024"}
 NO_SUCH_SYSCTL = TUNING | {"sysctl": {"net.core.no_such_thing": "1"}}
 
 
@@ -49,6 +52,29 @@ def test_a_failing_third_plugin_takes_the_others_back(node: Node) -> None:
     ran = [(call["type"], call["command"]) for call in calls(node.log()[0])]
     forward = ["bridge", "tuning", "tuning"]
     assert [(t, "ADD") for t in forward] + [(t, "DEL") for t in forward[::-1]] == ran
+
+
+@pytest.mark.parametrize("way", ["its-own-del", "another-pod"])
+def test_a_mistake_does_not_outlive_its_correction(node: Node, way: str) -> None:
+    """The real tuning refuses it at ADD and at DEL, so that nothing can be undone until the fragment is right."""
+    node.fragment("istio.d/10-istio.conf", single(UNREADABLE_SYSCTL))
+
+    with node.pod("web") as pod, node.pod("other") as other:
+        failed, kept = node.cni("add", pod), node.cni("del", pod)
+        leases = node.leases()
+        node.fragment("istio.d/10-istio.conf", single(TUNING))
+        if way == "its-own-del":
+            node.cni("del", pod).succeeded()
+        else:
+            node.sandbox.run("sh", "-c", f"touch -d '1 hour ago' {STATE}/.stranded/* {STATE}/.stranded")
+            node.cni("add", other).succeeded()
+            node.cni("del", other).succeeded()
+
+    assert failed.error["msg"].startswith("istio/tuning: ")
+    assert "rollback: istio/tuning: " in failed.error["details"]
+    assert kept.error["msg"].startswith("istio/tuning: ")
+    assert len(leases) == 1, "an address is kept while a plugin behind it could not be undone"
+    assert node.leases() == []
 
 
 def test_a_required_owner_is_waited_for(node: Node) -> None:

@@ -7,7 +7,10 @@ from tests.sandbox.node import (
     BIN,
     BRIDGE,
     CHAIN,
+    DEVICE,
+    HOST_DEVICE,
     IPAM,
+    OWNERS,
     PORTMAP,
     STATE,
     TUNING,
@@ -244,3 +247,27 @@ def test_portmap_needs_the_port_only_once(node: Node) -> None:
         node.cni("del", pod).succeeded()
 
     assert types(node.log()[0]).count("portmap") == 1
+
+
+@pytest.mark.parametrize("first_one", ["still there", "gone"])
+def test_a_container_that_comes_again_in_another_namespace(node: Node, first_one: str) -> None:
+    """As podman does, with a DEL that failed in between: what is left is deleted where it was, and the device moves."""
+    node.facade(plugin={"owners": [{"name": "cilium"}, OWNERS[1]]})
+    node.fragment("cilium.d/05-cilium.conflist", whole_list(HOST_DEVICE))
+    tuning = node.sandbox.path(f"{BIN}/tuning")
+
+    with node.device() as plug, node.pod("first") as pod, node.pod("second") as second:
+        node.cni("add", pod).succeeded()
+        away = tuning.rename(tuning.with_name("tuning.away"))
+        failed = node.cni("del", pod)
+        away.rename(tuning)
+        if first_one == "gone":
+            node.sandbox.run("ip", "netns", "delete", "first")
+            plug()
+        [address] = addresses(node.cni("add", pod, netns=second.netns).result)
+        inside = node.inside("second", "ip", "-brief", "address")
+        node.cni("del", pod, netns=second.netns).succeeded()
+        node.sandbox.run("ip", "link", "show", DEVICE)
+
+    assert failed.error["msg"].startswith("istio/tuning: ")
+    assert address in inside

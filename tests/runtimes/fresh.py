@@ -10,7 +10,7 @@ from tests.runtimes.cri import PodConfig, Port
 from tests.runtimes.daemons import DISK, SYSTEM, Runtime, remove_cgroups
 from tests.runtimes.kubelet import Kubelet
 from tests.sandbox.namespaces import CHECKOUT, Sandbox
-from tests.sandbox.node import BIN, NET, Json, Node, wait_for
+from tests.sandbox.node import BIN, Node, wait_for
 
 # Where an operator has unpacked the archive.
 ARCHIVE = "/tmp/cni-chain"  # noqa: S108
@@ -41,10 +41,6 @@ class FreshNode(Node):
         status, out, err = self.command(*words)
         assert (status, err) == (0, ""), f"{' '.join(words)}: exit {status}\n{out}{err}"
         return out
-
-    def conflist(self, file: str, conf: Json) -> None:
-        """A configuration of the runtime's, as an agent writes it."""
-        self._write(f"{NET}/{file}", conf)
 
 
 @contextlib.contextmanager

@@ -36,6 +36,15 @@ class Steered:
         """From now on it does its work and then never ends."""
         self._order(verb, f"{self._real} >{STEERED}/out\ntouch {self._real}.reached\nexec sleep 600\n")
 
+    def tells(self, verb: str) -> None:
+        """From now on it says in which namespace it is asked to work, and works."""
+        self._order(verb, f'echo "$CNI_NETNS" >>"{self._real}.told"\n')
+
+    def told(self) -> list[str]:
+        """The namespaces that it has said."""
+        file = self._node.sandbox.path(f"{self._real}.told")
+        return file.read_text().splitlines() if file.exists() else []
+
     def reached(self) -> bool:
         """Does it hang now?"""
         return self._node.sandbox.path(f"{self._real}.reached").exists()

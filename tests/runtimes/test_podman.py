@@ -18,13 +18,16 @@ from tests.runtimes.test_changes import CO_EDITED, OLD
 from tests.sandbox.inventory import inventory, links, processes, rules
 from tests.sandbox.node import (
     BIN,
+    DEVICE,
     FACADE,
+    HOST_DEVICE,
     NET,
     NODE4,
     OWNERS,
     STATE,
     TUNING,
     UNMASQUERADED,
+    Json,
     Node,
     single,
     types,
@@ -294,6 +297,40 @@ def test_a_namespace_that_vanished(podman: Podman, node: Node, then: str) -> Non
     assert len(before[0]) == len(after[0]) == 1
     assert before[1] == after[1]
     assert (before[0] == after[0]) is (then == "removed")
+    assert (node.leases(), records(node)) == ([], [])
+
+
+FIRST: dict[str, Json] = {"bridge": UNMASQUERADED, "host-device": HOST_DEVICE}
+
+
+@pytest.mark.parametrize("first", FIRST)
+def test_a_container_whose_stop_failed_starts_in_another_namespace(podman: Podman, node: Node, first: str) -> None:
+    """What is left of its first life is deleted where that was; host-device finds nothing to give back elsewhere."""
+    node.fragment("cilium.d/05-cilium.conflist", whole_list(FIRST[first]))
+    lay_facade(node, {"owners": [{"name": "cilium"}, OWNERS[1]]})
+    with node.device() as plug, steered(node, first) as it, steered(node, "tuning") as tuning:
+        podman(*command(podman, "web", "--network", "cilium"))
+        before = podman.inspect("web")["NetworkSettings"]["SandboxKey"]
+        tuning.fails("DEL", "the agent is away")
+        said = podman.attempt("stop", "--time", "0", "web")
+        kept = records(node)
+        tuning.tells("DEL")
+        it.tells("DEL")
+        plug()
+        podman("start", "web")
+        told = it.told(), tuning.told()
+        after = podman.inspect("web")["NetworkSettings"]["SandboxKey"]
+        again = address(podman, "web"), records(node)
+        remove(podman, "web")
+        given_back = f"link {DEVICE}" in links(node.sandbox)
+
+    assert "istio/tuning: the agent is away" in said.stderr
+    assert before != after
+    assert set(told[0]) == set(told[1]) == {before}
+    assert again[0]
+    assert again[1] == kept
+    assert len(kept) == 1
+    assert given_back
     assert (node.leases(), records(node)) == ([], [])
 
 

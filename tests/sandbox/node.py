@@ -65,6 +65,14 @@ def single(plugin: Mapping[str, object], version: str = "0.3.1") -> Json:
     return {"cniVersion": version, "name": plugin["type"], **plugin}
 
 
+# A device of the node's, which a pod takes away with it and gives back.
+DEVICE = "dev0"
+HOST_DEVICE = {
+    "type": "host-device",
+    "device": DEVICE,
+    "ipam": {"type": "static", "addresses": [{"address": "10.245.0.2/24"}]},
+}
+
 # Of the usual chain: owner, plugin, file, and what it holds.
 USUAL = (
     ("cilium", "bridge", "cilium.d/05-cilium.conflist", whole_list(BRIDGE)),
@@ -205,6 +213,10 @@ class Node:
         """Write OWNER.d/FILE as a good agent does: never half a file."""
         self._write(f"{chain}/{path}", conf)
 
+    def conflist(self, file: str, conf: Mapping[str, object]) -> None:
+        """A configuration of the runtime's, as an agent writes it."""
+        self._write(f"{NET}/{file}", conf)
+
     def remove(self, path: str) -> None:
         self.sandbox.path(f"{CHAIN}/{path}").unlink()
 
@@ -226,6 +238,20 @@ class Node:
             self.cni("add", pod, file="99-warm.conflist").succeeded()
             self.cni("del", pod, file="99-warm.conflist").succeeded()
         self.sandbox.path(f"{NET}/99-warm.conflist").unlink()
+
+    @contextlib.contextmanager
+    def device(self) -> Iterator[Callable[[], None]]:
+        """DEVICE, and what makes it anew if it ended with its namespace, from where hardware would come back."""
+
+        def plug() -> None:
+            if self.sandbox.run("ip", "link", "show", DEVICE, check=False).returncode:
+                self.sandbox.run(*f"ip link add {DEVICE} type veth peer name {DEVICE}-peer".split())
+
+        plug()
+        try:
+            yield plug
+        finally:
+            self.sandbox.run("ip", "link", "delete", DEVICE, check=False)
 
     def usual_chain(self) -> None:
         """The facade, and what each of the three owners writes."""

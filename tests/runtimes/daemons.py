@@ -52,6 +52,8 @@ class Runtime(ABC):
     asks_status: ClassVar[bool] = False  # at every Status of its own
     asks_status_at_start: ClassVar[bool] = False  # until it succeeds
     checks: ClassVar[bool] = False  # after every ADD; such a one also calls GC at its start, and DEL only once
+    needs_binaries: ClassVar[bool] = False  # it takes no conflist of whose plugins one has none
+    keeps_failed: ClassVar[bool] = False  # a pod whose ADD failed and then its DEL, until a kubelet ends it
 
     def __init__(self, node: Node) -> None:
         self.node = node
@@ -245,6 +247,7 @@ class Containerd16(Containerd):
     """Debian's."""
 
     name = "containerd 1.6"
+    keeps_failed = True
     _path = SYSTEM
 
     def _install(self) -> None:
@@ -271,6 +274,7 @@ class Crio(Runtime):
     family = "CRI-O"
     keeps = f"file {RUN}/attach/[0-9a-f]+"
     checks = True
+    needs_binaries = True
     asks_status_at_start = True
 
     def _install(self) -> None:

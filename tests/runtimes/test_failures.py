@@ -3,7 +3,6 @@
 import pytest
 
 from tests.runtimes.cri import CriError
-from tests.runtimes.daemons import Containerd16
 from tests.runtimes.kubelet import Kubelet, collect, driver
 from tests.runtimes.steer import steered
 from tests.sandbox.node import UNMASQUERADED, calls, wait_for, whole_list
@@ -148,7 +147,7 @@ def test_a_failed_add_that_could_not_be_undone(kubelet: Kubelet) -> None:
     kubelet.end(other)
 
     assert "local/portmap: no ports today" in told
-    assert bool(known) is isinstance(kubelet.runtime, Containerd16)
+    assert bool(known) is kubelet.runtime.keeps_failed
     assert (len(leases), len(records)) == (2, 2)
 
 

@@ -218,6 +218,7 @@ def refused(network: Network, mistake: Mistake) -> Outcome:
         kubelet.end(kubelet.run_at_last(f"later-{pods}"))
         pods += 1
         time.sleep(PAUSE)
+    assert kubelet.log("GC") == []
     return Outcome(told, then, network.left(), time.monotonic() - start)
 
 

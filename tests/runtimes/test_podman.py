@@ -31,6 +31,7 @@ from tests.sandbox.node import (
     Node,
     single,
     types,
+    wait_for,
     whole_list,
 )
 
@@ -216,6 +217,27 @@ def test_a_del_that_fails_is_not_lost(podman: Podman, node: Node) -> None:
     assert "istio/tuning: the agent is away" in said.stderr
     assert len(leases) == len(kept) == 1
     assert (node.leases(), records(node)) == ([], [])
+
+
+def test_a_container_that_podman_forgot_heals_by_itself(podman: Podman, node: Node) -> None:
+    """Nobody calls GC: other containers come and go, and its address is free soon after the agent is back."""
+    node.fragment("cilium.d/05-cilium.conflist", whole_list(UNMASQUERADED))
+    podman(*command(podman, "web", "--network", "cilium"))
+    with steered(node, "tuning") as it:
+        it.fails("DEL", "the agent is away")
+        podman.attempt("rm", "--force", "--time", "0", "web")
+    leases, kept = node.leases(), records(node)
+
+    def healed() -> bool:
+        podman(*command(podman, "other", "--network", "cilium"))
+        remove(podman, "other")
+        return not node.leases()
+
+    wait_for(healed, "the address of the container that is forgotten", 60)
+    forget(node)
+
+    assert len(leases) == len(kept) == 1
+    assert records(node) == []
 
 
 def test_an_owner_is_uninstalled_while_its_containers_live(podman: Podman, node: Node) -> None:

@@ -40,6 +40,15 @@ def namespace_is_gone(said: str, netns: str) -> bool:
     return any(_says_of(text, subject) for subject in subjects)
 
 
+def device_is_back(said: str, ifname: str) -> bool:
+    """Tell whether host-device says that the pod has no such interface: its device is where it was taken from.
+
+    It fails so at every DEL after its first (plugins/main/host-device/host-device.go, moveLinkOut; its IPAM has had its
+    DEL by then). From a plain conflist containerd takes the words for success.
+    """
+    return said.strip() == f'failed to find "{ifname}" in containerNS: Link not found'
+
+
 def _says_of(text: str, subject: str) -> bool:
     at = text.find(subject)
     while at >= 0:

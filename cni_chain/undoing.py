@@ -134,8 +134,9 @@ class Undoing:
             left = until - time.monotonic()
             call.run(step, file, "DEL", self._prev_result(step), left, conf=self._conf, environ=self._environ)
         except CNIError as error:
-            if isinstance(error, DelegateError) and self._namespace_is_gone(error.said):
-                told = f"{step.owner}/{step.type}: the network namespace is gone, so its DEL counts as done"
+            gone = self._gone(error.said) if isinstance(error, DelegateError) else ""
+            if gone:
+                told = f"{step.owner}/{step.type}: {gone} is gone, so its DEL counts as done"
             elif not _is_there(call, step) and self._uninstalled(step):
                 told = "its agent has been uninstalled meanwhile: counted as deleted"
             else:
@@ -201,14 +202,14 @@ class Undoing:
             return False
         return all(conf["type"] != step.type for fragment in directory.fragments for conf in fragment.plugins)
 
-    def _namespace_is_gone(self, said: str) -> bool:
-        """Tell whether a delegate's own words say no more than that the pod's namespace is gone, as it is."""
-        netns = self._environ.get("CNI_NETNS", "")
-        if netns and not _leads_nowhere(netns):
-            return False
-        from cni_chain import quirks  # most pods are deleted before their namespace
+    def _gone(self, said: str) -> str:
+        """Return what a delegate's own words say is gone, if without it that delegate has nothing to delete."""
+        from cni_chain import quirks  # most DELs succeed
 
-        return quirks.namespace_is_gone(said, netns)
+        netns = self._environ.get("CNI_NETNS", "")
+        if (not netns or _leads_nowhere(netns)) and quirks.namespace_is_gone(said, netns):
+            return "the network namespace"
+        return "the interface" if quirks.device_is_back(said, self._environ.get("CNI_IFNAME", "")) else ""
 
 
 def _leads_nowhere(path: str) -> bool:

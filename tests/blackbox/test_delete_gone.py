@@ -143,3 +143,17 @@ def test_multus_server_names_the_namespace_in_every_error(node: Host) -> None:
 
     assert node.delete(CNI_NETNS=GONE).code == 7
     assert len(node.records) == 1
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_device_that_is_back_needs_no_second_del(node: Host, recorded: bool) -> None:
+    """host-device fails for want of its interface at every DEL after its first; the namespace is there."""
+    if recorded:
+        node.add()
+    node.plugin("cilium-cni").fails("DEL", 'failed to find "eth0" in containerNS: Link not found')
+
+    outcome = node.delete()
+
+    assert outcome.ok
+    assert outcome.ran == DELS
+    assert any("the interface is gone" in note for note in node.log_lines[-1]["notes"])

@@ -5,7 +5,7 @@ import pytest
 from tests.runtimes.cri import CriError
 from tests.runtimes.kubelet import Kubelet, collect, driver
 from tests.runtimes.steer import steered
-from tests.sandbox.node import UNMASQUERADED, calls, wait_for, whole_list
+from tests.sandbox.node import HOST_DEVICE, OWNERS, UNMASQUERADED, calls, wait_for, whole_list
 
 FORWARD = ["bridge", "tuning", "portmap", "bandwidth"]
 OWNER = {"bridge": "cilium", "tuning": "istio", "portmap": "local", "bandwidth": "local"}
@@ -104,6 +104,22 @@ def test_a_check_that_fails(kubelet: Kubelet) -> None:
             assert "istio/tuning: not as it was" in kubelet.refused("web")
         else:
             kubelet.end(kubelet.run("web"))
+
+
+def test_a_refused_pod_with_a_device_can_be_ended(kubelet: Kubelet) -> None:
+    """All was undone, and the runtime's DEL after it finds no interface: host-device says so, and it is no failure."""
+    kubelet.facade({"owners": [{"name": "cilium"}, OWNERS[1]]})
+    kubelet.node.fragment("cilium.d/05-cilium.conflist", whole_list(HOST_DEVICE))
+
+    with kubelet.node.device() as plug:
+        with steered(kubelet.node, "tuning") as it:
+            it.fails("ADD", "the agent is away")
+            told = kubelet.refused("web")
+        plug()
+        kubelet.end(*kubelet.client.sandboxes())
+        kubelet.end(kubelet.run("web"))
+
+    assert "istio/tuning: the agent is away" in told
 
 
 def test_a_namespace_that_vanished(kubelet: Kubelet) -> None:

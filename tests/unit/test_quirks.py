@@ -55,6 +55,20 @@ def test_these_say_it_of_something_else(netns: str, said: str) -> None:
     assert not quirks.namespace_is_gone(said, netns)
 
 
+@pytest.mark.parametrize(
+    ("said", "back"),
+    [
+        ('failed to find "eth0" in containerNS: Link not found ', True),
+        ('failed to find "net1" in containerNS: Link not found ', False),
+        ('failed to find "eth0" in containerNS: operation not permitted', False),
+        ("Link not found", False),
+    ],
+)
+def test_host_device_says_when_its_device_is_back(said: str, back: bool) -> None:
+    """plugins/main/host-device/host-device.go of v1.9.1, moveLinkOut."""
+    assert quirks.device_is_back(said, "eth0") == back
+
+
 @pytest.mark.parametrize("words", ["not found", "Not found", "no such file or directory", "not\nfound"])
 def test_what_containerd_takes_for_success_is_worded_otherwise(words: str) -> None:
     error = quirks.reworded(CNIError(7, f"link eth0 {words}", f"{words} twice: {words}"))

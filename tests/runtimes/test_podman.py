@@ -204,7 +204,7 @@ def test_fragments_change_while_containers_live(podman: Podman, node: Node) -> N
 
 
 def test_a_del_that_fails_is_not_lost(podman: Podman, node: Node) -> None:
-    """podman only logs it and forgets the container; the record keeps the address until the next GC, and frees it."""
+    """podman only logs it and forgets the container; the record keeps the address until a GC, and frees it."""
     node.fragment("cilium.d/05-cilium.conflist", whole_list(UNMASQUERADED))
     podman(*command(podman, "web", "--network", "cilium"))
     with steered(node, "tuning") as it:

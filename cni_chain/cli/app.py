@@ -106,7 +106,8 @@ def show_command(
       cni-chain show --root /mnt/node --distro k3s
 
     \b
-    Exit status: 0 if a new pod gets a network, 1 if not (for one facade at least) or if there is no facade.
+    Exit status: 0 if a new pod gets a network, 1 if not (for one facade at least), if a key of a facade is
+    misspelt, or if there is no facade.
     """
     directory, surveys = where.surveys()
     if json:
@@ -116,7 +117,8 @@ def show_command(
         if not texts:
             raise options.no_facade(directory)
         print("\n\n".join(texts))
-    raise typer.Exit(0 if surveys and all(one.refusal() is None for one in surveys) else 1)
+    fine = all(one.refusal() is None and not one.file.faults for one in surveys)
+    raise typer.Exit(0 if surveys and fine else 1)
 
 
 @app.command("verify", short_help="Find every problem at once.")

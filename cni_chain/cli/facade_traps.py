@@ -38,8 +38,8 @@ def _at(file: FacadeFile, key: str) -> Place:
 
 
 def _keys(file: FacadeFile) -> Iterator[Finding]:
-    for problem in file.problems:
-        yield Finding(_at(file, file.where + problem.key), str(problem))
+    for problem in (*file.problems, *file.misspelt):
+        yield Finding(Place(file.path, file.place(problem)), str(problem))
     for key in file.unknown:
         yield Finding(_at(file, file.where + key), f"key {key}: means nothing to cni-chain", warning=True)
     for key in file.document if file.is_list else ():

@@ -9,6 +9,7 @@ from cni_chain import facade
 from cni_chain.cli import locate
 from cni_chain.cli.locate import Position, UnreadableError
 from cni_chain.cli.tree import Tree
+from cni_chain.facade import Problem
 
 NET_DIR = "/etc/cni/net.d"
 TYPE = "cni-chain"
@@ -31,7 +32,22 @@ class FacadeFile:
         self.conf: dict[str, Any] = self.plugins[self.index]
         # The key of cni-chain's own object, for the keys in it.
         self.where = f"plugins[{self.index}]." if self.is_list else ""
-        self.facade, self.problems, self.unknown = facade.parse(self.conf)
+        self.facade, self.problems, unknown = facade.parse(self.conf)
+        # The plugin accepts keys that it doesn't know, since Multus and runtimes add some; nobody may misspell one.
+        meant = {key: _meant(key) for key in unknown}
+        self.unknown = [key for key in unknown if not meant[key]]
+        self._spelt: dict[str, str] = {}
+        self.misspelt: list[Problem] = []
+        for key, known in meant.items():
+            if known == "owners" and known not in self.conf:  # then `problems` has told
+                self._spelt.setdefault(known, key)
+            elif known:
+                self.misspelt.append(Problem(key, f"unknown key; did you mean {known}?"))
+
+    @property
+    def faults(self) -> list[str]:
+        """What is wrong with cni-chain's own keys: those that fail a call, and those that can't do what was meant."""
+        return [str(problem) for problem in (*self.problems, *self.misspelt)]
 
     @property
     def network(self) -> str:
@@ -56,6 +72,10 @@ class FacadeFile:
         """What a runtime may send along: the capabilities that are true."""
         declared = self.conf.get("capabilities")
         return [name for name, wanted in declared.items() if wanted is True] if isinstance(declared, dict) else []
+
+    def place(self, problem: Problem) -> Position:
+        """Return the place of a fault of cni-chain's own keys: of one that is missing, where it is misspelt."""
+        return self.find(self.where + self._spelt.get(problem.key, problem.key))
 
     def find(self, key: str) -> Position:
         """Return the place of a key of the whole file."""
@@ -125,6 +145,15 @@ def is_facade(document: dict[str, Any]) -> bool:
     """Tell whether a configuration has a plugin of type cni-chain."""
     plugins = document.get("plugins", [document])
     return isinstance(plugins, list) and any(map(_is_cni_chain, plugins))
+
+
+def _meant(key: str) -> str:
+    """Return which key of cni-chain's own object may have been meant by an unknown one, "" if none."""
+    within, dot, verb = key.partition(".")
+    if dot and within == "timeouts":
+        found = facade.near(verb, facade.TIMEOUTS)
+        return found and f"{within}.{found}"
+    return facade.near(key)
 
 
 def _is_cni_chain(plugin: object) -> bool:

@@ -129,7 +129,7 @@ def _facade(tree: Tree, directory: NetDir, options: Options) -> tuple[_Wanted | 
     there = next((file for file in directory.facades if file.path == path), None)
     if directory.facades and not options.asks_for_a_facade and not options.replace_facade:
         kept = there or directory.facades[0]
-        return None, kept.facade.chain_dir, [owner.name for owner in kept.facade.owners or [] if owner.name]
+        return None, kept.facade.chain_dir, [owner.name for owner in kept.facade.owners or []]
     if there is None and os.path.lexists(tree.real(path)):
         raise RefusedError(f"{path}: is there and is no facade, so it is left alone; move it away, or see --facade")
     waiting = path + PENDING

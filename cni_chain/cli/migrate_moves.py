@@ -153,8 +153,8 @@ def _waiting(tree: Tree, paths: Paths) -> FacadeFile:
         raise MigrateError(f"{paths.pending}: {error}") from None
     if facade is None or not facade.is_list:
         raise MigrateError(f"{paths.pending}: is no facade: run cni-chain migrate --write again")
-    if facade.problems:
-        raise MigrateError(f"{paths.pending}: {facade.problems[0]}")
+    if facade.faults:
+        raise MigrateError(f"{paths.pending}: {facade.faults[0]}")
     if facade.facade.chain_dir != paths.chain_dir:
         raise MigrateError(f"{paths.pending}: key chainDir: is not {paths.chain_dir}: say --chain-dir, as with --write")
     return facade

@@ -43,6 +43,7 @@ def _facade(survey: Survey, directory: NetDir) -> dict[str, Any]:
         "stateDir": facade.state_dir,
         "logFile": facade.log_file,
         "timeouts": facade.timeouts,
+        "problems": file.faults,
         "newPod": None if refusal is None else {"code": refusal.code, "msg": refusal.msg},
         "chain": [_link(survey, spoken, link) | {"order": order[id(link)]} for link in survey.links],
         "owners": [_owner(survey, spoken, part) for part in survey.parts],
@@ -164,7 +165,7 @@ def _link_row(survey: Survey, spoken: Spoken, link: Link, mark: str, notes: list
 
 
 def _owner_notes(part: Part) -> list[str]:
-    notes = ["required" if part.owner.required else "optional"]
+    notes = ["required" if part.owner.required else "optional" if part.owner.listed else "not listed"]
     return notes + [f"not for {namespace}/{prefix}*" for namespace, prefix in part.owner.exempt]
 
 
@@ -222,8 +223,12 @@ def _verdict(survey: Survey) -> list[str]:
     refusal = survey.refusal()
     if refusal is None:
         count = len(survey.links)
-        return [paint("green", f"A new pod runs {count} plugin{'' if count == 1 else 's'}.")]
-    told = [error_of(part) for part in survey.parts] + [survey.binary(link) for link in survey.links]
-    in_table = any(isinstance(error, CNIError) and error.msg == refusal.msg for error in told)
+        told = f"A new pod runs {count} plugin{'' if count == 1 else 's'}"
+        if not survey.file.misspelt:
+            return [paint("green", f"{told}.")]
+        faults = "; ".join(map(str, survey.file.misspelt))
+        return [paint("red", line) for line in paragraph(f"{told}, but not as the facade was meant: {faults}", "")]
+    errors = [error_of(part) for part in survey.parts] + [survey.binary(link) for link in survey.links]
+    in_table = any(isinstance(error, CNIError) and error.msg == refusal.msg for error in errors)
     why = "and no network: see above" if in_table else f"and no network: {refusal.msg}"
     return [paint("red", line) for line in paragraph(f"A new pod gets error {refusal.code} {why}", "")]

@@ -30,7 +30,7 @@ class Survey:
         self.failure: CNIError | None = None  # why there are no parts at all
         self.strangers: list[tuple[str, str]] = []  # entries of chainDir that are no owner's directory, and why
         names = self._directories()
-        owners = [owner for owner in chain.owners(self.facade, names) if owner.name]
+        owners = chain.owners(self.facade, names)
         listed = {owner.name for owner in owners}
         self.unlisted = [f"{self.facade.chain_dir}/{name}.d" for name in names if name not in listed]
         self.parts = chain.resolve(owners, map(self._read, owners), _NO_POD)

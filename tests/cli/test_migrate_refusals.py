@@ -372,7 +372,15 @@ def test_a_waiting_facade_that_is_another_network(ready: Before, change: dict[st
         ("{", "not JSON"),
         ('{"name": "cilium", "plugins": [{"type": "bridge"}]}', "is no facade"),
         ('{"name": "cilium", "plugins": [{"type": "cni-chain", "stateDir": "here"}]}', "key stateDir"),
-        ('{"name": "cilium", "plugins": [{"type": "cni-chain", "chainDir": "/elsewhere"}]}', "say --chain-dir"),
+        (
+            '{"name": "cilium", "plugins": [{"type": "cni-chain", "chainDir": "/other", "owners": [{"name": "a"}]}]}',
+            "say --chain-dir",
+        ),
+        ('{"name": "cilium", "plugins": [{"type": "cni-chain", "owner": [{"name": "a"}]}]}', "did you mean owners?"),
+        (
+            '{"name": "cilium", "plugins": [{"type": "cni-chain", "owners": [{"name": "a"}], "chaindir": "/"}]}',
+            "did you mean chainDir?",
+        ),
     ],
 )
 def test_a_waiting_facade_that_is_none(ready: Before, content: str, words: str) -> None:

@@ -148,18 +148,38 @@ A new pod runs 3 plugins.
     )
 
 
-def test_without_owners_every_directory_is_one(node: Node) -> None:
+def test_a_facade_without_owners_gives_no_pod_a_network(node: Node) -> None:
     node.change_facade(remove=("owners",))
 
-    assert node.run("show").stdout.endswith(
-        """\
-1  cilium  cilium-cni  cilium.d/05-cilium.conflist  optional
-2  istio   istio-cni   istio.d/10-istio.conf        optional
-3  local   portmap     local.d/10-portmap.conf      optional, portMappings
+    result = node.run("show")
 
-A new pod runs 3 plugins.
+    assert result.status == 1
+    assert result.stdout.endswith(
+        """\
+1  cilium  cilium-cni  cilium.d/05-cilium.conflist  not listed
+2  istio   istio-cni   istio.d/10-istio.conf        not listed
+3  local   portmap     local.d/10-portmap.conf      not listed, portMappings
+
+A new pod gets error 7 and no network: facade of network cilium: key owners: missing: without it
+nothing is required
 """
     )
+
+
+def test_a_key_that_is_misspelt_is_told_though_pods_get_a_network(node: Node) -> None:
+    node.change_facade(chaindir="/etc/cni/other.d")
+
+    result = node.run("show")
+
+    assert result.status == 1
+    assert result.stdout.endswith(
+        """
+A new pod runs 3 plugins, but not as the facade was meant: key chaindir: unknown key; did you mean
+chainDir?
+"""
+    )
+    (facade,) = node.show()["facades"]
+    assert (facade["newPod"], facade["problems"]) == (None, ["key chaindir: unknown key; did you mean chainDir?"])
 
 
 def test_a_facade_with_a_fault_is_refused_as_the_plugin_refuses_it(node: Node) -> None:
@@ -312,6 +332,7 @@ def test_json_has_everything(node: Node) -> None:
                 "stateDir": "/var/lib/cni/chain",
                 "logFile": "/var/log/cni-chain.log",
                 "timeouts": {"ADD": 110.0, "DEL": 50.0, "CHECK": 35.0, "GC": 25.0, "STATUS": 2.0},
+                "problems": [],
                 "newPod": {"code": 11, "msg": message},
                 "chain": [cilium | {"order": 1}, portmap | {"order": 2}],
                 "dropped": [

@@ -15,14 +15,14 @@ def test_a_node_on_which_all_is_well_is_one_line(node: Node) -> None:
 def test_errors_come_before_warnings_and_a_count_comes_last(node: Node) -> None:
     (node.bin_dir / "portmap").unlink()
     node.write("local.d/20-broken.conf", '{"type": "tuning"\n "a": 1}')
-    node.change_facade(logLevle="debug")
+    node.change_facade(colour="red")
 
     assert node.run("verify") == Result(
         1,
         f"""\
 {LOCAL}/10-portmap.conf:4:3: local/portmap: no plugin portmap in /opt/cni/bin; its agent installs it there
 {LOCAL}/20-broken.conf:2:2: not JSON: Expecting ',' delimiter
-{FACADE}:53:4: warning: key logLevle: means nothing to cni-chain
+{FACADE}:53:4: warning: key colour: means nothing to cni-chain
 5 files checked: 2 errors, 1 warning
 """,
         "",
@@ -31,7 +31,7 @@ def test_errors_come_before_warnings_and_a_count_comes_last(node: Node) -> None:
 
 @needs_root
 def test_json_has_the_same_for_a_program(node: Node) -> None:
-    node.change_facade(logLevle="debug", stateDir="here")
+    node.change_facade(colour="red", stateDir="here")
 
     assert json.loads(node.run("verify", "--json").stdout) == {
         "findings": [
@@ -47,7 +47,7 @@ def test_json_has_the_same_for_a_program(node: Node) -> None:
                 "path": FACADE,
                 "line": 53,
                 "column": 4,
-                "message": "key logLevle: means nothing to cni-chain",
+                "message": "key colour: means nothing to cni-chain",
             },
         ],
         "files": 4,

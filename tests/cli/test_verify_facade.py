@@ -1,6 +1,7 @@
 """What `cni-chain verify` finds in a facade, and around it in the runtime's directory."""
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -98,7 +99,16 @@ def test_no_capabilities_at_all_is_warned_of(node: Node) -> None:
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("requird", True, "warning: key owners[2].requird: means nothing to cni-chain"),
+        ("requird", True, "key owners[2].requird: unknown key; did you mean required?"),
+        ("exmept", [], "key owners[2].exmept: unknown key; did you mean exempt?"),
+        (
+            "colour",
+            "red",
+            (
+                "key owners[2].colour: unknown key; the keys here are disableCheck, disableGC, duplicates, exempt, "
+                "name, onDelError, required, timeoutSeconds, types"
+            ),
+        ),
         ("duplicates", "last", "key owners[2].duplicates: must be one of first, all"),
     ],
 )
@@ -106,6 +116,65 @@ def test_traps_of_an_owners_keys(node: Node, key: str, value: object, message: s
     node.change_owner("local", **{key: value})
 
     assert node.findings() == [f"{at(node, key)}: {message}"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("chaindir", "/etc/cni/chain.d", "key chaindir: unknown key; did you mean chainDir?"),
+        ("log_file", "", "key log_file: unknown key; did you mean logFile?"),
+        ("owner", [], "key owner: unknown key; did you mean owners?"),
+        ("multusNamespace", "kube-system", "warning: key multusNamespace: means nothing to cni-chain"),
+    ],
+)
+def test_a_key_that_comes_near_a_known_one_is_an_error(node: Node, key: str, value: object, message: str) -> None:
+    keys: Json = {key: value}
+    node.change_facade(**keys)
+
+    assert node.findings() == [f"{at(node, key)}: {message}"]
+
+
+def test_a_verb_of_the_timeouts_too(node: Node) -> None:
+    node.change_facade(timeouts={"Del": 60, "START": 1})
+
+    assert node.findings() == [
+        f"{at(node, 'Del')}: key timeouts.Del: unknown key; did you mean timeouts.DEL?",
+        f"{at(node, 'START')}: warning: key timeouts.START: means nothing to cni-chain",
+    ]
+
+
+def test_owner_for_owners_is_said_once_where_it_stands(node: Node) -> None:
+    owners = json.loads(node.facade.read_bytes())["plugins"][0]["owners"]
+    node.change_facade(remove=("owners",), owner=owners)
+
+    assert node.findings() == [
+        f"{at(node, 'owner')}: key owners: missing: 'owner' is not a key of cni-chain; did you mean owners?"
+    ]
+
+
+def misspell_owners(node: Node) -> None:
+    owners = json.loads(node.facade.read_bytes())["plugins"][0]["owners"]
+    node.change_facade(remove=("owners",), owner=owners)
+
+
+@pytest.mark.parametrize("command", ["verify", "show", "doctor"])
+@pytest.mark.parametrize(
+    "misspell",
+    [
+        misspell_owners,
+        lambda node: node.change_owner("istio", exmept=[]),
+        lambda node: node.change_owner("istio", type=["istio-cni"]),
+        lambda node: node.change_facade(chaindir="/etc/cni/chain.d"),
+    ],
+    ids=["owner", "exmept", "type", "chaindir"],
+)
+def test_no_command_calls_a_misspelt_facade_fine(node: Node, command: str, misspell: Callable[[Node], None]) -> None:
+    misspell(node)
+
+    result = node.run(command)
+
+    assert result.status == 1
+    assert "did you mean" in " ".join(result.stdout.split())
 
 
 def test_a_key_that_is_missing_is_where_its_object_is(node: Node) -> None:

@@ -77,9 +77,14 @@ class Edit:
     def remove(self, name: str) -> Plan:
         """Plan the facade without an owner; its directory stays."""
         if name not in self._names:
-            self.plan.notes.append(f"{name} is no owner: {', '.join(self._names) or 'there is none'}.")
+            self.plan.notes.append(f"{name} is no owner: {', '.join(self._names)}.")
             return self.plan
         index = self._index(name)
+        if len(self._names) == 1:
+            raise RefusedError(
+                f"{self.file.path}: {name} is the only owner, and a facade needs one: add another first, or take "
+                "cni-chain out with `cni-chain uninstall`"
+            )
         survey = Survey(self.tree, self.file, self.bin_dirs)
         run = {link.type for part in survey.parts if part.owner.name == name for link in part.links}
         listed = self._owners.owners[index].get("types") or []
@@ -107,8 +112,7 @@ class Edit:
 
     def _index(self, name: str) -> int:
         if name not in self._names:
-            told = ", ".join(self._names) or "there is none"
-            raise RefusedError(f"{self.file.path}: {name} is no owner: {told}")
+            raise RefusedError(f"{self.file.path}: {name} is no owner: {', '.join(self._names)}")
         return self._names.index(name)
 
     def _splice(self, change: Any) -> str:
@@ -158,7 +162,7 @@ def document(tree: Tree, surveys: list[Survey]) -> dict[str, Any]:
             {
                 "file": survey.file.path,
                 "network": survey.file.network,
-                "listed": survey.facade.owners is not None,
+                "problems": survey.file.faults,
                 "owners": [
                     {
                         "name": part.owner.name,
@@ -187,7 +191,7 @@ def text(survey: Survey) -> list[str]:
             [
                 str(number),
                 part.owner.name,
-                "required" if part.owner.required else "optional",
+                "required" if part.owner.required else "optional" if part.owner.listed else "not listed",
                 "anything" if part.owner.types is None else ", ".join(sorted(part.owner.types)),
                 ", ".join(link.type for link in part.links) or "nothing",
                 ", ".join(f"{namespace}/{prefix}*" for namespace, prefix in part.owner.exempt),
@@ -199,8 +203,8 @@ def text(survey: Survey) -> list[str]:
         error = error_of(part)
         if error is not None:
             told += [paint("red", line) for line in paragraph(error.msg, "   ")]
-    if survey.facade.owners is None:
-        told += paragraph("The facade lists no owners: every directory is one, and none is required.", "")
+    for fault in survey.file.faults:
+        told += [paint("red", line) for line in paragraph(f"{survey.file.path}: {fault}", "")]
     for path in survey.unlisted:
         told += paragraph(f"{path} isn't listed, so nothing in it is run.", "")
     return told

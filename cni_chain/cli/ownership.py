@@ -36,7 +36,7 @@ def owner_list(where: Where, json: Json = False) -> None:
     """List the owners in the order in which they run, what each may run and does, and the pods that it is not for.
 
     \b
-    Exit status: 0 if there is a facade, 1 if not.
+    Exit status: 0 if there is a facade without a faulty key, 1 if not.
     """
     directory, surveys = where.surveys()
     if not surveys:
@@ -45,6 +45,7 @@ def owner_list(where: Where, json: Json = False) -> None:
         print_json(owner.document(where.tree, surveys))
     else:
         print("\n\n".join("\n".join(owner.text(one)) for one in surveys))
+    raise typer.Exit(1 if any(one.file.faults for one in surveys) else 0)
 
 
 def _change(plan: Callable[..., Plan]) -> Command:

@@ -30,44 +30,33 @@ class OwnersText:
     """The list `owners` of a facade, as it is written."""
 
     def __init__(self, text: str, file: FacadeFile) -> None:
-        """`file` must be what `text` means. Raises SpliceError."""
+        """`file` must be what `text` means, and list an owner at least. Raises SpliceError."""
         self.text = text
         self.file = file
         self.key = f"{file.where}owners"
-        if self.key not in file.locator:
-            raise SpliceError(
-                f"{file.path}: lists no owners, so every directory of {file.facade.chain_dir} is one; "
-                "write the key owners first"
-            )
         twice = next((key for key in file.locator.duplicates if key.startswith(self.key)), None)
         if twice:
             raise SpliceError(f"{file.path}: key {twice} is there twice; remove one of them first")
         self.owners: Owners = file.conf["owners"]
-        count = len(self.owners)
         self.start = self._value(self.key)
-        self.end = _end(text, self.start)
-        starts = [self._offset(f"{self.key}[{index}]") for index in range(count)]
+        starts = [self._offset(f"{self.key}[{index}]") for index in range(len(self.owners))]
         self.spans = [(start, _end(text, start)) for start in starts]
 
     def insert(self, index: int, entry: dict[str, Any]) -> str:
         """Return the text with one more owner, as the `index`th."""
         count = len(self.spans)
-        gap = self.text[self.start + 1 : self.spans[0][0]] if count else ""
+        gap = self.text[self.start + 1 : self.spans[0][0]]
         between = self.text[self.spans[0][1] : self.spans[1][0]] if count > 1 else f",{gap or ' '}"
         new = self._entry(entry)
-        if not count:
-            text = self._cut(self.start + 1, self.end - 1, new)
-        elif index < count:
+        if index < count:
             text = self._cut(self.spans[index][0], self.spans[index][0], new + between)
         else:
             text = self._cut(self.spans[-1][1], self.spans[-1][1], between + new)
         return self._proved(text, lambda owners: owners.insert(index, entry))
 
     def remove(self, index: int) -> str:
-        """Return the text without the `index`th owner."""
-        if len(self.spans) == 1:
-            text = self._cut(self.start + 1, self.end - 1, "")
-        elif index == 0:
+        """Return the text without the `index`th owner, which must not be the only one."""
+        if index == 0:
             text = self._cut(self.spans[0][0], self.spans[1][0], "")
         else:
             text = self._cut(self.spans[index - 1][1], self.spans[index][1], "")
@@ -94,9 +83,8 @@ class OwnersText:
 
     def _entry(self, entry: dict[str, Any]) -> str:
         """Return a new owner's text in the layout of the others."""
-        first = self.spans[0][0] if self.spans else self.start
-        indent = self._indent(first)
-        one = self.text[self.spans[0][0] : self.spans[0][1]] if self.spans else ""
+        indent = self._indent(self.spans[0][0])
+        one = self.text[self.spans[0][0] : self.spans[0][1]]
         if "\n" not in one:
             return drafting.render(entry, indent)
         inner = _SPACE.match(one, 1)

@@ -201,7 +201,7 @@ def test_what_makes_the_network_can_t_be_taken_out(node: Node) -> None:
 def test_nor_can_the_only_owner(node: Node) -> None:
     node.change_facade(owners=[{"name": "cilium"}])
 
-    assert "not changed, because then a new pod gets error 11" in refused(node, "remove", "cilium")
+    assert "cilium is the only owner, and a facade needs one: add another first" in refused(node, "remove", "cilium")
 
 
 def test_a_dry_run_shows_the_difference_and_changes_nothing(node: Node) -> None:
@@ -291,7 +291,20 @@ def test_a_facade_that_is_wrong_already_is_left_to_a_person(node: Node, keys: Js
 def test_a_facade_without_a_list_of_owners_is_not_given_one(node: Node) -> None:
     node.change_facade(remove=("owners",))
 
-    assert "lists no owners, so every directory of /etc/cni/chain.d is one" in refused(node, "add", "x", "--optional")
+    assert f"{FACADE}: key owners: missing" in refused(node, "add", "x", "--optional")
+
+
+def test_a_facade_without_owners_is_listed_as_the_fault_that_it_is(node: Node) -> None:
+    node.change_facade(remove=("owners",), owner=[{"name": "cilium"}])
+
+    result = owner(node, "list")
+    assert result.status == 1
+    assert "1  cilium  not listed" in result.stdout
+    assert f"{FACADE}: key owners: missing: 'owner' is not a key of cni-chain; did you mean owners?" in " ".join(
+        result.stdout.split()
+    )
+    (listed,) = json.loads(owner(node, "list", "--json").stdout)["facades"]
+    assert listed["problems"] == ["key owners: missing: 'owner' is not a key of cni-chain; did you mean owners?"]
 
 
 def test_a_link_is_not_written_through(node: Node, tmp_path: Path) -> None:

@@ -5,14 +5,16 @@ A record is appended to and removed while it is looked at; what the plugin would
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import time
 from typing import NamedTuple
 
 from cni_chain import record
 from cni_chain.cli.facades import FacadeFile
 from cni_chain.cli.tree import Tree
-from cni_chain.facade import STATE_DIR
+from cni_chain.facade import STATE_DIR, TIMEOUTS
 from cni_chain.record import Attachment, Record
 from cni_chain.spec import CmdArgs
 
@@ -22,14 +24,31 @@ GONE = "gone"
 UNKNOWN = "unknown"  # not to be told from here
 NONE = "none"  # no namespace is recorded
 
-_DAMAGED, _UNFINISHED = ".damaged-", ".new-"
+_VERBS = {"adding": "ADD", "deleting": "DEL"}  # by a record's state
+
+# Why a record of which all is well is not read; DEL and GC don't read it either.
+UNSAFE = "not root's, or writable by others"
+
+# Seconds after which no call can still be at work on an attachment.
+LONGEST_CALL = 2 * sum((TIMEOUTS["ADD"], TIMEOUTS["DEL"]))
+
+_DAMAGED, _UNFINISHED, _MARKERS = ".damaged-", ".new-", ".stranded"
+
+
+class Marker(NamedTuple):
+    """How many DELs of an attachment have failed, and when the last one did (see `cni_chain.stranded`)."""
+
+    tries: int = 0
+    last: float = 0.0
 
 
 class Entry(NamedTuple):
-    """One attachment that has a record."""
+    """One attachment that has a record. `written`: when that was last appended to."""
 
     path: str
     record: Record
+    written: float = 0.0
+    marker: Marker = Marker()
 
     @property
     def attachment(self) -> Attachment:
@@ -52,14 +71,39 @@ class Entry(NamedTuple):
         """Seconds since its ADD began."""
         return max(0.0, time.time() - self.record.created)
 
+    @property
+    def is_stranded(self) -> bool:
+        """Whether a DEL of it has failed, so that it waits for its retry."""
+        return self.record.state == "deleting" and (self.record.error is not None or self.marker.tries > 0)
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether its ADD or DEL was broken off: no failure is known, and no call can still be at work on it."""
+        return self.record.state != "added" and not self.is_stranded and time.time() - self.written > LONGEST_CALL
+
+    @property
+    def left(self) -> list[str]:
+        """The delegates whose DEL is still due, as owner/type."""
+        return [f"{self.record.steps[index].owner}/{self.record.steps[index].type}" for index in self.record.pending]
+
+    @property
+    def last_error(self) -> str:
+        """What the last DEL failed with, "" if none is known to have."""
+        error = self.record.error or {}
+        return "; ".join(str(error[key]) for key in ("msg", "details") if error.get(key))
+
 
 class Damaged(NamedTuple):
-    """A record that can't be read, and why. `set_aside`: the plugin has already done without it."""
+    """A record of which nothing is known, and why.
+
+    `set_aside`: the plugin has already done without it. `unreadable`: it may be whole; its DEL fails until it is read.
+    """
 
     path: str
     reason: str
     set_aside: bool
     age: float
+    unreadable: bool = False
 
     @property
     def attachment(self) -> Attachment | None:
@@ -75,6 +119,7 @@ class StateDir:
         self.entries: list[Entry] = []
         self.damaged: list[Damaged] = []
         self.unfinished: list[str] = []  # temporary files of writers, which may still be at work
+        self.stale_markers: list[str] = []  # of attachments that have no record
         self.failure = ""  # why there is nothing to see
 
 
@@ -89,6 +134,7 @@ def look(tree: Tree, files: list[FacadeFile], given: list[str]) -> list[StateDir
 def _look(tree: Tree, path: str, *, strict: bool) -> StateDir:
     """Return what is in one state directory; one that doesn't exist is empty."""
     found = StateDir(path)
+    markers = _markers(tree, f"{path}/{_MARKERS}")  # before the records, which are there longer
     try:
         names = sorted(os.listdir(tree.real(path)), key=os.fsencode)
     except FileNotFoundError:
@@ -100,38 +146,70 @@ def _look(tree: Tree, path: str, *, strict: bool) -> StateDir:
         if name.startswith(_UNFINISHED):
             found.unfinished.append(f"{path}/{name}")
         elif name.startswith(_DAMAGED) or ":" in name:
-            _take(tree, found, name, strict=strict)
+            _take(tree, found, name, markers.get(name, Marker()), strict=strict)
+    found.stale_markers = [f"{path}/{_MARKERS}/{name}" for name in markers if name not in names]
     return found
 
 
-def _take(tree: Tree, found: StateDir, name: str, *, strict: bool) -> None:
+def _markers(tree: Tree, directory: str) -> dict[str, Marker]:
+    """Return the markers in a directory by the name of their record; none if it can't be read, as it mostly is not."""
+    found = {}
+    try:
+        for entry in os.scandir(tree.real(directory)):
+            status = entry.stat(follow_symlinks=False)
+            found[entry.name] = Marker(status.st_size, status.st_mtime)
+    except OSError:
+        return found
+    return found
+
+
+def _take(tree: Tree, found: StateDir, name: str, marker: Marker, *, strict: bool) -> None:
     path = f"{found.path}/{name}"
     set_aside = name.startswith(_DAMAGED)
     try:
-        file = os.open(tree.real(path), os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(file, "rb") as opened:
-            status = os.fstat(file)
-            age = max(0.0, time.time() - status.st_mtime)
-            content = opened.read()
+        status, content = _content(tree.real(path))
     except FileNotFoundError:  # its DEL came in between
         return
     except OSError as error:
-        found.damaged.append(Damaged(path, f"can't be read: {error.strerror}", set_aside, 0.0))
+        found.damaged.append(Damaged(path, f"can't be read: {error.strerror}", set_aside, 0.0, unreadable=True))
+        return
+    age = max(0.0, time.time() - status.st_mtime)
+    is_file = stat.S_ISREG(status.st_mode)
+    # As the plugin has it (`records`): what others could have written is no record, and nothing is run for it.
+    if strict and is_file and (status.st_uid != 0 or status.st_mode & 0o022):
+        found.damaged.append(Damaged(path, UNSAFE, set_aside, age, unreadable=True))
         return
     try:
-        # As the plugin has it (`records`): what others could have written is no record, and nothing is run for it.
-        if strict and (status.st_uid != 0 or status.st_mode & 0o022):
-            raise ValueError("not root's, or writable by others")
-        entry = Entry(path, record.parse(content))
+        if not is_file:
+            raise ValueError("not a regular file")
+        entry = Entry(path, record.parse(content), status.st_mtime, marker)
         if not set_aside and entry.attachment.file != name:
             raise ValueError(f"the record of {entry.attachment.file}")
     except ValueError as error:
-        found.damaged.append(Damaged(path, str(error) if content else "empty", set_aside, age))
+        found.damaged.append(Damaged(path, "empty" if is_file and not content else str(error), set_aside, age))
         return
     if set_aside:
         found.damaged.append(Damaged(path, "can be read, but was set aside", set_aside, age))
     else:
         found.entries.append(entry)
+
+
+def _content(path: str) -> tuple[os.stat_result, bytes]:
+    """Return what a record's file is, and its bytes if it is a regular one. Raises OSError."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            return os.lstat(path), b""
+        raise
+    try:
+        status = os.fstat(file)
+        pieces = []
+        while stat.S_ISREG(status.st_mode) and (piece := os.read(file, 1 << 20)):
+            pieces.append(piece)
+    finally:
+        os.close(file)
+    return status, b"".join(pieces)
 
 
 def attachment_in(name: str) -> Attachment | None:
@@ -188,6 +266,16 @@ def state(entry: Entry) -> str:
     if held.state == "deleting":
         return f"deleting, left: {', '.join(left)}" if left else "deleted"
     return held.state
+
+
+def failure(entry: Entry) -> str:
+    """Return what became of the DELs of a stranded or abandoned attachment."""
+    tries = entry.marker.tries
+    told = "its DEL failed" if entry.is_stranded else f"its {_VERBS.get(entry.record.state, 'DEL')} was broken off"
+    if tries:
+        often = {1: "once", 2: "twice"}.get(tries, f"{tries} times")
+        told += f" {often}, {'' if tries == 1 else 'the last time '}{words(time.time() - entry.marker.last)} ago"
+    return f"{told}: {entry.last_error}" if entry.last_error else told
 
 
 def words(seconds: float) -> str:

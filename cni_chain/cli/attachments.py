@@ -59,6 +59,9 @@ def summary(tree: Tree, entry: Entry) -> dict[str, Any]:
         "created": _time(held.created),
         "ageSeconds": int(entry.age),
         "state": held.state,
+        "error": held.error,
+        "tries": entry.marker.tries,
+        "lastTry": _time(entry.marker.last) if entry.marker.tries else None,
         "addresses": entry.addresses,
         "delegates": [_delegate(entry, index) for index in range(len(held.steps))],
         "netns": held.call["netns"],
@@ -155,13 +158,18 @@ def text(tree: Tree, entry: Entry) -> list[str]:
         ("network", entry.attachment.network),
         ("namespace", netns),
         ("created", f"{_time(held.created)}  ({attached.words(entry.age)} ago)"),
-        ("state", attached.state(entry)),
+        ("state", _told(entry)),
         ("addresses", ", ".join(entry.addresses) or "-"),
         ("record", entry.path),
     ]
     lines = [paint("bold", printable(entry.pod or "a container of no pod"))]
     lines += [f"  {name.ljust(9)}  {printable(value)}" for name, value in rows]
     return [*lines, "", *_delegates(held.steps, held.pending), "", *_result(held.result), *_compared(tree, entry)]
+
+
+def _told(entry: Entry) -> str:
+    state = attached.state(entry)
+    return f"{state}; {attached.failure(entry)}" if entry.is_stranded else state
 
 
 def _delegates(steps: list[Step], pending: Iterable[int]) -> list[str]:

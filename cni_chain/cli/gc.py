@@ -1,8 +1,8 @@
-"""`cni-chain gc`: frees what no namespace holds any more, by the plugin's own DEL.
+"""`cni-chain gc`: frees what no namespace holds any more and what a failed DEL has left, by the plugin's own DEL.
 
-An attachment is stale if the path of its network namespace is gone; one whose namespace is there is never touched. Its
-record names what was run for it, so that nothing has to be guessed; its lock keeps a runtime's call out meanwhile (that
-call gets "try again").
+An attachment is stale if the path of its network namespace is gone, and stranded if its DEL was asked for and failed;
+any other whose namespace is there is never touched. Its record names what was run for it, so that nothing has to be
+guessed; its lock keeps a runtime's call out meanwhile (that call gets "try again").
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cni_chain import spec, teardown
 from cni_chain.call import Call, io_error
 from cni_chain.cli import attached, programs
 from cni_chain.cli.attached import Damaged, Entry, StateDir
-from cni_chain.cli.facades import NetDir
+from cni_chain.cli.facades import FacadeFile, NetDir
 from cni_chain.cli.terminal import Step
 from cni_chain.errors import INVALID_CONFIG, IO_FAILURE, CNIError
 from cni_chain.facade import Facade
@@ -24,74 +24,98 @@ from cni_chain.log import Log
 from cni_chain.record import Attachment
 from cni_chain.spec import CmdArgs
 
-_VERSION = "1.0.0"  # what a delegate is asked in if no facade says: every one of today speaks it
+VERSION = "1.0.0"  # what a delegate is asked in if no facade says: every one of today speaks it
 
 
-class Stale(NamedTuple):
-    """An attachment that is to be freed, and why. `call`: what its record has of the ADD."""
+class Left(NamedTuple):
+    """An attachment that is to be freed, and why. `entry`: what was seen of it, None if its record is damaged."""
 
     state_dir: str
     attachment: Attachment
-    pod: str
-    call: dict[str, Any]
     why: str
+    entry: Entry | None = None
+
+    @property
+    def pod(self) -> str:
+        """The pod as namespace/name, "" if it isn't known."""
+        return self.entry.pod if self.entry else ""
+
+    @property
+    def call(self) -> dict[str, Any]:
+        """What the record has of the ADD."""
+        return self.entry.record.call if self.entry else {}
 
 
 class Plan(NamedTuple):
     """What a gc would do: free attachments, and remove files of which nothing can be learnt."""
 
-    stale: list[Stale]
+    stale: list[Left]
+    stranded: list[Left]
     kept: list[tuple[Entry, str]]  # and why, where that is not simply a namespace that is there
     damaged: list[Damaged]
     unfinished: list[str]
+    markers: list[str]  # that wait for no record's retry
 
     @property
     def empty(self) -> bool:
         """Tell whether there is nothing to do."""
-        return not (self.stale or self.removed)
+        return not (self.left or self.removed)
+
+    @property
+    def left(self) -> list[Left]:
+        """The attachments that are to be freed."""
+        return self.stale + self.stranded
 
     @property
     def removed(self) -> list[str]:
         """The files that are to be removed."""
-        return [damaged.path for damaged in self.damaged if damaged.set_aside] + self.unfinished
+        return [damaged.path for damaged in self.damaged if damaged.set_aside] + self.unfinished + self.markers
 
     def question(self) -> str:
         """Return what is asked before anything is done."""
         told = []
         if self.stale:
-            told.append(f"free {_plural(len(self.stale), 'attachment')}")
+            told.append(f"free {plural(len(self.stale), 'attachment')}")
+        if self.stranded:
+            told.append(f"retry {plural(len(self.stranded), 'DEL')}")
         if self.removed:
-            told.append(f"remove {_plural(len(self.removed), 'file')}")
-        return f"{' and '.join(told).capitalize()}?"
+            told.append(f"remove {plural(len(self.removed), 'file')}")
+        question = f"{' and '.join(told)}?"
+        return question[0].upper() + question[1:]
 
 
 class Outcome(NamedTuple):
-    """What became of one stale attachment: freed, or left with the failures, or left because of `kept`."""
+    """What became of one attachment: freed, or left with the failures, or left because of `kept`."""
 
-    stale: Stale
+    left: Left
     errors: list[CNIError]
     kept: str = ""
 
 
 def plan(found: list[StateDir], older_than: float | None) -> Plan:
     """Return what there is to do. `older_than` (seconds) is for attachments of which no namespace is known."""
-    made = Plan([], [], [], [])
+    made = Plan([], [], [], [], [], [])
     for one in found:
         for entry in one.entries:
+            if entry.is_stranded or (entry.is_abandoned and entry.record.state == "deleting"):
+                made.stranded.append(Left(one.path, entry.attachment, attached.failure(entry), entry))
+                continue
             why, kept = _judged(entry, older_than)
             if why:
-                made.stale.append(Stale(one.path, entry.attachment, entry.pod, entry.record.call, why))
+                made.stale.append(Left(one.path, entry.attachment, why, entry))
             elif kept:
                 made.kept.append((entry, kept))
         for damaged in one.damaged:
             attachment = damaged.attachment
-            if attachment and not damaged.set_aside and older_than is not None and damaged.age > older_than:
+            in_place = attachment and not damaged.set_aside and not damaged.unreadable
+            if attachment and in_place and older_than is not None and damaged.age > older_than:
                 why = f"damaged ({damaged.reason}), not written for {attached.words(damaged.age)}"
-                made.stale.append(Stale(one.path, attachment, "", {}, why))
+                made.stale.append(Left(one.path, attachment, why))
             else:
                 made.damaged.append(damaged)
         # A writer that is at work has its file for some milliseconds.
         made.unfinished.extend(path for path in one.unfinished if _age(path) > 60)
+        made.markers.extend(one.stale_markers)
     return made
 
 
@@ -110,19 +134,19 @@ def _judged(entry: Entry, older_than: float | None) -> tuple[str, str]:
 def carry_out(
     made: Plan, directory: NetDir, older_than: float | None, bin_dirs: list[str], step: Step
 ) -> Iterator[Outcome]:
-    """Free what is stale, one attachment after another. `bin_dirs` are for those whose record can't be read."""
-    for stale in made.stale:
-        step(name(stale.attachment, stale.pod))
+    """Free what is left, one attachment after another. `bin_dirs` are for those whose record can't be read."""
+    for left in made.left:
+        step(name(left.attachment, left.pod))
         errors: list[CNIError] = []
         kept = ""
         try:
-            call = _call(stale, directory, bin_dirs)
-            kept = _free(call, stale, older_than, errors)
+            call = _call(left, directory, bin_dirs)
+            kept = _free(call, left, older_than, errors)
             if not kept:
                 call.log.write(call.facade.log_file, call.facade.log_level, errors[0] if errors else None)
         except CNIError as error:
             errors.append(error)
-        yield Outcome(stale, errors, kept)
+        yield Outcome(left, errors, kept)
 
 
 def remove(made: Plan) -> Iterator[tuple[str, CNIError | None]]:
@@ -136,12 +160,16 @@ def remove(made: Plan) -> Iterator[tuple[str, CNIError | None]]:
             yield path, CNIError(IO_FAILURE, f"{path}: {error.strerror}")
         else:
             yield path, None
+    for directory in {os.path.dirname(path) for path in made.markers}:
+        try:
+            os.rmdir(directory)  # which tells every call that nothing is stranded
+        except OSError:  # something is, or another call has removed it
+            continue
 
 
-def _free(call: Call, stale: Stale, older_than: float | None, errors: list[CNIError]) -> str:
+def _free(call: Call, left: Left, older_than: float | None, errors: list[CNIError]) -> str:
     """Carry out one attachment's DELs; return why it was left alone, "" if it wasn't. Failures go to `errors`."""
-    attachment = stale.attachment
-    path = f"{call.state.directory}/{attachment.file}"
+    attachment = left.attachment
     try:
         if not call.state.lock(attachment):
             return "another call is at work on it"
@@ -149,11 +177,11 @@ def _free(call: Call, stale: Stale, older_than: float | None, errors: list[CNIEr
             found = teardown.find(call, attachment)
             if found is None:
                 return "its own DEL came first"
-            # What was listed may meanwhile have been deleted and added again.
-            entry = Entry(path, found.record)
-            if found.on_disk and (entry.record.call != stale.call or not _judged(entry, older_than)[0]):
+            if found.on_disk and not _is_still(left, Entry(call.state.path_of(attachment), found.record), older_than):
                 return "it is in use again"
-            errors += teardown.undo(call, found, call.deadline)
+            errors += teardown.undo(call, found, call.deadline, environ=teardown.environ_of(call, found.record))
+            if not errors:
+                call.stranded.unmark(attachment.file)
         finally:
             call.state.unlock(attachment)
     except OSError as error:
@@ -161,30 +189,40 @@ def _free(call: Call, stale: Stale, older_than: float | None, errors: list[CNIEr
     return ""
 
 
-def _call(stale: Stale, directory: NetDir, bin_dirs: list[str]) -> Call:
-    """Return the DEL that nobody asks for any more. Raises CNIError 7 if its facade has faults, as the plugin does."""
-    file = next(
-        (
-            file
-            for file in directory.facades
-            if (file.network, file.facade.state_dir) == (stale.attachment.network, stale.state_dir)
-        ),
-        None,
+def _is_still(left: Left, now: Entry, older_than: float | None) -> bool:
+    """Tell whether a record is of what was listed, which may meanwhile have been deleted and added again."""
+    if now.record.call != left.call:
+        return False
+    if left.entry is not None and left.entry.record.state == now.record.state == "deleting":
+        return True
+    return bool(_judged(now, older_than)[0])
+
+
+def facade_of(directory: NetDir, network: str, state_dir: str) -> FacadeFile | None:
+    """Return the facade through which a network's attachments in a state directory were made, None if it is gone."""
+    return next(
+        (file for file in directory.facades if (file.network, file.facade.state_dir) == (network, state_dir)), None
     )
-    if file is not None and file.problems:
-        raise CNIError(INVALID_CONFIG, f"{file.path}: {'; '.join(map(str, file.problems))}")
+
+
+def _call(left: Left, directory: NetDir, bin_dirs: list[str]) -> Call:
+    """Return the DEL that nobody asks for any more.
+
+    Raises CNIError 7 if its facade has faults that the plugin doesn't do without, either.
+    """
+    file = facade_of(directory, left.attachment.network, left.state_dir)
     facade = Facade() if file is None else file.facade
-    facade.state_dir = stale.state_dir
+    facade.state_dir = left.state_dir
     spoken = [] if file is None else [version for version in (file.version, *file.versions) if version]
-    version = max((one for one in spoken if one in spec.VERSIONS), key=spec.VERSIONS.index, default=_VERSION)
-    conf = {**({} if file is None else file.conf), "name": stale.attachment.network, "cniVersion": version}
+    version = max((one for one in spoken if one in spec.VERSIONS), key=spec.VERSIONS.index, default=VERSION)
+    conf = {**({} if file is None else file.conf), "name": left.attachment.network, "cniVersion": version}
     args = CmdArgs(
         "DEL",
-        container_id=stale.attachment.container_id,
-        netns=stale.call.get("netns", ""),
-        ifname=stale.attachment.ifname,
-        args=stale.call.get("cniArgs", ""),
-        path=stale.call.get("path") or ":".join(bin_dirs),
+        container_id=left.attachment.container_id,
+        netns=left.call.get("netns", ""),
+        ifname=left.attachment.ifname,
+        args=left.call.get("cniArgs", ""),
+        path=left.call.get("path") or ":".join(bin_dirs),
     )
     environ = programs.environ() | {
         "CNI_COMMAND": args.command,
@@ -194,43 +232,50 @@ def _call(stale: Stale, directory: NetDir, bin_dirs: list[str]) -> Call:
         "CNI_ARGS": args.args,
         "CNI_PATH": args.path,
     }
-    log = Log(args, stale.attachment.network)
-    log.note(f"cni-chain gc: {stale.why}")
+    log = Log(args, left.attachment.network)
+    log.note(f"cni-chain gc: {left.why}")
+    if file is not None and file.problems:
+        told = f"{file.path}: {'; '.join(map(str, file.problems))}"
+        if any(problem.key in ("chainDir", "stateDir") for problem in file.problems):
+            raise CNIError(INVALID_CONFIG, told)
+        log.note(f"{told}: done without")
     return Call(args, conf, version, facade, environ, log)
 
 
 def document(made: Plan, outcomes: list[Outcome], failures: list[str], *, dry_run: bool) -> dict[str, Any]:
     """Return what was done, or with `dry_run` would be, for a program; `failures` are of no attachment."""
-    done = {id(outcome.stale): outcome for outcome in outcomes}
-    stale = []
-    for one in made.stale:
-        outcome = done.get(id(one))
-        stale.append(
-            _named(one)
-            | {
-                "why": one.why,
-                "freed": outcome is not None and not outcome.errors and not outcome.kept,
-                "kept": (outcome.kept or None) if outcome else None,
-                "errors": [error.document(_VERSION) for error in outcome.errors] if outcome else [],
-            }
-        )
+    done = {id(outcome.left): outcome for outcome in outcomes}
     return {
         "dryRun": dry_run,
-        "stale": stale,
-        "kept": [_named(Stale("", entry.attachment, entry.pod, {}, "")) | {"why": why} for entry, why in made.kept],
+        "stale": [_told(left, done.get(id(left))) for left in made.stale],
+        "stranded": [
+            _told(left, done.get(id(left))) | {"error": left.entry.record.error, "tries": left.entry.marker.tries}
+            for left in made.stranded
+            if left.entry
+        ],
+        "kept": [named(entry.attachment, entry.pod) | {"why": why} for entry, why in made.kept],
         "remove": made.removed,
         "damaged": [{"file": one.path, "reason": one.reason, "setAside": one.set_aside} for one in made.damaged],
         "errors": failures,
     }
 
 
-def _named(stale: Stale) -> dict[str, Any]:
-    attachment = stale.attachment
+def _told(left: Left, outcome: Outcome | None) -> dict[str, Any]:
+    return named(left.attachment, left.pod) | {
+        "why": left.why,
+        "freed": outcome is not None and not outcome.errors and not outcome.kept,
+        "kept": (outcome.kept or None) if outcome else None,
+        "errors": [error.document(VERSION) for error in outcome.errors] if outcome else [],
+    }
+
+
+def named(attachment: Attachment, pod: str) -> dict[str, Any]:
+    """Return an attachment as a program is told which it is."""
     return {
         "network": attachment.network,
         "containerID": attachment.container_id,
         "ifname": attachment.ifname,
-        "pod": stale.pod,
+        "pod": pod,
     }
 
 
@@ -239,12 +284,13 @@ def name(attachment: Attachment, pod: str) -> str:
     return f"{pod or 'a container'} {attachment.ifname} ({attachment.container_id[:13]})"
 
 
+def plural(count: int, noun: str) -> str:
+    """Return how many there are of something."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
 def _age(path: str) -> float:
     try:
         return time.time() - os.stat(path).st_mtime
     except OSError:
         return 0.0
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

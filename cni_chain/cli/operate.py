@@ -1,21 +1,18 @@
-"""The commands for a node in operation: cat, attachments, gc, doctor. What they do is in the modules named so."""
+"""The commands for a node in operation: cat, attachments, doctor. What they do is in the modules named so."""
 
 from __future__ import annotations
 
-import sys
 from typing import Annotated
 
 import typer
 
-from cni_chain.cli import attached, cat, completing, doctor, gc
+from cni_chain.cli import attached, cat, cleaning, completing, doctor
 from cni_chain.cli import attachments as listing
 from cni_chain.cli.doctor_words import Node
-from cni_chain.cli.facades import NetDir
-from cni_chain.cli.options import Json, Where, age, failure, located, no_facade, pod
+from cni_chain.cli.options import Json, Where, failure, located, no_facade, pod
 from cni_chain.cli.survey import Survey
-from cni_chain.cli.terminal import paint, print_json, printable, progress
+from cni_chain.cli.terminal import print_json, printable, progress
 from cni_chain.cli.tree import Tree
-from cni_chain.errors import CNIError
 
 
 def register(app: typer.Typer) -> None:
@@ -23,7 +20,7 @@ def register(app: typer.Typer) -> None:
     app.command("cat", short_help="Print the chain's files, or what each plugin would get.")(cat_command)
     app.command("attachments", short_help="List what was run for each pod.")(attachments_command)
     app.command("doctor", short_help="Find out whether this node is all right.")(doctor_command)
-    app.command("gc", short_help="Free what no namespace holds any more.")(gc_command)
+    app.command("gc", short_help="Free what pods have left behind.")(cleaning.gc_command)
 
 
 @located("net_dir", "conf", "bin_dir", "distro", "root")
@@ -142,105 +139,6 @@ def _one(tree: Tree, found: list[attached.StateDir], beginning: str, *, json: bo
         texts += [[printable(f"! {one.path}: damaged: {one.reason}")] for one in damaged]
         print("\n\n".join("\n".join(lines) for lines in texts))
     return 1 if damaged else 0
-
-
-@located("state_dir", "net_dir", "bin_dir", "distro")
-def gc_command(
-    where: Where,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
-    older_than: Annotated[
-        str | None,
-        typer.Option(
-            metavar="AGE",
-            show_default=False,
-            help="Also attachments of which no namespace is known, if they are older than this (90s, 30m, 12h, 7d).",
-        ),
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Free what no namespace holds any more: addresses, rules and endpoints of pods that are gone without their DEL.
-
-    An attachment is stale if the path of its network namespace doesn't exist. Its plugins are run with DEL as they
-    are recorded, under its lock; what fails stays recorded. Damaged records that were set aside are removed.
-    Nothing is touched whose namespace is there. Safe while pods come and go.
-
-    \b
-    Examples:
-      cni-chain gc --dry-run
-      cni-chain gc --yes
-      cni-chain gc --older-than 7d
-
-    \b
-    Exit status: 0 if nothing is left to free, 1 if a DEL failed, 2 if it can't ask (no terminal, no --yes).
-    """
-    limit = None if older_than is None else age(older_than)
-    directory, files = where.find()
-    found = attached.look(where.tree, files, where.state_dirs)
-    made = gc.plan(found, limit)
-    unseen = [f"{one.path}: {one.failure}" for one in found if one.failure]
-    if not json:
-        _print_plan(made, unseen)
-    if not dry_run and not made.empty and not yes:
-        _ask(made)
-    outcomes: list[gc.Outcome] = []
-    errors: list[CNIError] = []
-    if not dry_run and not made.empty:
-        outcomes, errors = _free(where, made, directory, limit, json=json)
-    if json:
-        failures = [*unseen, *(error.msg for error in errors)]
-        print_json(gc.document(made, outcomes, failures, dry_run=dry_run))
-    for error in errors:
-        print(f"cni-chain: {error.msg}", file=sys.stderr)
-    raise typer.Exit(1 if unseen or errors or any(outcome.errors for outcome in outcomes) else 0)
-
-
-def _free(
-    where: Where, made: gc.Plan, directory: NetDir, limit: float | None, *, json: bool
-) -> tuple[list[gc.Outcome], list[CNIError]]:
-    """Carry the plan out, and unless it is for a program tell each thing that is done; return what became of it."""
-    outcomes, errors = [], []
-    with progress("freeing", len(made.stale)) as step:
-        for outcome in gc.carry_out(made, directory, limit, where.bin_dirs, step):
-            outcomes.append(outcome)
-            if not json:
-                _print_outcome(outcome)
-    for path, error in gc.remove(made):
-        if error is not None:
-            errors.append(error)
-        elif not json:
-            print(paint("green", f"removed: {printable(path)}"))
-    return outcomes, errors
-
-
-def _ask(made: gc.Plan) -> None:
-    if not sys.stdin.isatty():
-        print("cni-chain: this is no terminal, so nobody can be asked: say --yes (or --dry-run)", file=sys.stderr)
-        raise typer.Exit(2)
-    if not typer.confirm(made.question(), err=True):
-        raise typer.Exit(1)
-
-
-def _print_plan(made: gc.Plan, unseen: list[str]) -> None:
-    lines = [f"stale: {gc.name(stale.attachment, stale.pod)}: {stale.why}" for stale in made.stale]
-    lines += [f"to remove: {path}" for path in made.removed]
-    lines += [f"left alone: {gc.name(entry.attachment, entry.pod)}: {why}" for entry, why in made.kept]
-    left = [damaged for damaged in made.damaged if not damaged.set_aside]
-    lines += [f"left alone: {damaged.path}: {damaged.reason}: its DEL sets it aside" for damaged in left]
-    lines += [f"! {failed}" for failed in unseen]
-    if made.empty:
-        lines.append("Nothing to free.")
-    print("\n".join(map(printable, lines)))
-
-
-def _print_outcome(outcome: gc.Outcome) -> None:
-    whose = printable(gc.name(outcome.stale.attachment, outcome.stale.pod))
-    if outcome.kept:
-        print(f"left alone: {whose}: {outcome.kept}")
-    elif not outcome.errors:
-        print(paint("green", f"freed: {whose}"))
-    for error in outcome.errors:
-        print(paint("red", f"failed: {whose}: {printable(error.msg)}"))
 
 
 @located("state_dir", "net_dir", "conf", "bin_dir", "distro", "root")

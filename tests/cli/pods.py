@@ -2,11 +2,13 @@
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cni_chain.record import parse
 from tests.blackbox.host import Host
 from tests.cli.node import Json, Result, run
 
@@ -50,14 +52,30 @@ class Pods:
     def record(self, container: str, ifname: str = "eth0") -> Path:
         return self.host.state / f"{self.host.network}:{container}:{ifname}"
 
+    def changes(self, container: str, **changed: Any) -> Path:
+        """Writes the attachment's record as the plugin would have with these of its fields changed."""
+        file = self.record(container)
+        record = parse(file.read_bytes())
+        for field, value in changed.items():
+            setattr(record, field, value)
+        file.write_bytes(record.text())
+        return file
+
     def ages(self, container: str, seconds: float) -> None:
         """Has the attachment been made so long ago."""
-        record = self.record(container)
-        intent, *later = record.read_bytes().split(b"\n")
-        document = json.loads(intent)
-        document["created"] -= seconds
-        record.write_bytes(b"\n".join([json.dumps(document).encode(), *later]))
-        os.utime(record, (document["created"], document["created"]))
+        created = time.time() - seconds
+        os.utime(self.changes(container, created=created), (created, created))
+
+    def strands(self, container: str, message: str = "the agent is away") -> None:
+        """A DEL of the attachment fails, of istio-cni: so does every later one."""
+        self.host.plugin("istio-cni").fails("DEL", message, code=11)
+        assert not self.host.delete(container).ok
+
+    def tried(self, container: str, tries: int, ago: float) -> None:
+        """So many DELs of the attachment have failed, the last one so long ago."""
+        marker = self.host.state / f".stranded/{self.record(container).name}"
+        marker.write_text("." * tries)
+        os.utime(marker, (time.time() - ago,) * 2)
 
 
 @pytest.fixture

@@ -50,6 +50,31 @@ def test_what_is_not_as_it_should_be_is_in_its_state(pods: Pods) -> None:
     assert "added, namespace gone" in states["c2"]
 
 
+def test_one_whose_del_failed_has_the_last_error_and_how_often(pods: Pods) -> None:
+    pods.strands("c1")
+    pods.tried("c1", 3, 300)
+
+    (row,) = (line for line in pods.run("attachments", "c1").stdout.splitlines() if line.startswith("  state "))
+    (held,) = pods.json("attachments")["attachments"]
+
+    assert row == (
+        "  state      deleting, left: cilium-cni, istio-cni; its DEL failed 3 times, the last time 5m ago: "
+        "istio/istio-cni: the agent is away"
+    )
+    assert (held["state"], held["tries"], held["error"]["code"]) == ("deleting", 3, 11)
+    assert held["error"]["msg"] == "istio/istio-cni: the agent is away"
+    last = time.mktime(time.strptime(held["lastTry"], "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
+    assert 290 < time.time() - last < 360
+
+
+def test_the_markers_of_what_waits_for_its_retry_are_no_records(pods: Pods) -> None:
+    pods.strands("c1")
+
+    result = pods.run("attachments")
+
+    assert (result.status, len(result.stdout.splitlines())) == (0, 2)
+
+
 def test_an_add_that_was_killed_is_still_adding(pods: Pods) -> None:
     pods.host.plugin("istio-cni").does("ADD", "sleep 30")
     running = pods.host.begin("ADD", "c2")
@@ -77,7 +102,7 @@ def test_damaged_records_are_named(pods: Pods) -> None:
     assert result.status == 1
     assert result.stdout.splitlines()[2:] == [
         f"! {pods.host.state}/.damaged-pods:c3:eth0: set aside: empty",
-        f"! {pods.record('c2')}: damaged: not of kind cni-chain/1",
+        f"! {pods.record('c2')}: damaged: not of kind cni-chain/2, with a checksum",
     ]
 
 
@@ -97,6 +122,9 @@ def test_json_has_everything_that_is_listed(pods: Pods) -> None:
         "ifname": "eth0",
         "pod": "default/web-1",
         "state": "added",
+        "error": None,
+        "tries": 0,
+        "lastTry": None,
         "addresses": ["10.1.0.5/24"],
         "delegates": [
             {

@@ -1,4 +1,4 @@
-"""`cni-chain gc`: frees what no namespace holds any more, and nothing else."""
+"""`cni-chain gc`: frees what no namespace holds any more and what a failed DEL has left, and nothing else."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from tests.cli.pods import WEB, Pods, pods
 __all__ = ["pods"]
 
 STALE = "stale: default/web-1 eth0 (c1): its network namespace is gone\n"
+STRANDED = "stranded: default/web-1 eth0 (c1): its DEL failed once, 5m ago: istio/istio-cni: the agent is away\n"
 
 
 def test_where_nothing_is_stale_there_is_nothing_to_do(pods: Pods) -> None:
@@ -128,10 +129,72 @@ def test_what_fails_stays_for_the_next_time(pods: Pods) -> None:
 
     assert result == (1, f"{STALE}failed: default/web-1 eth0 (c1): istio/istio-cni: the agent is away\n", "")
     pods.host.plugin("istio-cni").behaves("DEL")
+    pods.tried("c1", 1, 300)
     before = len(pods.host.ran)
-    assert pods.run("gc", "--yes").status == 0
+    assert pods.run("gc", "--yes") == (0, f"{STRANDED}freed: default/web-1 eth0 (c1)\n", "")
     assert pods.host.ran[before:] == ["DEL istio-cni", "DEL cilium-cni"]
     assert pods.host.records == []
+
+
+def test_what_a_failed_del_has_left_is_retried_though_its_namespace_is_there(pods: Pods) -> None:
+    """The runtime has asked for that DEL, so that no pod can be using the network any more."""
+    pods.strands("c1")
+    pods.tried("c1", 1, 300)
+    netns = str(pods.host.netns("c1"))
+
+    assert pods.run("gc", "--dry-run") == (0, STRANDED, "")
+    assert pods.run("gc", "--yes") == (
+        1,
+        f"{STRANDED}failed: default/web-1 eth0 (c1): istio/istio-cni: the agent is away\n",
+        "",
+    )
+    pods.tried("c1", 3, 7200)
+    pods.host.plugin("istio-cni").behaves("DEL")
+    assert pods.run("gc", "--yes").stdout == (
+        "stranded: default/web-1 eth0 (c1): its DEL failed 3 times, the last time 2h ago: istio/istio-cni: the agent "
+        "is away\nfreed: default/web-1 eth0 (c1)\n"
+    )
+    assert pods.host.calls[-1].env["CNI_NETNS"] == netns
+    assert (pods.host.records, pods.host.stranded) == ([], [])
+
+
+def test_what_a_failed_add_could_not_undo_is_stranded_too(pods: Pods) -> None:
+    pods.host.plugin("portmap").fails("ADD", "no")
+    pods.host.plugin("istio-cni").fails("DEL", "the agent is away", code=11)
+    pods.host.add("c2")
+    pods.host.plugin("istio-cni").behaves("DEL")
+
+    assert "freed: a container eth0 (c2)\n" in pods.run("gc", "--yes").stdout
+    assert pods.host.records == [pods.record("c1")]
+
+
+def test_a_del_that_was_broken_off_long_ago_is_retried(pods: Pods) -> None:
+    """Version 0.1.0 has left its failed ones so, without an error."""
+    pods.changes("c1", state="deleting", pending=[0])
+    assert pods.run("gc", "--yes").stdout == "Nothing to free.\n"
+    pods.ages("c1", 3600)
+
+    told = "stranded: default/web-1 eth0 (c1): its DEL was broken off\nfreed: default/web-1 eth0 (c1)\n"
+    assert pods.run("gc", "--yes") == (0, told, "")
+    assert pods.host.ran[-1] == "DEL cilium-cni"
+
+
+def test_how_many_dels_are_retried_is_asked(pods: Pods) -> None:
+    pods.host.add("c2")
+    pods.strands("c1")
+    pods.loses_its_namespace("c2")
+    command = [pods.host.program, "gc", "--net-dir", str(pods.net_dir), "--state-dir", str(pods.host.state)]
+
+    assert on_a_terminal(command, "n\n") == ("Free 1 attachment and retry 1 DEL? [y/N]: ", 1)
+
+
+def test_markers_without_a_record_are_removed(pods: Pods) -> None:
+    (pods.host.state / ".stranded").mkdir()
+    marker = pods.host.state / ".stranded/pods:c9:eth0"
+    marker.write_text(".")
+
+    assert pods.run("gc", "--yes") == (0, f"to remove: {marker}\nremoved: {marker}\n", "")
+    assert not marker.parent.exists()
 
 
 def test_one_that_another_call_works_on_is_left_alone(pods: Pods) -> None:
@@ -215,10 +278,10 @@ def test_it_is_safe_while_pods_come_and_go(pods: Pods) -> None:
 
 
 def test_an_attachment_without_a_namespace_waits_for_older_than(pods: Pods) -> None:
-    pods.host.uninstall("portmap")
-    pods.host.delete("c9", CNI_NETNS="")
+    pods.host.add("c9")
+    call = json.loads(pods.record("c9").read_bytes().split(b"\n")[0])["call"]
+    pods.changes("c9", call={**call, "netns": ""})
     pods.ages("c9", 3600)
-    pods.host.plugin("portmap")
 
     told = pods.run("gc", "--yes").stdout
     assert told.startswith("left alone: a container eth0 (c9): no namespace is recorded")
@@ -313,7 +376,10 @@ def test_nothing_is_run_for_a_record_that_others_could_have_written(pods: Pods) 
 
     result = pods.run("gc", "--yes")
 
-    assert result.stdout.startswith(f"left alone: {pods.record('c1')}: not root's, or writable by others: ")
+    assert result.stdout.startswith(
+        f"left alone: {pods.record('c1')}: not root's, or writable by others: its DEL fails with 5 until that is mended"
+    )
+    assert "Nothing to free." in pods.run("gc", "--older-than", "0s").stdout
     assert pods.host.ran == before
 
 
@@ -349,14 +415,22 @@ def test_pods_of_a_facade_that_is_gone_are_freed_as_well(pods: Pods) -> None:
     assert pods.host.records == []
 
 
-def test_a_facade_with_faults_stops_it_as_it_stops_the_plugin(pods: Pods) -> None:
+def test_a_faulty_key_of_the_facade_stops_it_no_more_than_it_stops_the_plugins_del(pods: Pods) -> None:
     pods.write_facade(logLevel="loud")
+    pods.loses_its_namespace("c1")
+
+    assert pods.run("gc", "--yes").status == 0
+    assert "key logLevel: must be one of error, info, debug: done without" in pods.host.log_lines[-1]["notes"][1]
+    assert pods.host.records == []
+
+
+def test_a_faulty_chain_directory_does_stop_it(pods: Pods) -> None:
+    pods.write_facade(chainDir="here")
     pods.loses_its_namespace("c1")
 
     result = pods.run("gc", "--yes")
 
-    assert result.status == 1
-    assert "logLevel" in result.stdout
+    assert (result.status, "key chainDir: must be an absolute path" in result.stdout) == (1, True)
     assert pods.record("c1").exists()
 
 
@@ -384,12 +458,25 @@ def test_json_says_what_was_done(pods: Pods) -> None:
     assert dry == {
         "dryRun": True,
         "stale": [stale],
+        "stranded": [],
         "kept": [],
         "remove": [aside],
         "damaged": [{"file": aside, "reason": "empty", "setAside": True}],
         "errors": [],
     }
     assert done == {**dry, "dryRun": False, "stale": [{**stale, "freed": True}]}
+
+
+def test_json_has_what_is_stranded_with_the_last_error(pods: Pods) -> None:
+    pods.strands("c1")
+
+    document = json.loads(pods.run("gc", "--json", "--yes").stdout)
+
+    (stranded,) = document["stranded"]
+    error = {"cniVersion": "1.1.0", "code": 11, "msg": "istio/istio-cni: the agent is away"}
+    assert (document["stale"], stranded["containerID"], stranded["freed"]) == ([], "c1", False)
+    assert (stranded["error"], stranded["tries"]) == (error, 1)
+    assert stranded["errors"] == [error | {"cniVersion": "1.0.0"}]
 
 
 def test_a_state_directory_that_can_not_be_read_is_told_to_a_program_too(pods: Pods, tmp_path: Path) -> None:

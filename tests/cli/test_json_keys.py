@@ -68,8 +68,14 @@ def test_what_a_command_prints_of_a_node(node: Node, page: str, command: str, he
     assert undocumented(page, document) == set()
 
 
-@pytest.mark.parametrize("arguments", [["attachments"], ["attachments", "c1"], ["gc", "--dry-run"], ["gc", "--yes"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["attachments"], ["attachments", "c1"], ["gc", "--dry-run"], ["gc", "--yes"], ["gc", "--forget", "c1", "--yes"]],
+    ids=" ".join,
+)
 def test_what_is_printed_of_pods(pods: Pods, arguments: list[str]) -> None:
+    pods.host.add("c2")
+    pods.strands("c2")
     pods.host.state.joinpath(".damaged-x:c2:eth0").touch()
     if arguments[0] == "gc":
         pods.loses_its_namespace("c1")

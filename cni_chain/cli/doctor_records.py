@@ -13,12 +13,11 @@ from typing import Any
 from cni_chain.cli import attached, gc
 from cni_chain.cli.attached import Entry, StateDir
 from cni_chain.cli.doctor_words import Node, Trouble, listed
-from cni_chain.facade import TIMEOUTS
 
-_STUCK = 2 * sum((TIMEOUTS["ADD"], TIMEOUTS["DEL"]))  # seconds after which no call can still be at work
 _LOOKED_AT = 200  # lines of the log
 _MANY = 10  # of which so many are the same failure
 _RECENT = 86400  # seconds; older failures are history
+_GONE = 600  # seconds without a failure after which a pod counts as gone, if others have succeeded since
 _TAIL = 1 << 20  # bytes
 _LARGE = 200 << 20  # bytes of a log that nobody rotates
 
@@ -34,7 +33,8 @@ def check(node: Node) -> Iterator[Trouble]:
         yield from _damaged(state)
         if node.tree.is_this_system:
             yield from _stale(state)
-        yield from _stuck(node, state)
+        yield from _stranded(state)
+        yield from _stuck(state)
     for path in sorted({survey.facade.log_file for survey in node.surveys if survey.facade.log_file}):
         yield from _log(node, path)
 
@@ -78,7 +78,19 @@ def _damaged(state: StateDir) -> Iterator[Trouble]:
             warning=True,
         )
     for one in state.damaged:
-        if not one.set_aside:
+        if one.unreadable and not one.set_aside:
+            yield Trouble(
+                "record-unreadable",
+                one.path,
+                one.reason,
+                "The DEL of its attachment fails with 5 until it can be read, and its pod stays Terminating.",
+                f"chown root {one.path}; chmod 0600 {one.path}. What others could write there is run as root at that "
+                "DEL, so look at it first."
+                if one.reason == attached.UNSAFE
+                else "Run doctor as root; if it already was, look at the file system. If the file is lost, "
+                "cni-chain gc --forget ID --force drops it, and the DEL then takes the chain as it is now.",
+            )
+        elif not one.set_aside:
             yield Trouble(
                 "record-damaged",
                 one.path,
@@ -93,7 +105,8 @@ def _stale(state: StateDir) -> Iterator[Trouble]:
     stale = [
         entry
         for entry in state.entries
-        if attached.namespace(entry.record.call["netns"], entry.record.created)[0] == attached.GONE
+        if not entry.is_stranded
+        and attached.namespace(entry.record.call["netns"], entry.record.created)[0] == attached.GONE
     ]
     if stale:
         names = [gc.name(entry.attachment, entry.pod) for entry in stale]
@@ -107,30 +120,52 @@ def _stale(state: StateDir) -> Iterator[Trouble]:
         )
 
 
-def _stuck(node: Node, state: StateDir) -> Iterator[Trouble]:
+def _stranded(state: StateDir) -> Iterator[Trouble]:
+    """Yield what waits for the retry of its DEL, once for each cause: an agent that is away strands many alike."""
+    causes: dict[tuple[str, str], list[Entry]] = {}
     for entry in state.entries:
-        if entry.record.state == "added" or _unchanged(node, entry) < _STUCK:
-            continue
-        if entry.record.state == "adding":
-            what, why = "its ADD never came to an end", "cni-chain was killed in the middle of it."
-            do = "The runtime's DEL or next ADD undoes it; if its pod is gone, cni-chain gc does."
-        else:
-            left = [entry.record.steps[index] for index in entry.record.pending]
-            what = f"its DEL is not done: {listed([f'{step.owner}/{step.type}' for step in left])} left"
-            why = "The pod stays Terminating, or is gone and something of it is left."
-            do = (
-                "cni-chain.log has the reason, at the last DEL of that pod. The next DEL, or cni-chain gc, tries again."
+        if entry.is_stranded:
+            key = (_PARTICULAR.sub("…", entry.last_error), ", ".join(entry.left))
+            causes.setdefault(key, []).append(entry)
+    for (_, left), entries in causes.items():
+        last = max(entries, key=lambda entry: entry.marker.last)
+        names = [gc.name(entry.attachment, entry.pod) for entry in entries]
+        told = f"; {left} left" if left else ""
+        what = f"{names[0]}: {attached.failure(last)}{told}"
+        if len(names) > 1:
+            what = (
+                f"{_count(len(names), 'attachment')} whose DEL failed alike: {listed(names)}{told}; of the last one: "
             )
+            what += attached.failure(last)
         yield Trouble(
-            "record-stuck", entry.path, f"{gc.name(entry.attachment, entry.pod)}: {what}", why, do, warning=True
+            "record-stranded",
+            last.path if len(entries) == 1 else state.path,
+            what,
+            "The pod stays Terminating, or is gone and its addresses, rules and endpoints are still held.",
+            "Mend the cause that the error names. The DEL is then retried by itself, when another pod comes or goes; "
+            "cni-chain gc retries at once. What can never be deleted: cni-chain gc --forget ID drops its record.",
+            warning=True,
         )
 
 
-def _unchanged(node: Node, entry: Entry) -> float:
-    try:
-        return time.time() - os.stat(node.tree.real(entry.path)).st_mtime
-    except OSError:
-        return 0.0
+def _stuck(state: StateDir) -> Iterator[Trouble]:
+    for entry in state.entries:
+        if not entry.is_abandoned:
+            continue
+        what = attached.failure(entry)
+        if entry.record.state == "adding":
+            do = "The runtime's DEL or next ADD undoes it; if its pod is gone, cni-chain gc does."
+        else:
+            what += f"; {listed(entry.left, 5)} left" if entry.left else ""
+            do = "The runtime's next DEL goes on with it, and so does cni-chain gc."
+        yield Trouble(
+            "record-stuck",
+            entry.path,
+            f"{gc.name(entry.attachment, entry.pod)}: {what}",
+            "cni-chain was killed in the middle of it, or version 0.1.0 has left it so when a DEL failed.",
+            do,
+            warning=True,
+        )
 
 
 def _log(node: Node, path: str) -> Iterator[Trouble]:
@@ -179,11 +214,10 @@ def _tail(path: str) -> list[dict[str, Any]]:
 
 def _repeated(path: str, lines: list[dict[str, Any]]) -> Iterator[Trouble]:
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for line in lines:
-        if "code" in line:
-            message = _PARTICULAR.sub("…", str(line.get("msg", "")))
-            groups.setdefault((str(line.get("verb")), message), []).append(line)
-    newest = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - _RECENT))
+    for line in _unhealed(lines):
+        message = _PARTICULAR.sub("…", str(line.get("msg", "")))
+        groups.setdefault((str(line.get("verb")), message), []).append(line)
+    newest = _moment(_RECENT)
     for (verb, message), group in groups.items():
         if len(group) < _MANY or str(group[-1].get("time", "")) < newest:
             continue
@@ -197,6 +231,30 @@ def _repeated(path: str, lines: list[dict[str, Any]]) -> Iterator[Trouble]:
             "See what the message asks for; README.md, Troubleshoot, has the common ones.",
             warning=True,
         )
+
+
+def _unhealed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the failures that still count: neither their pod's verb has succeeded since, nor is their pod gone.
+
+    A runtime retries what an agent's start keeps waiting, under the pod's name; a controller may replace the pod.
+    """
+    failures: list[dict[str, Any]] = []
+    succeeded: dict[object, str] = {}  # by verb, the last time
+    for line in lines:
+        verb, pod = line.get("verb"), line.get("pod") or ""
+        if "code" in line:
+            failures.append(line)
+            continue
+        succeeded[verb] = str(line.get("time", ""))
+        failures = [one for one in failures if one.get("verb") != verb or (one.get("pod") or "") not in ("", pod)]
+    last = {(one.get("verb"), one.get("pod")): str(one.get("time", "")) for one in failures}
+    gone = {key for key, failed in last.items() if key[1] and failed < min(_moment(_GONE), succeeded.get(key[0], ""))}
+    return [one for one in failures if (one.get("verb"), one.get("pod")) not in gone]
+
+
+def _moment(ago: float) -> str:
+    """Return the time so many seconds ago, as the log writes it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - ago))
 
 
 def _count(number: int, noun: str) -> str:

@@ -6,10 +6,11 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
+from cni_chain.record import Attachment, Record, Step
 from tests.cli.node import CILIUM, CONF, FACADE, ISTIO, LOCAL, Json, Node, Result, needs_root
 
 pytestmark = needs_root  # whose files are root's
@@ -39,33 +40,33 @@ def beside(node: Node, name: str, content: object, *, later: float = 60) -> Path
     return file
 
 
+def step(**changed: Any) -> Step:
+    """One delegate of a record."""
+    istio: Json = {"owner": "istio", "type": "istio-cni", "path": ISTIO, "conf": {"type": "istio-cni"}}
+    rest: Json = {"capabilities": [], "version": "1.0.0", "disable_check": False, "on_del_error": "retry"}
+    return Step(**(istio | rest | changed))
+
+
 def record(node: Node, container: str = "c1", **changed: object) -> Path:
     """An attachment's record as the plugin writes it."""
-    step = {
-        "owner": "istio",
-        "type": "istio-cni",
-        "path": ISTIO,
-        "conf": {"type": "istio-cni"},
-        "capabilities": [],
-        "version": "1.0.0",
-        "disable_check": False,
-        "on_del_error": "retry",
-    }
-    document = {
-        "kind": "cni-chain/1",
-        "network": "cilium",
-        "containerID": container,
-        "ifname": "eth0",
-        "created": time.time(),
-        "call": {"path": "/opt/cni/bin", "netns": "/proc/self/ns/net", "cniArgs": "K8S_POD_NAMESPACE=a;K8S_POD_NAME=b"},
-        "steps": [step],
-        "state": "added",
-        "pending": [0],
-        "result": None,
-    }
-    file = state(node) / f"cilium:{container}:eth0"
-    file.write_text(json.dumps(document | changed) + "\n")
+    call = {"path": "/opt/cni/bin", "netns": "/proc/self/ns/net", "cniArgs": "K8S_POD_NAMESPACE=a;K8S_POD_NAME=b"}
+    held = Record(Attachment("cilium", container, "eth0"), [step()], call, time.time())
+    held.state = "added"
+    for field, value in changed.items():
+        setattr(held, field, value)
+    file = state(node) / held.attachment.file
+    file.write_bytes(held.text())
     return file
+
+
+def stranded(node: Node, *containers: str, tries: int = 3) -> None:
+    """Attachments whose DEL failed so often, the last time five minutes ago."""
+    (state(node) / ".stranded").mkdir()
+    for container in containers:
+        error = {"cniVersion": "1.1.0", "code": 11, "msg": f"istio/istio-cni: no agent for /run/netns/{container}"}
+        marker = state(node) / ".stranded" / record(node, container, state="deleting", error=error).name
+        marker.write_text("." * tries)
+        os.utime(marker, (time.time() - 300,) * 2)
 
 
 def log(node: Node, *lines: Json) -> Path:
@@ -401,14 +402,34 @@ FAULTS = {
         "warning",
         "record-stuck",
         f"{STATE}/cilium:c1:eth0",
-        "a/b eth0 (c1): its DEL is not done: istio/istio-cni left",
+        "a/b eth0 (c1): its DEL was broken off; istio/istio-cni left",
     ),
     "an ADD that was killed": Fault(
         lambda node: os.utime(record(node, state="adding"), (1e9, 1e9)),
         "warning",
         "record-stuck",
         f"{STATE}/cilium:c1:eth0",
-        "its ADD never came to an end",
+        "a/b eth0 (c1): its ADD was broken off",
+    ),
+    "a DEL that failed": Fault(
+        lambda node: stranded(node, "c1"),
+        "warning",
+        "record-stranded",
+        f"{STATE}/cilium:c1:eth0",
+        (
+            "a/b eth0 (c1): its DEL failed 3 times, the last time 5m ago: istio/istio-cni: no agent for /run/netns/c1; "
+            "istio/istio-cni left"
+        ),
+    ),
+    "many DELs that failed alike": Fault(
+        lambda node: stranded(node, *(f"c{number}" for number in range(1, 11)), tries=1),
+        "warning",
+        "record-stranded",
+        STATE,
+        (
+            "10 attachments whose DEL failed alike: a/b eth0 (c10), a/b eth0 (c1), a/b eth0 (c2) and 7 more; "
+            "istio/istio-cni left; of the last one: its DEL failed once, 5m ago: istio/istio-cni: no agent"
+        ),
     ),
     "a log full of one error": Fault(
         lambda node: log(node, *failures(60)),
@@ -570,6 +591,69 @@ def test_errors_come_first(node: Node) -> None:
 
     assert [kind for _, kind, _ in found(node)] == ["plugin-missing", "records-set-aside", "log-repeats"]
     assert node.run("doctor").stdout.endswith("\n\n1 error, 2 warnings\n")
+
+
+def test_what_is_stranded_has_what_helps(node: Node) -> None:
+    stranded(node, "c1")
+
+    (one,) = json.loads(node.run("doctor", "--json").stdout)["findings"]
+
+    for words in ("Mend the cause", "retried by itself", "cni-chain gc retries at once", "cni-chain gc --forget ID"):
+        assert words in one["do"]
+
+
+def test_a_del_that_has_only_begun_is_no_fault(node: Node) -> None:
+    record(node, state="deleting")
+
+    assert found(node) == []
+
+
+def succeeded(pod: str = "", verb: str = "ADD", age: float = 0) -> Json:
+    moment = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time.time() - age))
+    return {"time": moment, "verb": verb, "pod": pod}
+
+
+def test_what_has_succeeded_since_is_no_fault(node: Node) -> None:
+    """A new node, whose agents came up after the kubelet had tried some pods for minutes."""
+    log(node, *failures(30), *(succeeded(f"default/web-{number}") for number in range(5)))
+
+    assert found(node) == []
+
+
+def test_a_pod_that_still_fails_is_named_though_others_have_succeeded(node: Node) -> None:
+    log(node, *failures(60), *(succeeded(f"default/web-{number}") for number in range(4)))
+
+    (one,) = json.loads(node.run("doctor", "--json").stdout)["findings"]
+
+    assert one["id"] == "log-repeats"
+    assert one["what"].startswith("12 of the last 64 calls are this ADD: ")
+    assert one["what"].endswith("(default/web-4)")
+
+
+@pytest.mark.parametrize(
+    ("then", "is_found"),
+    [
+        ([], True),
+        ([succeeded("default/new", age=60)], False),
+        ([succeeded("default/new", age=1200)], True),
+        ([succeeded("default/new", "DEL")], True),
+    ],
+    ids=["nothing since", "others have", "others had before", "others were deleted"],
+)
+def test_a_pod_that_is_gone_is_forgotten_when_others_succeed(node: Node, then: list[Json], *, is_found: bool) -> None:
+    last = {**failures(1)[0], "time": succeeded(age=900)["time"], "pod": "default/old"}
+    log(node, *sorted([*[last] * 20, *then], key=lambda line: str(line["time"])))
+
+    assert bool(found(node)) is is_found
+
+
+def test_a_call_of_no_pod_is_mended_by_the_next_of_its_verb(node: Node) -> None:
+    status = [line | {"verb": "STATUS", "pod": ""} for line in failures(20)]
+    log(node, *status, succeeded("default/web-1"))
+    assert [kind for _, kind, _ in found(node)] == ["log-repeats"]
+
+    log(node, *status, succeeded(verb="STATUS"))
+    assert found(node) == []
 
 
 def test_a_fault_of_last_week_is_history(node: Node) -> None:

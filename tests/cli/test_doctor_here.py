@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.node import SPEAKS, Json, Node, Result, needs_root, run
-from tests.cli.pods import Pods, pods
+from tests.cli.pods import WEB, Pods, pods
 
 __all__ = ["pods"]
 
@@ -481,6 +481,45 @@ def test_attachments_whose_namespace_is_gone(pods: Pods) -> None:
     pods.run("gc", "--yes")
     findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
     assert "records-stale" not in [one["id"] for one in findings]
+
+
+def test_what_is_stranded_is_named_and_gone_once_it_is_retried(pods: Pods) -> None:
+    pods.strands("c1")
+
+    findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
+
+    (stranded,) = [one for one in findings if one["id"].startswith("record")]
+    assert (stranded["id"], stranded["path"]) == ("record-stranded", str(pods.record("c1")))
+    assert stranded["what"].startswith("default/web-1 eth0 (c1): its DEL failed once, ")
+    assert stranded["what"].endswith("istio/istio-cni: the agent is away; cilium/cilium-cni, istio/istio-cni left")
+    pods.host.plugin("istio-cni").behaves("DEL")
+    pods.run("gc", "--yes")
+    findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
+    assert [one for one in findings if one["id"].startswith("record")] == []
+
+
+@needs_root
+def test_a_record_that_others_may_write_is_an_error_of_its_own(pods: Pods) -> None:
+    pods.record("c1").chmod(0o666)
+
+    findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
+
+    (one,) = [one for one in findings if one["path"] == str(pods.record("c1"))]
+    assert (one["id"], one["severity"]) == ("record-unreadable", "error")
+    assert one["why"].startswith("The DEL of its attachment fails with 5")
+    assert f"chmod 0600 {pods.record('c1')}" in one["do"]
+    assert pods.host.delete("c1").code == 5
+
+
+def test_refused_pods_are_no_finding_once_they_have_started(pods: Pods) -> None:
+    pods.host.plugin("istio-cni").fails("ADD", "no ztunnel connection")
+    for number in range(30):
+        pods.host.add(f"d{number}", CNI_ARGS=WEB)
+    pods.host.plugin("istio-cni").behaves("ADD")
+    pods.host.add("d31", CNI_ARGS=WEB)
+
+    findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
+    assert "log-repeats" not in [one["id"] for one in findings]
 
 
 def test_what_the_plugin_itself_logs_is_understood(pods: Pods) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.node import CILIUM, Json, Node, needs_root
-from tests.cli.test_doctor import record, state, token
+from tests.cli.test_doctor import record, state, step, token
 
 pytestmark = needs_root
 
@@ -100,9 +100,8 @@ def calico_moved(node: Node, *, pods: int = 1, type_: str = "calico") -> None:
     conf = {"type": type_, "kubernetes": {"kubeconfig": BEFORE}}
     node.write("cilium.d/05-cilium.conflist", {"plugins": [conf | {"type": "calico"} | kubeconfig(PRESENT)]})
     at(node, PRESENT).write_text(f"token: {token(3600)}")
-    step = {"owner": "cilium", "type": type_, "path": CILIUM, "conf": conf, "capabilities": [], "version": "1.0.0"}
     for number in range(pods):
-        record(node, f"c{number}", steps=[step | {"disable_check": False, "on_del_error": "retry"}])
+        record(node, f"c{number}", steps=[step(owner="cilium", type=type_, path=CILIUM, conf=conf)])
 
 
 def kubeconfig(path: str) -> Json:

@@ -106,8 +106,7 @@ def show_command(
       cni-chain show --root /mnt/node --distro k3s
 
     \b
-    Exit status: 0 if a new pod gets a network, 1 if not (for one facade at least), if a key of a facade is
-    misspelt, or if there is no facade.
+    Exit status: 0 if every facade gives a new pod a network, 1 if not, for a misspelt key, or without a facade.
     """
     directory, surveys = where.surveys()
     if json:

@@ -19,7 +19,7 @@ from cni_chain.errors import CNIError
 @located("state_dir", "net_dir", "bin_dir", "distro")
 def gc_command(
     where: Where,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask (without a terminal it can't).")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
     older_than: Annotated[
         str | None,
@@ -62,8 +62,7 @@ def gc_command(
       cni-chain gc --forget 3f2a9
 
     \b
-    Exit status: 0 if nothing is left to free, 1 if a DEL failed or nothing was forgotten, 2 if it can't ask
-    (no terminal, no --yes).
+    Exit status: 0 if nothing is left to free, 1 if something failed or was refused, 2 if it can't ask.
     """
     if forget is not None and older_than is not None:
         raise typer.BadParameter("--forget and --older-than exclude each other")

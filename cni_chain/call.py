@@ -7,7 +7,7 @@ import time
 from cni_chain import answer, chain, delegate, fragments, jsontext, record, records, request, results
 from cni_chain import system as os
 from cni_chain.answer import DelegateError, NotStarted
-from cni_chain.errors import DELEGATE_FAILED, INVALID_CONFIG, IO_FAILURE, TRY_AGAIN, CNIError
+from cni_chain.errors import DELEGATE_FAILED, DELEGATE_TIMED_OUT, INVALID_CONFIG, IO_FAILURE, TRY_AGAIN, CNIError
 from cni_chain.facade import Owner
 from cni_chain.spec import VERSIONS
 
@@ -51,7 +51,9 @@ class Call:
         self.state = records.State(facade.state_dir, allow_unsafe=facade.allow_unsafe)
         self.deadline = self.until(args.command)
         self._remembered: dict[str, Any] | None = None
+        self.limit = ""  # whose deadline it is, if not the verb's
         self._owners: list[Owner] | None = None
+        self._asked_disk = False
 
     def until(self, verb: str) -> float:
         """Return when a budget of `verb` that begins now is used up (monotonic seconds)."""
@@ -80,7 +82,7 @@ class Call:
             names, _ = fragments.owner_names(self.facade.chain_dir)
         except OSError as error:
             raise io_error(error, self.facade.chain_dir) from None
-        return [Owner(name) for name in names]
+        return chain.owners(self.facade, names)
 
     def owner(self, name: str) -> Owner | None:
         """Return today's owner of that name, None if the facade lists others."""
@@ -89,13 +91,15 @@ class Call:
 
     def _listed(self) -> list[Owner] | None:
         """Return the facade's owners, None if they can't be told. DEL and GC ask the facade on disk first."""
-        if self._owners is None:
+        if not self._asked_disk:
+            self._asked_disk = True
             self._owners = self.facade.owners
             if self.args.command in ("DEL", "GC"):
                 from cni_chain import policy
 
                 chain_dir, unsafe = self.facade.chain_dir, self.facade.allow_unsafe
-                self._owners = policy.owners_on_disk(self.network, chain_dir, allow_unsafe=unsafe) or self._owners
+                on_disk = policy.owners_on_disk(self.network, chain_dir, self.log.note, allow_unsafe=unsafe)
+                self._owners = on_disk or self._owners
         return self._owners
 
     def part(self, owner: Owner, *, wait: float = fragments.HALF_WRITTEN, exempt: bool = True) -> Part:
@@ -215,19 +219,23 @@ class Call:
     ) -> answer.Outcome:
         command = environ["CNI_COMMAND"]
         verb = command if command in self.facade.timeouts else self.args.command
-        limit = f"timeouts.{verb} is {self.facade.timeouts[verb]:g} s for all delegates"
+        limit = self.limit or f"timeouts.{verb} is {self.facade.timeouts[verb]:g} s for all delegates"
         owner = self.owner(step.owner)
         if owner is not None and owner.timeout is not None and owner.timeout < seconds:
             seconds, limit = owner.timeout, f"timeoutSeconds is {owner.timeout:g} s"
         if seconds <= 0:  # starting it only to kill it at once would leave something half done
-            return answer.Outcome(None, b"", b"", 0.0, limit)
+            failed = NotStarted(
+                DELEGATE_TIMED_OUT, f"{step.owner}/{step.type}: was not started: no time was left ({limit})"
+            )
+            self.log.call(step.owner, step.type, command, None, failed)
+            raise failed
         try:
             outcome = delegate.execute(file, environ, stdin, seconds)
         except OSError as error:
             kind = NotStarted if isinstance(error, delegate.NotStartedError) else CNIError
-            failed = kind(DELEGATE_FAILED, f"{step.owner}/{step.type}: {file} can't be executed: {error.strerror}")
-            self.log.call(step.owner, step.type, command, None, failed)
-            raise failed from None
+            could_not = kind(DELEGATE_FAILED, f"{step.owner}/{step.type}: {file} can't be executed: {error.strerror}")
+            self.log.call(step.owner, step.type, command, None, could_not)
+            raise could_not from None
         outcome.limit = limit
         return outcome
 

@@ -96,7 +96,7 @@ class Part:
 
 def owners(facade: Facade, directories: Iterable[str]) -> list[Owner]:
     """Return a facade's owners in order: those that it lists, else (its key is at fault) whoever has a directory."""
-    return facade.owners if facade.owners is not None else [Owner(name, listed=False) for name in directories]
+    return facade.owners if facade.owners is not None else [Owner(name) for name in directories]
 
 
 def resolve(owners: Iterable[Owner], directories: Iterable[Directory], pod: tuple[str, str]) -> list[Part]:
@@ -158,5 +158,5 @@ def complete(parts: list[Part]) -> list[Link]:
 
 
 def present(parts: list[Part]) -> list[Link]:
-    """Return the links of the owners that are usable, as DEL without a record takes them."""
+    """Return the links of the owners that are usable, as a CHECK without a record takes them."""
     return [link for part in parts if part.usable for link in part.links]

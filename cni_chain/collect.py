@@ -25,7 +25,9 @@ def collect(call: Call) -> None:
     conf = dict(call.conf)
     if listed is not None:
         kept = _collect_stale(call, {(a.container_id, a.ifname) for a in listed}, len(steps), errors)
-        if kept:
+        if kept is None:  # what else is valid isn't known, and a delegate would free it
+            steps = []
+        elif kept:
             keys = [key for key in LISTS if key in conf]
             told = [{"containerID": a.container_id, "ifname": a.ifname} for a in kept]
             conf |= {key: [*(conf[key] or []), *told] for key in keys}
@@ -83,13 +85,18 @@ def _listed(call: Call) -> list[Attachment] | None:
     return attachments
 
 
-def _collect_stale(call: Call, listed: set[tuple[str, str]], to_come: int, errors: list[CNIError]) -> list[Attachment]:
-    """Delete the attachments that are not `listed` and return those that must be kept all the same."""
+def _collect_stale(
+    call: Call, listed: set[tuple[str, str]], to_come: int, errors: list[CNIError]
+) -> list[Attachment] | None:
+    """Delete the attachments that are not `listed` and return those that must be kept all the same.
+
+    None if the attachments can't be told.
+    """
     try:
         stale = [a for a in call.state.attachments(call.network) if (a.container_id, a.ifname) not in listed]
     except OSError as error:
         errors.append(io_error(error, call.facade.state_dir))
-        return []
+        return None
     kept = []
     late = 0
     try:

@@ -47,7 +47,6 @@ class Owner:
         "disable_gc",
         "duplicates",
         "exempt",
-        "listed",
         "name",
         "on_del_error",
         "required",
@@ -55,11 +54,10 @@ class Owner:
         "types",
     )
 
-    def __init__(self, name: str, *, listed: bool = True) -> None:
+    def __init__(self, name: str) -> None:
         self.name = name
-        self.listed = listed
         self.types: frozenset[str] | None = None  # None: every type
-        self.required = listed
+        self.required = True
         self.exempt: list[tuple[str, str]] = []  # namespace, prefix of the pod's name
         self.duplicates = "first"
         self.disable_check = False

@@ -11,7 +11,9 @@ from cni_chain import system as os
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni_chain.facade import Owner
+    from collections.abc import Callable
+
+    from cni_chain.facade import Facade, Owner, Problem
 
 # Where a runtime reads its networks by default, which no call tells: beside the chain's directory as laid out by
 # default, and there whatever the chain's directory is.
@@ -21,10 +23,13 @@ _ENDINGS = (".conflist", ".conf", ".json")
 _S_IFMT, _S_IFREG, _WRITABLE_BY_OTHERS = 0o170000, 0o100000, 0o022
 
 
-def owners_on_disk(network: str, chain_dir: str, *, allow_unsafe: bool = False) -> list[Owner] | None:
+def owners_on_disk(
+    network: str, chain_dir: str, note: Callable[[str], None], *, allow_unsafe: bool = False
+) -> list[Owner] | None:
     """Return the owners of the first facade on disk for that network and chain directory, None if there is none.
 
-    A facade whose owners can't be understood counts as none; it never fails a call.
+    It never fails a call: a facade with a fault in its owners counts as none, and `note` is told of every fault, as of
+    a file that isn't root's alone.
     """
     for directory in dict.fromkeys((f"{os.path.dirname(chain_dir.rstrip('/'))}/{_BESIDE}", _DEFAULT)):
         try:
@@ -32,15 +37,22 @@ def owners_on_disk(network: str, chain_dir: str, *, allow_unsafe: bool = False) 
         except OSError:
             continue
         for name in names:
-            text = _content(f"{directory}/{name}", allow_unsafe) if name.endswith(_ENDINGS) else b""
-            if b"cni-chain" in text:
-                owners = _owners_in(text, network, chain_dir)
-                if owners:
-                    return owners
+            path = f"{directory}/{name}"
+            text, unsafe = _content(path) if name.endswith(_ENDINGS) else (b"", False)
+            found = _facade_in(text, network, chain_dir) if b"cni-chain" in text else None
+            if found is None:
+                continue
+            if unsafe and not allow_unsafe:
+                note(f"{path}: not asked for its owners: not root's, or writable by others (chown root, chmod 0644)")
+                continue
+            for problem in found[1]:
+                note(f"{path}: {problem}")
+            if found[0].owners and not any(problem.key.startswith("owners") for problem in found[1]):
+                return found[0].owners
     return None
 
 
-def _owners_in(text: bytes, network: str, chain_dir: str) -> list[Owner] | None:
+def _facade_in(text: bytes, network: str, chain_dir: str) -> tuple[Facade, list[Problem]] | None:
     try:
         document = jsontext.decode(text)
     except ValueError:
@@ -48,28 +60,27 @@ def _owners_in(text: bytes, network: str, chain_dir: str) -> list[Owner] | None:
     plugins = document.get("plugins") if isinstance(document, dict) and document.get("name") == network else None
     for plugin in plugins if isinstance(plugins, list) else ():
         if isinstance(plugin, dict) and plugin.get("type") == "cni-chain":
-            found, _, _ = facade.parse(plugin)
+            found, problems, _ = facade.parse(plugin)
             if found.chain_dir == chain_dir:
-                return found.owners
+                return found, problems
     return None
 
 
-def _content(path: str, allow_unsafe: bool) -> bytes:
-    """Return a file's bytes, none if it can't be read or isn't root's alone."""
+def _content(path: str) -> tuple[bytes, bool]:
+    """Return a file's bytes, none if it can't be read, and whether others than root could have written them."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
-        return b""
+        return b"", False
     try:
         status = os.fstat(file)
-        unsafe = status.st_uid != 0 or status.st_mode & _WRITABLE_BY_OTHERS
-        if status.st_mode & _S_IFMT != _S_IFREG or (unsafe and not allow_unsafe):
-            return b""
+        if status.st_mode & _S_IFMT != _S_IFREG:
+            return b"", False
         pieces = []
         while piece := os.read(file, 1 << 16):
             pieces.append(piece)
-        return b"".join(pieces)
+        return b"".join(pieces), status.st_uid != 0 or bool(status.st_mode & _WRITABLE_BY_OTHERS)
     except OSError:
-        return b""
+        return b"", False
     finally:
         os.quiet_close(file)

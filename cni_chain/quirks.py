@@ -12,6 +12,8 @@ from cni_chain.errors import CNIError
 _GONE = ("not found", "no such file or directory")
 _REWORDED = ("absent", "nothing at that path")
 
+HOST_DEVICE = "host-device"
+
 # What the words must follow where CNI_NETNS doesn't name the namespace. The last is Cilium's up to 1.18 with an empty
 # path (plugins/cilium-cni/cmd/cmd.go, Del: "opening netns pinned at %s: %w", of "open : no such file or directory").
 _NAMESPACE = ("netns", "network namespace", "netns pinned at : open")

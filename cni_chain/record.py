@@ -89,10 +89,11 @@ class Record:
     `pending` are the indices of the steps that still need their DEL; `ran` is the number of steps whose ADD has come
     to an end, so that the one of this index may have been started and those behind it were not; `result` is the last
     one that a delegate gave, in results.WHOLE; `error` is the Error object of the last DEL that failed; `call` has what
-    a DEL without a runtime needs: path, netns, args, runtimeConfig, cniArgs.
+    a DEL without a runtime needs: path, netns, args, runtimeConfig, cniArgs. `kept` is the line that tells its state
+    on disk.
     """
 
-    __slots__ = ("attachment", "call", "created", "error", "pending", "ran", "result", "state", "steps")
+    __slots__ = ("attachment", "call", "created", "error", "kept", "pending", "ran", "result", "state", "steps")
 
     def __init__(self, attachment: Attachment, steps: list[Step], call: dict[str, Any], created: float) -> None:
         self.attachment = attachment
@@ -104,6 +105,7 @@ class Record:
         self.error: dict[str, Any] | None = None
         self.result: dict[str, Any] | None = None
         self.state = "adding"  # then "added", "deleting"
+        self.kept = b""
 
     def _intent(self) -> dict[str, Any]:
         return {
@@ -238,6 +240,7 @@ def parse(text: bytes) -> Record:
                 break
         except ValueError:  # cut short with its writer: the one before counts
             continue
+    record.kept = record.line()
     return record
 
 

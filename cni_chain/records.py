@@ -2,7 +2,7 @@
 
 <stateDir>/                              root's, mode 0700
   <network>:<container ID>:<interface>   one attachment's record (none of the three may hold a ':')
-  .lock                                  empty; an attachment is locked by a byte range of it
+  .lock                                  empty; an attachment is locked by a byte of it (`locks`)
   .versions                              what each plugin binary answered to VERSION
   .stranded/                             see `stranded`; exists only while a DEL that failed waits for its retry
   .new-…, .damaged-…                     a record being written; one that could not be read
@@ -11,11 +11,10 @@
 from __future__ import annotations
 
 import errno
-import fcntl
-import sys
 
 from cni_chain import jsontext
 from cni_chain import system as os
+from cni_chain.locks import Locks
 from cni_chain.record import Attachment, Record, parse
 
 TYPE_CHECKING = False
@@ -39,7 +38,7 @@ class State:
         self.directory = directory.rstrip("/") or "/"
         self.stranded = f"{self.directory}/.stranded"
         self._allow_unsafe = allow_unsafe
-        self._locks = -1
+        self._locks = Locks(f"{self.directory}/.lock")
         self._safe = False
 
     def create(self) -> None:
@@ -66,48 +65,25 @@ class State:
         return f"{self.directory}/{attachment.file}"
 
     def lock(self, attachment: Attachment) -> bool:
-        """Take the attachment for this process, until `unlock` or its end; False if another process has it.
-
-        The lock is on a byte of one file, at a place that the attachment's name hashes to: the kernel gives it back
-        whenever the process ends, and there is no file per attachment that could be left behind.
-        """
+        """Take the attachment for this process, until `unlock` or its end; False if another process has it."""
         return self.lock_file(attachment.file)
-
-    def unlock(self, attachment: Attachment) -> None:
-        """Give the attachment back."""
-        self.unlock_file(attachment.file)
-
-    def holder(self, attachment: Attachment) -> int:
-        """Return the process that has the attachment, 0 if none has or it can't be told."""
-        # struct flock (include/uapi/asm-generic/fcntl.h): type and whence, then start, length and process, aligned.
-        words = ((fcntl.F_WRLCK, 2), (0, 2), (0, 4), (_place(attachment.file), 8), (1, 8), (0, 4), (0, 4))
-        asked = b"".join(value.to_bytes(size, sys.byteorder) for value, size in words)
-        try:
-            held = fcntl.fcntl(self._locks, fcntl.F_GETLK, asked)
-        except OSError:
-            return 0
-        return int.from_bytes(held[24:28], sys.byteorder)
 
     def lock_file(self, name: str) -> bool:
         """Take the attachment whose record has that name, as `lock` does."""
         self.check()
-        path = f"{self.directory}/.lock"
-        if self._locks < 0:
-            self._locks = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-        try:
-            fcntl.lockf(self._locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(name))
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                return False
-            raise _of(error, path) from None
-        return True
+        return self._locks.take(name)
+
+    def unlock(self, attachment: Attachment) -> None:
+        """Give the attachment back."""
+        self._locks.give_back(attachment.file)
 
     def unlock_file(self, name: str) -> None:
         """Give the attachment whose record has that name back."""
-        try:
-            fcntl.lockf(self._locks, fcntl.LOCK_UN, 1, _place(name))
-        except OSError:  # then it is given back at our end
-            return
+        self._locks.give_back(name)
+
+    def holder(self, attachment: Attachment) -> int:
+        """Return the process that has the attachment, 0 if none has or it can't be told."""
+        return self._locks.holder(attachment.file)
 
     def load(self, attachment: Attachment) -> Record | None:
         """Return the attachment's record, None if it has none: nothing but ENOENT says so.
@@ -129,9 +105,13 @@ class State:
         return record
 
     def set_aside(self, attachment: Attachment) -> str:
-        """Move a damaged record out of the way and return its new path."""
-        path = f"{self.directory}/.damaged-{attachment.file}"
-        os.rename(f"{self.directory}/{attachment.file}", path)
+        """Move a damaged record out of the way, beside those of before, and return its new path."""
+        path = first = f"{self.directory}/.damaged-{attachment.file}"
+        number = 1
+        while os.path.exists(path):
+            number += 1
+            path = f"{first}~{number}"
+        os.rename(self.path_of(attachment), path)
         return path
 
     def begin(self, record: Record) -> None:
@@ -140,16 +120,20 @@ class State:
         self._replace(record.attachment.file, record.text(), durable=True)
 
     def update(self, record: Record) -> None:
-        """Append the record's present state to its file."""
+        """Append the record's present state to its file, unless it stands there."""
+        line = record.line()
+        if line == record.kept:
+            return
         path = self.path_of(record.attachment)
         file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
         try:
             # A writer that was killed in the middle of its line must not spoil this one.
-            _write(file, b"\n" + record.line())
+            _write(file, b"\n" + line)
         except OSError as error:
             raise _of(error, path) from None
         finally:
             os.close(file)
+        record.kept = line
 
     def remove(self, attachment: Attachment) -> None:
         """Forget the attachment, and what a process that was killed may have left of writing its record."""
@@ -268,14 +252,6 @@ def _of(error: OSError, path: str) -> OSError:
     if error.filename is None:
         error.filename = path
     return error
-
-
-def _place(name: str) -> int:
-    """Return a place in a file for `name`: 62 bits of FNV-1a, which needs no import."""
-    value = 0xCBF29CE484222325
-    for byte in name.encode("utf-8", "surrogateescape"):
-        value = (value ^ byte) * 0x100000001B3 & 0xFFFFFFFFFFFFFFFF
-    return value >> 2
 
 
 def _is_unsafe(status: os.stat_result) -> bool:

@@ -16,6 +16,7 @@ from cni_chain import system as os
 # Seconds. An attachment waits twice as long after each try that fails; after a try that fails all others pause.
 _FIRST_WAIT, _LONGEST_WAIT = 10.0, 3600.0
 _PAUSE = 10.0
+_RACES = 100  # more than one may lose against others who come and go in the same millisecond
 
 
 class Stranded:
@@ -26,24 +27,28 @@ class Stranded:
 
     def mark(self, file: str) -> None:
         """Note that a DEL of the attachment has failed."""
-        path = f"{self.directory}/{file}"
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-        try:
-            os.mkdir(self.directory, 0o700)
-        except FileExistsError:
-            pass
-        try:
-            marker = os.open(path, flags, 0o600)
-        except FileNotFoundError:  # whoever removed the last other marker took the directory away
-            os.mkdir(self.directory, 0o700)
-            marker = os.open(path, flags, 0o600)
+        swept = self._swept()
+        marker = -1
+        for _ in range(_RACES):
+            try:
+                os.mkdir(self.directory, 0o700)
+            except FileExistsError:
+                pass
+            try:
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+                marker = os.open(f"{self.directory}/{file}", flags, 0o600)
+                break
+            except FileNotFoundError:  # whoever removed the last other marker took the directory away
+                continue
         try:
             os.write(marker, b".")
         finally:
             os.quiet_close(marker)
+        self._set_swept(swept)
 
     def unmark(self, file: str) -> None:
         """Note that nothing of the attachment is left to retry."""
+        swept = self._swept()
         try:
             os.unlink(f"{self.directory}/{file}")
         except FileNotFoundError:
@@ -51,13 +56,20 @@ class Stranded:
         try:
             os.rmdir(self.directory)
         except OSError:  # there are others, or it is gone
-            pass
+            self._set_swept(swept)
+
+    def _swept(self) -> float:
+        """Return when the last sweep ended: the directory's time, which markers that come and go don't change."""
+        try:
+            return os.stat(self.directory).st_mtime
+        except FileNotFoundError:
+            return 0.0
 
     def due(self, network: str) -> list[str]:
         """Return the record file names whose retry is due, the one that has waited longest first.
 
-        `network`: a name, of which a file's begins with the first 100 characters. Nothing if none is, or if another
-        process has only just tried.
+        `network`: a name, of which a file's begins with the first 100 characters. Nothing if none is, or if the last
+        sweep's pause isn't over.
         """
         now = time.time()
         try:
@@ -78,12 +90,12 @@ class Stranded:
         return [name for _, name in sorted(found)]
 
     def pause(self, *, resume_at_once: bool) -> None:
-        """Note that a sweep has ended: the next may begin after the pause, or with the next call."""
+        """Let the next sweep begin with the next call, or after the pause."""
+        self._set_swept(0.0 if resume_at_once else time.time())
+
+    def _set_swept(self, then: float) -> None:
         try:
-            if resume_at_once:
-                os.utime(self.directory, (0, 0))
-            else:
-                os.utime(self.directory)
+            os.utime(self.directory, (then, then))
         except FileNotFoundError:
             pass
 

@@ -8,6 +8,7 @@ away, so it is for the next.
 
 from __future__ import annotations
 
+import errno
 import time
 
 from cni_chain import teardown
@@ -16,25 +17,31 @@ from cni_chain.errors import joined
 from cni_chain.log import Log
 from cni_chain.spec import CmdArgs
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from cni_chain.record import Record
-
-# How long a call may take longer for it: the runtime waits for our end, whatever it has read of the answer.
-_SECONDS = 2.0
+# How long a call may take longer for it: the runtime waits for our end, whatever it has read of the answer. A Cilium
+# whose agent is away takes 3.2 s to queue a DEL.
+_SECONDS = 4.0
 
 
 def sweep(call: Call) -> None:
     """Retry what is due of the network of `call`. Raises OSError where state can't be kept; nothing is lost then."""
     until = time.monotonic() + _SECONDS
     due = call.stranded.due(call.network)
-    done = True
+    if not due:
+        return
+    call.state.unlock(call.attachment())
+    call.stranded.pause(resume_at_once=False)  # for those who look meanwhile
+    failed = False
     for name in due:
-        done = _retry(call, name, until)
-        if not done or time.monotonic() >= until:
+        if failed or time.monotonic() >= until:
             break
-    if due:
-        call.stranded.pause(resume_at_once=done)
+        try:
+            failed = not _retry(call, name, until)
+        except OSError as error:
+            _mark(call, name)
+            log = Log(_args(call, name), call.network)
+            log.note(f"what is stranded can't be retried: {error}")
+            log.write(call.facade.log_file, call.facade.log_level, None)
+    call.stranded.pause(resume_at_once=not failed)
 
 
 def _retry(call: Call, name: str, until: float) -> bool:
@@ -42,18 +49,18 @@ def _retry(call: Call, name: str, until: float) -> bool:
     if not call.state.lock_file(name):  # its own DEL, or another call's retry
         return True
     try:
-        try:
-            record = call.state.load_file(name)
-        except ValueError:  # damaged: its own DEL or GC takes care of it
-            record = None
-        if record is None or record.state != "deleting":  # deleted, or added again, since
+        found, own = _found(call, name)
+        if found is None or found.record.state == "added":  # deleted, or added again, since
             call.stranded.unmark(name)
             return True
-        if record.attachment.network != call.network:  # only the first 100 characters of its name are the same
+        if found.record.attachment.network != call.network:  # only the first 100 characters of its name are the same
             return True
-        own = _call_for(call, record)
-        found = teardown.Found(record, on_disk=True)
-        errors = teardown.undo(own, found, until, least=0.0, environ=teardown.environ_of(own, record))
+        environ = teardown.environ_of(own, found.record)
+        errors = teardown.undo(own, found, until, strict=True, environ=environ)
+        if found.damaged and errors:
+            _mark(call, name)
+        elif not found.record.pending:
+            call.stranded.unmark(name)
     finally:
         call.state.unlock_file(name)
     own.log.note("the retry of a DEL that failed before, which no runtime has asked for")
@@ -61,14 +68,40 @@ def _retry(call: Call, name: str, until: float) -> bool:
     return not errors
 
 
-def _call_for(call: Call, record: Record) -> Call:
-    """Return the DEL that nobody asks for, through the facade of `call`."""
-    args = CmdArgs(
-        "DEL",
-        container_id=record.attachment.container_id,
-        netns=record.call["netns"],
-        ifname=record.attachment.ifname,
-        args=record.call["cniArgs"],
-        path=call.args.path,
-    )
-    return Call(args, {"name": call.network}, call.version, call.facade, call.environ, Log(args, call.network))
+def _mark(call: Call, name: str) -> None:
+    """Have an attachment that can't be looked at wait longer; if that can't be, it costs the next sweep a look."""
+    try:
+        call.stranded.mark(name)
+    except OSError:
+        return
+
+
+def _found(call: Call, name: str) -> tuple[teardown.Found | None, Call]:
+    """Return what there is to undo under a record's name, and the DEL that nobody asks for. Raises OSError."""
+    damaged = ""
+    record = None
+    try:
+        record = call.state.load_file(name)
+    except ValueError as error:
+        damaged = str(error)
+    args = _args(call, name)
+    if record is not None:
+        attachment = record.attachment
+        args.container_id, args.ifname = attachment.container_id, attachment.ifname
+        args.netns, args.args = record.call["netns"], record.call["cniArgs"]
+    own = Call(args, {"name": call.network}, call.version, call.facade, call.environ, Log(args, call.network))
+    own.limit = f"a retry that no runtime asks for has {_SECONDS:g} s"
+    if record is not None:
+        return teardown.Found(record, on_disk=True), own
+    if damaged and args.ifname:
+        return teardown.stand_in(own, own.attachment(), damaged=damaged), own
+    if damaged:
+        raise OSError(errno.EUCLEAN, f"damaged, and its name tells no attachment: {damaged}", name)
+    return None, own
+
+
+def _args(call: Call, name: str) -> CmdArgs:
+    """Return the DEL of the attachment that a record's name tells, as far as it does."""
+    parts = name.split(":")
+    container_id, ifname = parts[1:] if len(parts) == 3 else ("", "")
+    return CmdArgs("DEL", container_id=container_id, ifname=ifname, path=call.args.path)

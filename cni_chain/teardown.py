@@ -8,17 +8,18 @@ from cni_chain import results
 from cni_chain import system as os
 from cni_chain.call import Call, io_error
 from cni_chain.errors import INVALID_CONFIG, TRY_AGAIN, CNIError, joined
-from cni_chain.fragments import UNREADABLE
+from cni_chain.fragments import REFUSED, UNREADABLE
 from cni_chain.record import Record
 from cni_chain.undoing import Undoing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Any
 
     from cni_chain.record import Attachment
 
+_LONGEST_ERROR = 1024  # characters of one that is recorded
 _DEPTH_OF_PROCESSES = 64  # more than lie between a runtime and a plugin's plugin
 
 
@@ -54,13 +55,13 @@ def stand_in(call: Call, attachment: Attachment, *, damaged: str = "") -> Found:
     """Return what an attachment without a record may consist of: the chain as it is now.
 
     An owner that has written nothing is skipped. One whose files can't be used just now may have been run for this pod
-    all the same: that is a failure, unless the owner isn't required and its agent is merely writing badly.
+    all the same: that is a failure, but for a half-written file of an owner that isn't required, as for ADD.
     """
     unknown: list[CNIError] = []
     links = []
     try:
         parts = call.parts()
-        if not any(part.links or part.exempt for part in parts):
+        if not any(part.links for part in parts):
             os.stat(call.facade.chain_dir)
     except CNIError as error:
         parts, unknown = [], [error]
@@ -71,7 +72,7 @@ def stand_in(call: Call, attachment: Attachment, *, damaged: str = "") -> Found:
         if part.usable or part.exempt:
             continue
         why = part.why_unusable()
-        if part.directory.faults and (part.owner.required or part.fault(UNREADABLE)):
+        if part.directory.faults and (part.owner.required or part.fault(REFUSED, UNREADABLE)):
             unknown.append(why)
         else:
             call.log.note(f"left out: {why.msg}")
@@ -98,29 +99,43 @@ def delete(call: Call) -> None:
 
 
 def undo(
-    call: Call, found: Found, deadline: float, *, to_come: int = 0, least: float = 1.0, forget: bool = True, **how: Any
+    call: Call,
+    found: Found,
+    deadline: float,
+    *,
+    to_come: int = 0,
+    strict: bool = False,
+    forget: bool = True,
+    asked: bool = False,
+    environ: Mapping[str, str] | None = None,
 ) -> list[CNIError]:
     """Carry out the DELs of what was found and return the failures (see Undoing for the arguments).
 
-    Then nothing of the attachment is left on disk, unless `forget` says that this isn't known; of what failed the
-    record is, if there is one. What stands in for a record is never recorded: the next DEL derives it again, and most
-    often nothing of it had ever run.
+    Then nothing of the attachment is left on disk, unless `forget` says that this isn't known; of what failed, or was
+    not begun, the record is, if there is one. What stands in for a record is never recorded: the next DEL derives it
+    again, and most often nothing of it had ever run.
     """
-    undoing = Undoing(call, found.record, on_disk=found.on_disk, **how)
-    errors = undoing.run(deadline, to_come=to_come, least=least, before=found.unknown)
-    if not errors and forget:
+    undoing = Undoing(call, found.record, on_disk=found.on_disk, asked=asked, environ=environ)
+    errors = undoing.run(deadline, to_come=to_come, strict=strict, before=found.unknown)
+    if errors:
+        if found.on_disk:
+            strand(call, found.record, errors)
+    elif forget and not found.record.pending:
         errors = _forget(call, found)
-    elif errors and found.on_disk:
-        strand(call, found.record, errors)
     return errors
 
 
 def strand(call: Call, record: Record, errors: list[CNIError]) -> None:
     """Note in the record, and for the sweep, what kept it from being deleted."""
-    record.error = joined(errors).document(results.WHOLE)
+    first = errors[0]
+    # Without details, which differ at each try: the record grows only by what is new.
+    record.error = CNIError(first.code, first.msg[:_LONGEST_ERROR]).document(results.WHOLE)
+    try:
+        call.stranded.mark(record.attachment.file)
+    except OSError as error:
+        call.log.note(f"what failed can't be marked for its retry: {error}")
     try:
         call.state.update(record)
-        call.stranded.mark(record.attachment.file)
     except OSError as error:
         call.log.note(f"what failed can't be recorded: {error}")
 

@@ -49,30 +49,30 @@ class Undoing:
         self._on_disk = on_disk
         self._asked = asked
         self._environ = environ or call.environ
-        self._least = _LEAST_SECONDS
         known: dict[str, Any] = {key: record.call[key] for key in ("runtimeConfig", "args") if key in record.call}
         told = {key: call.conf[key] for key in ("runtimeConfig", "args") if asked and key in call.conf}
         dev = {key: value for key, value in call.conf.items() if key.startswith("cni.dev/") and key not in LISTS}
         self._conf: dict[str, Any] = {"name": call.network, **known, **told, **dev}
 
     def run(
-        self, deadline: float, *, to_come: int = 0, least: float = _LEAST_SECONDS, before: Sequence[CNIError] = ()
+        self, deadline: float, *, to_come: int = 0, strict: bool = False, before: Sequence[CNIError] = ()
     ) -> list[CNIError]:
         """Delete all that is pending and return the failures; what failed stays pending in the record.
 
         Each call may take what is left until `deadline` less a second for every call after it, `to_come` of them not
-        this record's, but never less than `least` seconds. `before` are failures to get at what would be deleted first.
+        this record's, but never less than a second. With `strict` it may take all that is left, and what is then not
+        begun by the deadline stays pending without a failure. `before` are failures to tell what else there is.
         """
         record = self._record
         record.state = "deleting"
-        self._least = least
         errors = list(before)
         backward = sorted(record.pending, reverse=True)
         for done, index in enumerate(backward, start=1):
-            if index == 0 and errors:
+            left = deadline - time.monotonic()
+            if (index == 0 and errors) or (strict and left <= 0):
                 break
             behind = len(backward) - done + to_come
-            seconds = max(least, deadline - time.monotonic() - behind)
+            seconds = left if strict else max(_LEAST_SECONDS, left - behind)
             failure = self._undone(index, seconds)
             if failure is not None:
                 errors.append(failure)
@@ -115,11 +115,12 @@ class Undoing:
             return None
         until = time.monotonic() + seconds
         failure = self._ask(step, file, until)
-        present = None if failure is None else self._corrected(index)
-        again = max(until, time.monotonic() + self._least)
-        if failure is not None and present is not None and again > time.monotonic():
+        # Only what a plugin has refused in its own words: one that hung may have had the right configuration.
+        refused = isinstance(failure, DelegateError) and failure.said
+        present = self._corrected(index) if refused and time.monotonic() < until else None
+        if failure is not None and present is not None:
             call.log.note(f"{failure.msg}; tried once more with the configuration that {present.path} has now")
-            failure = self._ask(present, file, again)
+            failure = self._ask(present, file, until)
         if failure is not None and ignored:
             call.log.note(f"{step.owner}/{step.type}: its failing DEL is ignored (onDelError): {failure.msg}")
             return None
@@ -134,7 +135,7 @@ class Undoing:
             left = until - time.monotonic()
             call.run(step, file, "DEL", self._prev_result(step), left, conf=self._conf, environ=self._environ)
         except CNIError as error:
-            gone = self._gone(error.said) if isinstance(error, DelegateError) else ""
+            gone = self._gone(step, error.said) if isinstance(error, DelegateError) else ""
             if gone:
                 told = f"{step.owner}/{step.type}: {gone} is gone, so its DEL counts as done"
             elif not _is_there(call, step) and self._uninstalled(step):
@@ -163,21 +164,21 @@ class Undoing:
         return self._record.result if given is None else given
 
     def _corrected(self, index: int) -> Step | None:
-        """Return a step as its owner would have it now, None if that is how it was recorded, or not to be told.
+        """Return a step as its owner would have it now, None if it is there as recorded, or can't be told.
 
-        Of several of one type the one at the same place counts.
+        Of several of one type the one at the same place counts, unless there are more or fewer of them now.
         """
         step, steps = self._record.steps[index], self._record.steps
         owner = self._call.owner(step.owner)
         if owner is None:
             return None
         same = [at for at, other in enumerate(steps) if (other.owner, other.type) == (step.owner, step.type)]
-        links = [link for link in self._call.part(owner, exempt=False).links if link.type == step.type]
-        if len(links) != len(same):
+        part = self._call.part(owner, exempt=False)
+        present = [self._call.step(link) for link in part.links if link.type == step.type]
+        as_recorded = any((other.conf, other.capabilities) == (step.conf, step.capabilities) for other in present)
+        if part.directory.faults or as_recorded or len(present) != len(same):
             return None
-        present = self._call.step(links[same.index(index)])
-        changed = (present.conf, present.capabilities) != (step.conf, step.capabilities)
-        return present if changed else None
+        return present[same.index(index)]
 
     def _never_started(self, index: int) -> bool:
         """Tell whether the record says that a delegate's ADD was never begun.
@@ -202,14 +203,16 @@ class Undoing:
             return False
         return all(conf["type"] != step.type for fragment in directory.fragments for conf in fragment.plugins)
 
-    def _gone(self, said: str) -> str:
+    def _gone(self, step: Step, said: str) -> str:
         """Return what a delegate's own words say is gone, if without it that delegate has nothing to delete."""
         from cni_chain import quirks  # most DELs succeed
 
         netns = self._environ.get("CNI_NETNS", "")
         if (not netns or _leads_nowhere(netns)) and quirks.namespace_is_gone(said, netns):
             return "the network namespace"
-        return "the interface" if quirks.device_is_back(said, self._environ.get("CNI_IFNAME", "")) else ""
+        if step.type == quirks.HOST_DEVICE and quirks.device_is_back(said, self._environ.get("CNI_IFNAME", "")):
+            return "the interface"
+        return ""
 
 
 def _leads_nowhere(path: str) -> bool:

@@ -108,7 +108,7 @@ class Damaged(NamedTuple):
     @property
     def attachment(self) -> Attachment | None:
         """What it was kept for, as far as its name tells."""
-        return attachment_in(os.path.basename(self.path).removeprefix(_DAMAGED))
+        return attachment_in(os.path.basename(self.path).removeprefix(_DAMAGED).partition("~")[0])
 
 
 class StateDir:

@@ -191,7 +191,7 @@ def text(survey: Survey) -> list[str]:
             [
                 str(number),
                 part.owner.name,
-                "required" if part.owner.required else "optional" if part.owner.listed else "not listed",
+                survey.standing(part.owner),
                 "anything" if part.owner.types is None else ", ".join(sorted(part.owner.types)),
                 ", ".join(link.type for link in part.links) or "nothing",
                 ", ".join(f"{namespace}/{prefix}*" for namespace, prefix in part.owner.exempt),

@@ -131,7 +131,7 @@ def _table(survey: Survey) -> list[str]:
     rows = [_Row(("#", "OWNER", "PLUGIN", "CNI", "FILE"), [])]
     number = 0
     for part in survey.parts:
-        notes = _owner_notes(part)
+        notes = _owner_notes(survey, part)
         for link in part.links:
             number += part.usable
             runs = part.usable and isinstance(survey.binary(link), str)
@@ -164,8 +164,8 @@ def _link_row(survey: Survey, spoken: Spoken, link: Link, mark: str, notes: list
     return _Row((mark, link.owner.name, link.type, spoken.version(link) or _NONE, file), notes, error)
 
 
-def _owner_notes(part: Part) -> list[str]:
-    notes = ["required" if part.owner.required else "optional" if part.owner.listed else "not listed"]
+def _owner_notes(survey: Survey, part: Part) -> list[str]:
+    notes = [survey.standing(part.owner)]
     return notes + [f"not for {namespace}/{prefix}*" for namespace, prefix in part.owner.exempt]
 
 

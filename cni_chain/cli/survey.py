@@ -55,6 +55,12 @@ class Survey:
             fault.text = self.tree.seen(fault.text)
         return directory
 
+    def standing(self, owner: Owner) -> str:
+        """Return in a word or two whether a pod needs an owner."""
+        if self.facade.owners is None:
+            return "not listed"
+        return "required" if owner.required else "optional"
+
     def content(self, path: str) -> bytes:
         """Return what a file of an owner's directory holds. Raises OSError.
 

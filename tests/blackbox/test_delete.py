@@ -135,13 +135,18 @@ def test_without_a_record_a_required_owner_that_is_not_usable_is_an_error(node: 
     assert node.records == []
 
 
-@pytest.mark.parametrize("fault", ["broken", "refused"])
-def test_without_a_record_an_optional_owner_whose_file_is_bad_is_left_out(node: Host, fault: str) -> None:
+@pytest.mark.parametrize("fault", UNUSABLE)
+def test_without_a_record_an_optional_owners_half_written_file_alone_is_left_out(node: Host, fault: str) -> None:
+    """As for ADD, which refuses the others."""
     node.owners[1]["required"] = False
     spoil(node, fault)
 
     outcome = node.delete()
 
+    if fault != "broken":
+        assert outcome.ran == ["DEL portmap"]
+        assert outcome.code == node.add().code
+        return
     assert outcome.ok
     assert outcome.ran == ["DEL portmap", "DEL cilium-cni"]
     assert any("left out" in note for note in node.log_lines[-1]["notes"])
@@ -176,6 +181,13 @@ def test_a_chain_dir_that_is_not_there_is_an_error(node: Host) -> None:
 
     assert (outcome.code, outcome.ran) == (5, [])
     assert str(node.chain) in outcome.msg
+
+
+def test_not_even_for_a_pod_that_an_owner_exempts(node: Host) -> None:
+    node.owners[1]["exempt"] = [{"namespace": "n", "podNamePrefix": "p"}]
+    node.chain.rename(node.root / "away")
+
+    assert node.delete(CNI_ARGS="K8S_POD_NAMESPACE=n;K8S_POD_NAME=p1").code == 5
 
 
 def test_nor_does_it_erase_a_record(pod: Host) -> None:
@@ -351,6 +363,31 @@ def test_what_is_no_file_at_all_is_no_record(pod: Host, kind: str) -> None:
     assert pod.delete().ran == DELS
     assert pod.records == []
     assert pod.add().ok
+
+
+def test_a_second_damaged_record_lies_beside_the_first(pod: Host) -> None:
+    (path,) = pod.records
+    path.unlink()
+    path.mkdir()
+    assert pod.delete().ok
+    for _ in range(2):
+        pod.add()
+        damage(path)
+        assert pod.delete().ok
+
+    assert len(pod.damaged) == 3
+
+
+def test_a_record_does_not_grow_with_each_del_that_fails(pod: Host) -> None:
+    """The kubelet tries for days; a plugin may say a megabyte each time, and never the same."""
+    sizes = []
+    for number in range(4):
+        pod.plugin("portmap").fails("DEL", "no", details=f"{number}{'x' * 100_000}")
+        pod.delete()
+        sizes.append(pod.records[0].stat().st_size)
+
+    assert max(sizes) < 10_000
+    assert sizes[1:] == sizes[:1] * 3
 
 
 UNREADABLE = [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.blackbox.host import ABSENT, Host, Outcome
+from tests.blackbox.host import ABSENT, Host, Outcome, needs_root
 
 GCS = ["GC cilium-cni", "GC istio-cni", "GC portmap"]
 KEYS = ["cni.dev/valid-attachments", "cni.dev/attachments"]
@@ -210,6 +210,16 @@ def test_one_attachment_that_cannot_be_read_does_not_keep_the_others(pods: Host,
     assert [path.name for path in pods.records] == [f"pods:{one['containerID']}:eth0" for one in kept]
     assert lists(outcome) == [kept] * 6
     assert outcome.code == (5 if kept else 0)
+
+
+@needs_root
+def test_if_the_attachments_cannot_be_told_no_delegate_is_given_the_list(pods: Host) -> None:
+    """It would free what is still held."""
+    pods.state.chmod(0o770)
+
+    outcome = pods.gc(["c1"])
+
+    assert (outcome.code, outcome.ran) == (5, [])
 
 
 def test_what_a_killed_add_left_of_writing_its_record_is_cleared_up(pods: Host) -> None:

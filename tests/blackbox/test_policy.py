@@ -70,6 +70,7 @@ def test_a_shorter_time_for_an_owner_counts_at_once(stuck: Host) -> None:
         pytest.param({"name": "other"}, id="another-network"),
         pytest.param({"chainDir": "/etc/cni/other.d"}, id="another-chain"),
         pytest.param({"owners": 5}, id="owners-at-fault"),
+        pytest.param({"owners": [{"name": "cilium"}, {"nam": "istio"}]}, id="an-owner-at-fault"),
         pytest.param({"type": "bridge"}, id="no-facade"),
     ],
 )
@@ -94,6 +95,19 @@ def test_one_that_others_than_root_may_write_has_no_say(stuck: Host) -> None:
     on_disk(stuck, owners=with_istio(onDelError="ignore")).chmod(0o666)
 
     assert stuck.delete(allowUnsafePermissions=ABSENT).code == 7
+    assert any("00-cni-chain.conflist: not asked" in note for note in stuck.log_lines[-1]["notes"])
+
+
+def test_a_fault_in_it_is_logged(node: Host) -> None:
+    """An owner with a typo would else count as removed, and its plugin's DEL as done."""
+    node.add()
+    node.uninstall("istio-cni")
+    on_disk(node, owners=[{"name": "cilium"}, {"name": "Istio"}, {"name": "local"}])
+
+    outcome = node.delete()
+
+    assert not outcome.ok
+    assert any("key owners[1].name" in note for note in node.log_lines[-1]["notes"])
 
 
 def test_the_first_file_by_name_counts_as_for_the_runtime(stuck: Host) -> None:

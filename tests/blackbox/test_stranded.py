@@ -7,7 +7,7 @@ import time
 import pytest
 
 from cni_chain import record
-from tests.blackbox.host import Host
+from tests.blackbox.host import Host, needs_root
 
 DELS = ["DEL portmap", "DEL istio-cni", "DEL cilium-cni"]
 PAUSE = 10
@@ -133,7 +133,7 @@ def test_each_try_that_fails_doubles_the_wait(node: Host) -> None:
         assert node.add(f"late{number}").ran.count("DEL istio-cni") == 1
 
 
-def test_a_retry_that_hangs_holds_the_pod_up_for_two_seconds_at_most(node: Host) -> None:
+def test_a_retry_that_hangs_holds_the_pod_up_for_four_seconds_at_most(node: Host) -> None:
     refuse(node, "c1")
     wait(node, HOUR)
     node.plugin("istio-cni").does("DEL", "sleep 60")
@@ -142,6 +142,87 @@ def test_a_retry_that_hangs_holds_the_pod_up_for_two_seconds_at_most(node: Host)
     assert node.add("healthy").ok
     assert time.monotonic() - start < 15  # not the 50 s of a DEL; how long exactly is a matter for benchmarks
     assert node.stranded == ["pods:c1:eth0"]
+
+
+def test_a_long_chain_heals_in_one_retry(host: Host) -> None:
+    """Each delegate may take what is left; none is said to have failed that was not begun."""
+    host.owner("cilium", "cilium-cni", "b", "c", "d", "e", "f")
+    for plugin in ("b", "c", "d", "e", "f"):
+        host.plugin(plugin).fails("DEL", "no agent")
+    host.add("c1")
+    host.delete("c1")
+    for plugin in ("b", "c", "d", "e", "f"):
+        host.plugin(plugin).behaves("DEL")
+    wait(host, HOUR)
+
+    assert host.add("c2").ran.count("DEL b") == 1  # their files' order
+    assert host.stranded == []
+
+
+def test_what_was_not_begun_in_time_has_not_failed(node: Host) -> None:
+    refuse(node, "c1")
+    wait(node, HOUR)
+    node.plugin("istio-cni").does("DEL", "sleep 60")
+    node.add("healthy")
+
+    last = json.loads((node.state / "pods:c1:eth0").read_bytes().splitlines()[-1])
+
+    assert "istio/istio-cni: did not end in time" in last["error"]["msg"]
+    assert "a retry that no runtime asks for has 4 s" in last["error"]["msg"]
+    assert tries(node, "c1") == 3
+
+
+@pytest.mark.parametrize("odd", [pytest.param("unreadable", marks=needs_root), "no-file", "long-and-damaged"])
+def test_one_that_cannot_be_read_holds_no_other_up(node: Host, odd: str) -> None:
+    refuse(node, "c1", "c2", "c" * 240)
+    if odd == "unreadable":
+        (node.state / "pods:c1:eth0").chmod(0o660)
+    elif odd == "no-file":
+        (node.state / ".stranded/pods:zz:eth0").mkdir()
+    else:
+        (hashed,) = [path for path in node.records if len(path.name.split(":")) == 2]
+        hashed.write_bytes(b"{")
+    wait(node, 2 * HOUR)
+
+    assert node.add("healthy").ok
+    assert len(node.stranded) == 1
+    assert [line for line in node.log_lines if any("can't be retried" in note for note in line.get("notes", []))]
+
+
+def test_a_damaged_one_is_deleted_by_the_chain_as_it_is_now(node: Host) -> None:
+    """On containerd no DEL and no GC would come for it."""
+    refuse(node, "c1")
+    (node.state / "pods:c1:eth0").write_bytes(b"{")
+    wait(node, HOUR)
+
+    outcome = node.add("healthy")
+
+    assert [name for name in outcome.ran if name.startswith("DEL")] == DELS
+    assert (node.stranded, len(node.damaged)) == ([], 1)
+
+
+def test_an_add_that_died_after_a_del_had_failed_is_retried_as_well(node: Host) -> None:
+    """Its last line could not be written, the disk was full; its marker could."""
+    node.plugin("istio-cni").does("ADD", "sleep 60")
+    adding = node.begin("ADD", "c1")
+    adding.reaches("ADD", "istio-cni")
+    adding.kill()
+    node.plugin("istio-cni").behaves("ADD")
+    (node.state / ".stranded").mkdir()
+    (node.state / ".stranded/pods:c1:eth0").write_bytes(b".")
+    wait(node, HOUR)
+
+    assert node.add("healthy").ran.count("DEL cilium-cni") == 1
+    assert node.stranded == []
+
+
+def test_others_that_are_stranded_meanwhile_keep_nobody_waiting(node: Host) -> None:
+    refuse(node, "c1")
+    wait(node, HOUR)
+    refuse(node, "c2")
+
+    assert node.add("healthy").ran.count("DEL cilium-cni") == 1
+    assert node.stranded == ["pods:c2:eth0"]
 
 
 def test_the_other_networks_attachments_are_left_to_their_own_calls(node: Host) -> None:
@@ -291,7 +372,10 @@ def test_if_both_fail_the_present_ones_failure_is_reported(node: Host) -> None:
     assert len(node.records) == 1
 
 
-@pytest.mark.parametrize("now", ["same", "another-order", "no-longer-there", "another-type", "more-of-them"])
+NOT_CORRECTED = ["same", "another-order", "no-longer-there", "another-type", "more-of-them", "unsafe", "half-written"]
+
+
+@pytest.mark.parametrize("now", NOT_CORRECTED)
 def test_nothing_is_tried_twice_where_nothing_was_corrected(node: Host, now: str) -> None:
     node.add()
     if now == "another-order":
@@ -300,6 +384,12 @@ def test_nothing_is_tried_twice_where_nothing_was_corrected(node: Host, now: str
         (node.chain / "istio.d/10-istio-cni.conf").unlink()
     elif now == "another-type":
         node.fragment("istio", "10-istio-cni.conf", {"type": "istio-cni2"})
+    elif now in ("unsafe", "half-written"):  # another file's plugin of that type must not be taken for this one
+        node.fragment("istio", "20.conf", {"type": "istio-cni", "other": True})
+        if now == "unsafe":
+            (node.chain / "istio.d/10-istio-cni.conf").chmod(0o666)
+        else:
+            node.fragment("istio", "10-istio-cni.conf", b"{")
     elif now == "more-of-them":
         node.fragment("istio", "10.conf", {"plugins": [{"type": "istio-cni", "n": 1}, {"type": "istio-cni", "n": 2}]})
     node.plugin("istio-cni").fails("DEL", "no")
@@ -321,6 +411,34 @@ def test_of_two_of_one_type_the_one_at_the_same_place_counts(host: Host) -> None
     assert outcome.ok
     confs = [call.conf for call in outcome.calls if call.type == "tuning"]
     assert [(conf["n"], "new" in conf) for conf in confs] == [(2, False), (2, True), (1, False), (1, True)]
+
+
+def test_two_of_one_type_that_changed_places_are_not_taken_for_each_other(host: Host) -> None:
+    host.owner("cilium", "cilium-cni")
+    host.owner("local")
+    two = [{"type": "host-device", "device": "a"}, {"type": "host-device", "device": "b"}]
+    host.fragment("local", "10.conflist", {"plugins": two})
+    host.add()
+    host.fragment("local", "10.conflist", {"plugins": two[::-1]})
+    host.plugin("host-device").fails("DEL", "busy", call=1)
+
+    outcome = host.delete()
+
+    assert not outcome.ok
+    assert [call.conf["device"] for call in outcome.calls if call.type == "host-device"] == ["b", "a"]
+
+
+@pytest.mark.parametrize("orders", [["sleep 60"], ["exit 3"], ["signal 11"]], ids=["hangs", "no-words", "crashes"])
+def test_only_what_a_plugin_refuses_in_its_own_words_is_tried_again(node: Host, orders: list[str]) -> None:
+    """What hung or crashed may have had the right configuration; another would delete another thing."""
+    node.add()
+    correct(node)
+    node.plugin("istio-cni").does("DEL", *orders)
+
+    outcome = node.delete(timeouts={"DEL": 2})
+
+    assert not outcome.ok
+    assert outcome.ran.count("DEL istio-cni") == 1
 
 
 # A delegate that never ran, or of which nothing is left.

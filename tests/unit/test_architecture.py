@@ -33,7 +33,7 @@ FLOORS: list[list[str]] = [
         "quirks",
         "environment",
     ],
-    ["delegate", "records", "stranded", "log"],
+    ["delegate", "locks", "records", "stranded", "log"],
     ["call", "undoing", "teardown", "verbs", "collect", "sweep"],
     ["plugin"],
     ["cli"],

@@ -64,9 +64,14 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def executable(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The executable that `--program NAME` means."""
+    return launched(name, tmp_path_factory.mktemp("source")) if name == "source" else Path(name).absolute()
+
+
+def launched(name: str, folder: Path) -> Path:
+    """The executable that `--program NAME` means; the source's is made in a folder."""
     if name != "source":
         return Path(name).absolute()
-    launcher = tmp_path_factory.mktemp("source") / "cni-chain"
+    launcher = folder / "cni-chain"
     launcher.write_text(LAUNCHER.format(python=sys.executable, checkout=str(CHECKOUT)))
     launcher.chmod(0o755)
     return launcher
@@ -75,12 +80,16 @@ def executable(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def double(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The recording delegate, compiled."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
-    if not compiler:
+    if not (shutil.which("gcc") or shutil.which("cc")):
         pytest.skip("needs a C compiler for the recording delegate")
-    executable = tmp_path_factory.mktemp("double") / "double"
+    return compiled_double(tmp_path_factory.mktemp("double"))
+
+
+def compiled_double(folder: Path) -> Path:
+    """The recording delegate, compiled into a folder."""
+    executable = folder / "double"
     source = CHECKOUT / "tests/blackbox/double.c"
-    subprocess.run([compiler, "-O1", "-o", executable, source], check=True)
+    subprocess.run([shutil.which("gcc") or "cc", "-O1", "-o", executable, source], check=True)
     return executable
 
 

@@ -75,19 +75,21 @@ class Campaign:
         ]
 
     def bounded(self) -> list[Fault]:
-        """Of each call about each kind of file, but for the start-up, the first and the last: one error, once or lasting.
+        """Of each call about each kind of file, save at start-up: the first, one between and the last, with one error.
 
-        Owners, delegates and pods are alike in this, so the first owner's first and the last one's last stand for all.
+        Owners, delegates and pods are alike in this, so that a few of them stand for all.
         """
         candidates = [
             point for point in self._calls if point.number >= self._startup and point.name not in {*EXEMPT, *UNLIKELY}
         ]
-        first = {(point.name, alike(point.target)): point for point in reversed(candidates)}
-        last = {(point.name, alike(point.target)): point for point in candidates}
+        kinds: dict[tuple[str, str], list[Point]] = {}
+        for point in candidates:
+            kinds.setdefault((point.name, alike(point.target)), []).append(point)
         faults = []
-        for kind, point in first.items():
-            faults.append(Fault(point, *(("EMFILE", ALL) if point.name in DESCRIPTORS else ("ENOMEM", ON))))
-            faults += [Fault(at, "EIO", ONCE) for at in dict.fromkeys((point, last[kind]))]
+        for (name, _), points in kinds.items():
+            faults.append(Fault(points[0], *(("EMFILE", ALL) if name in DESCRIPTORS else ("ENOMEM", ON))))
+            some = dict.fromkeys((points[0], points[len(points) // 2], points[-1]))
+            faults += [Fault(point, "EIO", ONCE) for point in some]
         return sorted(faults, key=lambda fault: fault.point.number)
 
     def run(self, faults: Iterable[Fault]) -> list[Found]:

@@ -6,9 +6,11 @@ configuration in place of the recorded one is seen.
 """
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 from tests.blackbox.double import Call, Json
@@ -48,6 +50,7 @@ NOT_DELETED = "success without every delegate's DEL"
 TODAYS = "success with today's configuration in place of the recorded"
 INCOMPLETE = "success that is incomplete"
 LOST = "record lost"
+FORGOTTEN = "a stranded record that nobody retries"
 GONE = "failure whose record is gone, all its DELs done"
 RECORDED = "failure that recorded what was never known"
 SET_ASIDE = "record set aside though it is whole"
@@ -70,6 +73,8 @@ class Scene:
     refused = False  # the fragments are such that nothing of them may be run
     pods: tuple[str, ...] = ("c1",)  # what was added before
     recorded = True  # and has its record still
+    stay: tuple[str, ...] = ()  # of those, may be there after a success
+    fails_with: tuple[str, ...] = ("c1",)  # of these the call fails as long as anything of them is left
 
     def __init__(self, host: Host, injector: Injector) -> None:
         self.host, self._injector = host, injector
@@ -87,7 +92,11 @@ class Scene:
         # What every later call finds known.
         for verb in ("ADD", "DEL"):
             self._require(self._plain(verb, "x"))
+        self._before()
         shutil.copytree(host.state, self._saved)
+
+    def _before(self) -> None:
+        """Have happen what else has happened on this node."""
 
     # What is run.
 
@@ -200,7 +209,7 @@ class Scene:
                 done = deleted(self.ran(), pod_of(name), THEN)
                 if done < set(FORWARD):
                     yield Violation(LOST, f"had its DEL: {', '.join(sorted(done)) or 'none'}")
-                elif self.verb != "GC":
+                elif pod_of(name) in self.fails_with:
                     yield Violation(GONE, name)
             elif path.read_bytes().split(b"\n")[0] != text.split(b"\n")[0]:
                 yield Violation(LOST, "its first line is another")
@@ -208,7 +217,9 @@ class Scene:
     def left(self) -> list[str]:
         """What is on disk of the attachments that should be gone."""
         files = [path for path in self.host.state.rglob("*") if not path.is_dir()]
-        return [path.name for path in files if path.name not in SHARED and "kept" not in path.name]
+        return [
+            path.name for path in files if path.name not in SHARED and not any(pod in path.name for pod in self.stay)
+        ]
 
     def order(self, calls: list[Ran]) -> Iterable[Violation]:
         """The first delegate holds the addresses: its DEL comes when nothing of those behind it is left."""
@@ -302,6 +313,56 @@ class DeleteNothing(DeleteBare):
     refused = True
 
 
+class DeleteSweeping(Scene):
+    """DEL of a pod, after which a stranded one is due for its retry."""
+
+    name = "DEL, another stranded"
+    pods = ("c1", "c2")
+    stay: tuple[str, ...] = ("c2",)
+
+    def _before(self) -> None:
+        behind = [self.host.plugin(plugin) for plugin in FORWARD[1:]]
+        for plugin in behind:
+            plugin.fails("DEL")
+        assert self._plain("DEL", "c2").status == 1
+        for plugin in behind:
+            plugin.behaves("DEL")
+        for path in (*self._markers(), self.host.state / ".stranded"):
+            os.utime(path, (0, 0))
+
+    def _markers(self) -> list[Path]:
+        return list((self.host.state / ".stranded").glob("*"))
+
+    def owed(self) -> dict[str, str]:
+        return {"c1": THEN}
+
+    def judge(self, ended: Ended, *, startup: bool) -> list[Violation]:
+        found = super().judge(ended, startup=startup)
+        return found if ended.status is None else [*found, *self._goes_at_last()]
+
+    def succeeded(self, ended: Ended) -> Iterable[Violation]:
+        yield from super().succeeded(ended)
+        yield from self._retried_or_not()
+
+    def _kept(self) -> Iterable[Violation]:
+        yield from super()._kept()
+        yield from self._retried_or_not()
+
+    def _retried_or_not(self) -> Iterable[Violation]:
+        """The stranded pod's DELs were done as recorded, or it will be retried once more."""
+        record = self.host.state / "pods:c2:eth0"
+        if record.exists() and not self._markers():
+            yield Violation(FORGOTTEN, record.name)
+        missing = set(FORWARD) - deleted(self.ran(), "c2", THEN)
+        if missing and not record.exists():
+            yield Violation(LOST, f"{', '.join(sorted(missing))} of c2 had no DEL")
+
+    def _goes_at_last(self) -> Iterable[Violation]:
+        self.stay = ()
+        yield from self._clean(self._plain("DEL", "c2"))
+        self.stay = ("c2",)
+
+
 class Collect(Scene):
     """GC with three stale attachments and one that the runtime lists."""
 
@@ -309,6 +370,8 @@ class Collect(Scene):
     verb = "GC"
     startup = True
     pods = ("s1", "s2", "s3", "kept")
+    stay = ("kept",)
+    fails_with = ()
 
     def owed(self) -> dict[str, str]:
         return dict.fromkeys(self.pods[:3], THEN)
@@ -400,6 +463,19 @@ class Add(Scene):
                 yield Violation(NOT_HEALED, f"{begun.type} had an ADD and no DEL with its configuration")
 
 
+class AddRefused(Add):
+    """ADD that the last delegate refuses, so that all must be taken back."""
+
+    name = "ADD, refused by the last"
+
+    def _before(self) -> None:
+        self.host.plugin(BACKWARD[0]).fails("ADD")
+
+    def succeeded(self, ended: Ended) -> Iterable[Violation]:
+        yield Violation(INCOMPLETE, f"though the last delegate refused: {ended.stdout[:100]!r}")
+        yield from self.healed()
+
+
 class AddAgain(Add):
     """ADD of a pod that has a record, as after a killed ADD: what it has had gets its DELs first."""
 
@@ -429,7 +505,18 @@ class AddAgain(Add):
             yield Violation(NOT_HEALED, f"{', '.join(sorted(missing))} had no DEL as recorded")
 
 
-SCENES: tuple[type[Scene], ...] = (Delete, DeleteRefused, DeleteBare, DeleteNothing, Collect, Check, Add, AddAgain)
+SCENES: tuple[type[Scene], ...] = (
+    Delete,
+    DeleteRefused,
+    DeleteBare,
+    DeleteNothing,
+    DeleteSweeping,
+    Collect,
+    Check,
+    Add,
+    AddRefused,
+    AddAgain,
+)
 
 
 def ran(call: Call) -> Ran:

@@ -84,7 +84,8 @@ class Campaign:
         ]
         kinds: dict[tuple[str, str], list[Point]] = {}
         for point in candidates:
-            kinds.setdefault((point.name, alike(point.target)), []).append(point)
+            if not self.scene.focus or self._short(point.target).partition("/")[0] in self.scene.focus:
+                kinds.setdefault((point.name, alike(point.target)), []).append(point)
         faults = []
         for (name, _), points in kinds.items():
             faults.append(Fault(points[0], *(("EMFILE", ALL) if name in DESCRIPTORS else ("ENOMEM", ON))))

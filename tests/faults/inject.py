@@ -53,7 +53,7 @@ class Injector:
     def __init__(self, directory: Path) -> None:
         self.root = directory
         # How long one run may take (seconds) until it counts as hanging; more than the scenes' facades allow a verb.
-        self.patience = 12
+        self.patience = 20
         self.stdin, self.stdout, self.stderr = (directory / name for name in ("request", "answer", "words"))
         self._report = directory / "report"
         self._fault = directory / "fault"

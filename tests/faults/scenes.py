@@ -69,6 +69,8 @@ class Scene:
 
     name = ""
     verb = "DEL"
+    # Where a file must be to be in the bounded set, as a folder of the node; what else is called is as in other scenes.
+    focus: tuple[str, ...] = ()
     startup = False  # whether what comes before the request is read is tried here: it is the same in all
     refused = False  # the fragments are such that nothing of them may be run
     pods: tuple[str, ...] = ("c1",)  # what was added before
@@ -171,7 +173,7 @@ class Scene:
     def _left_running(self) -> Iterable[Violation]:
         for folder in (self.host.root / "double/calls").iterdir():
             pid = int(folder.name.split("-")[1])
-            until = time.monotonic() + 0.5
+            until = time.monotonic() + 5
             while not (folder / "ended").exists() and alive(pid):
                 if time.monotonic() > until:
                     yield Violation(RUNNING, folder.name.split("-", 2)[2])
@@ -292,6 +294,7 @@ class DeleteRefused(Scene):
     """The same, while the fragments are refused: all that is known of the pod is its record."""
 
     name = "DEL, fragments refused"
+    focus = ("state",)
     refused = True
 
 
@@ -299,6 +302,7 @@ class DeleteBare(Scene):
     """DEL of a pod without a record, as one of before the migration: the chain as it is now."""
 
     name = "DEL, no record"
+    focus = ("state", "bin", "chain.d")
     recorded = False
 
     def _kept(self) -> Iterable[Violation]:
@@ -310,6 +314,7 @@ class DeleteNothing(DeleteBare):
     """The same, while the fragments are refused: nothing is known, so that it can't be a success."""
 
     name = "DEL, no record, fragments refused"
+    focus = ("chain.d", "answer")
     refused = True
 
 
@@ -317,6 +322,7 @@ class DeleteSweeping(Scene):
     """DEL of a pod, after which a stranded one is due for its retry."""
 
     name = "DEL, another stranded"
+    focus = ("state", "bin")
     pods = ("c1", "c2")
     stay: tuple[str, ...] = ("c2",)
 
@@ -327,7 +333,7 @@ class DeleteSweeping(Scene):
         assert self._plain("DEL", "c2").status == 1
         for plugin in behind:
             plugin.behaves("DEL")
-        for path in (*self._markers(), self.host.state / ".stranded"):
+        for path in (*self._markers(), *self.host.state.glob(".stranded")):
             os.utime(path, (0, 0))
 
     def _markers(self) -> list[Path]:
@@ -367,6 +373,7 @@ class Collect(Scene):
     """GC with three stale attachments and one that the runtime lists."""
 
     name = "GC"
+    focus = ("state", "bin", "chain.d")
     verb = "GC"
     startup = True
     pods = ("s1", "s2", "s3", "kept")
@@ -404,6 +411,7 @@ class Check(Scene):
     """CHECK of a pod with a record."""
 
     name = "CHECK"
+    focus = ("state", "bin")
     verb = "CHECK"
     startup = True
 
@@ -428,6 +436,7 @@ class Add(Scene):
     """ADD, and the runtime's DEL after it, by when the fragments have changed."""
 
     name = "ADD"
+    focus = ("state", "bin", "chain.d", "answer")
     verb = "ADD"
     startup = True
     pods = ("c1",)
@@ -467,6 +476,7 @@ class AddRefused(Add):
     """ADD that the last delegate refuses, so that all must be taken back."""
 
     name = "ADD, refused by the last"
+    focus = ("state", "bin", "pipe", "")
 
     def _before(self) -> None:
         self.host.plugin(BACKWARD[0]).fails("ADD")
@@ -480,6 +490,7 @@ class AddAgain(Add):
     """ADD of a pod that has a record, as after a killed ADD: what it has had gets its DELs first."""
 
     name = "ADD, left-over record"
+    focus = ("state",)
     recorded = True
 
     def generation_of_call(self) -> str:

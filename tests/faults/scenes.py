@@ -294,7 +294,7 @@ class DeleteRefused(Scene):
     """The same, while the fragments are refused: all that is known of the pod is its record."""
 
     name = "DEL, fragments refused"
-    focus = ("state",)
+    focus: tuple[str, ...] = ("state",)
     refused = True
 
 
@@ -302,7 +302,7 @@ class DeleteBare(Scene):
     """DEL of a pod without a record, as one of before the migration: the chain as it is now."""
 
     name = "DEL, no record"
-    focus = ("state", "bin", "chain.d")
+    focus: tuple[str, ...] = ("state", "bin", "chain.d")
     recorded = False
 
     def _kept(self) -> Iterable[Violation]:
@@ -314,7 +314,7 @@ class DeleteNothing(DeleteBare):
     """The same, while the fragments are refused: nothing is known, so that it can't be a success."""
 
     name = "DEL, no record, fragments refused"
-    focus = ("chain.d", "answer")
+    focus: tuple[str, ...] = ("chain.d", "answer")
     refused = True
 
 
@@ -322,7 +322,7 @@ class DeleteSweeping(Scene):
     """DEL of a pod, after which a stranded one is due for its retry."""
 
     name = "DEL, another stranded"
-    focus = ("state", "bin")
+    focus: tuple[str, ...] = ("state", "bin")
     pods = ("c1", "c2")
     stay: tuple[str, ...] = ("c2",)
 
@@ -373,7 +373,7 @@ class Collect(Scene):
     """GC with three stale attachments and one that the runtime lists."""
 
     name = "GC"
-    focus = ("state", "bin", "chain.d")
+    focus: tuple[str, ...] = ("state", "bin", "chain.d")
     verb = "GC"
     startup = True
     pods = ("s1", "s2", "s3", "kept")
@@ -411,7 +411,7 @@ class Check(Scene):
     """CHECK of a pod with a record."""
 
     name = "CHECK"
-    focus = ("state", "bin")
+    focus: tuple[str, ...] = ("state", "bin")
     verb = "CHECK"
     startup = True
 
@@ -436,7 +436,7 @@ class Add(Scene):
     """ADD, and the runtime's DEL after it, by when the fragments have changed."""
 
     name = "ADD"
-    focus = ("state", "bin", "chain.d", "answer")
+    focus: tuple[str, ...] = ("state", "bin", "chain.d", "answer")
     verb = "ADD"
     startup = True
     pods = ("c1",)
@@ -476,7 +476,7 @@ class AddRefused(Add):
     """ADD that the last delegate refuses, so that all must be taken back."""
 
     name = "ADD, refused by the last"
-    focus = ("state", "bin", "pipe", "")
+    focus: tuple[str, ...] = ("state", "bin", "pipe", "")
 
     def _before(self) -> None:
         self.host.plugin(BACKWARD[0]).fails("ADD")
@@ -490,7 +490,7 @@ class AddAgain(Add):
     """ADD of a pod that has a record, as after a killed ADD: what it has had gets its DELs first."""
 
     name = "ADD, left-over record"
-    focus = ("state",)
+    focus: tuple[str, ...] = ("state",)
     recorded = True
 
     def generation_of_call(self) -> str:

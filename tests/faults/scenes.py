@@ -75,8 +75,8 @@ class Scene:
     refused = False  # the fragments are such that nothing of them may be run
     pods: tuple[str, ...] = ("c1",)  # what was added before
     recorded = True  # and has its record still
-    stay: tuple[str, ...] = ()  # of those, may be there after a success
-    fails_with: tuple[str, ...] = ("c1",)  # of these the call fails as long as anything of them is left
+    stay: tuple[str, ...] = ()  # of which something may be left after a success
+    fails_with: tuple[str, ...] = ("c1",)  # whose records are gone only if the call succeeds
 
     def __init__(self, host: Host, injector: Injector) -> None:
         self.host, self._injector = host, injector

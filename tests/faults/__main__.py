@@ -52,6 +52,8 @@ def run(options: argparse.Namespace, root: Path) -> list[campaign.Found]:
                 continue
             faults = tried.everything() if options.all else tried.bounded()
             found = tried.run(fault for fault in faults if wanted(options, fault))
+            if not (options.error or options.how or options.call):
+                found += tried.run_limited(campaign.LIMITS)
         print(f"{scene.name}: {tried.summary()}, {time.monotonic() - start:.0f} s", flush=True)
         print(*campaign.table(found), *campaign.kinds(found), sep="\n", flush=True)
         everything += found

@@ -30,6 +30,8 @@ UNLIKELY = {
 DESCRIPTORS = ("openat", "open", "pipe2", "dup", "fcntl(F_DUPFD)", "fcntl(F_DUPFD_CLOEXEC)", "pidfd_open", "getdents64")
 
 ALIKE = re.compile("|".join((*FORWARD, *OWNERS, *Collect.pods)))
+# From fewer than a process needs to begin with to more than a DEL ever has open.
+LIMITS = range(3, 24)
 
 
 class Found(NamedTuple):
@@ -106,6 +108,14 @@ class Campaign:
             at = (self.scene.name, point.number, self._named(point), point.nth, fault.error, fault.how)
             found += [Found(*at, *told) for told in self._told(violations)]
         return found
+
+    def run_limited(self, limits: Iterable[int]) -> list[Found]:
+        """Run the call with each of these numbers of descriptors and return what must not be."""
+        return [
+            Found(self.scene.name, 0, f"{limit} descriptors", 0, "EMFILE", "limit", *told)
+            for limit in limits
+            for told in self._told(self.scene.run_limited(limit))
+        ]
 
     def _told(self, violations: Iterable[Violation]) -> Iterator[tuple[str, str]]:
         """Each kind once, with all that was seen of it."""

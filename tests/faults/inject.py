@@ -82,6 +82,11 @@ class Injector:
         """Run a program as it is."""
         return self._ended(self._start([program], environ, stdin), [])
 
+    def limited(self, program: str, environ: Mapping[str, str], stdin: bytes, descriptors: int) -> Ended:
+        """Run a program that may have no more than that many descriptors; what it starts has the same limit."""
+        shell = ["/bin/sh", "-c", f'ulimit -n {descriptors}; exec "$0"', program]
+        return self._ended(self._start(shell, environ, stdin), [])
+
     def _start(self, line: Sequence[str], environ: Mapping[str, str], stdin: bytes) -> int:
         self.stdin.write_bytes(stdin)
         with self.stdin.open("rb") as given, self.stdout.open("wb") as taken, self.stderr.open("wb") as said:

@@ -117,6 +117,12 @@ class Scene:
         ended = self._traced(fault)
         return ended, self.judge(ended, startup=startup)
 
+    def run_limited(self, descriptors: int) -> list[Violation]:
+        """Run the call with few descriptors and return what must not be; too few may be none for an answer."""
+        self.prepare()
+        asked = self._asked(self.verb, self.pods[0], self.refused)
+        return self.judge(self._injector.limited(self.host.program, *asked, descriptors), startup=True)
+
     def prepare(self) -> None:
         """Put the node back to where every run begins."""
         self.host.close()

@@ -3,13 +3,15 @@
 All of it, every call with every error, takes an hour: see docs/internals.md.
 """
 
+import contextlib
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.blackbox.host import Host, needs_root
-from tests.faults import campaign
+from tests.faults.campaign import LIMITS, Campaign, begun, table
 from tests.faults.inject import ALL, ON, ONCE, Ended, Fault, Injector, Point, UntraceableError, memory
 from tests.faults.scenes import (
     EARLY,
@@ -147,16 +149,33 @@ def test_a_program_that_lies_is_found_out(lie: str, program: str, double: Path, 
     assert {violation.kind for violation in violations} == kinds
 
 
+@contextlib.contextmanager
+def tried(kind: type[Scene], program: str, double: Path) -> Iterator[Campaign]:
+    """A scene that is to be tried, or a skip where nothing can be."""
+    with tempfile.TemporaryDirectory(prefix="cni-chain-faults.", dir=memory()) as root:
+        try:
+            with begun(kind, program, double, Path(root) / "node") as campaign:
+                yield campaign
+        except UntraceableError as error:
+            pytest.skip(f"system calls can't be made to fail here: {error}")
+
+
 @needs_root
 @pytest.mark.parametrize("kind", SCENES, ids=[scene.name for scene in SCENES])
 def test_errors_of_the_kernel_make_no_lie_and_lose_nothing(kind: type[Scene], program: str, double: Path) -> None:
     if not is_frozen(program):
         pytest.skip("by design: the frozen program is what runs on a node, and what its calls are")
-    with tempfile.TemporaryDirectory(prefix="cni-chain-faults.", dir=memory()) as root:
-        try:
-            with campaign.begun(kind, program, double, Path(root) / "node") as tried:
-                found = tried.run(tried.bounded())
-        except UntraceableError as error:
-            pytest.skip(f"system calls can't be made to fail here: {error}")
+    with tried(kind, program, double) as campaign:
+        found = campaign.run(campaign.bounded())
 
-    assert found == [], "\n".join(("", *campaign.table(found)))
+    assert found == [], "\n".join(("", *table(found)))
+
+
+@needs_root
+@pytest.mark.parametrize("kind", SCENES, ids=[scene.name for scene in SCENES])
+def test_few_descriptors_make_no_lie_and_lose_nothing(kind: type[Scene], program: str, double: Path) -> None:
+    """As under `ulimit -n 5`."""
+    with tried(kind, program, double) as campaign:
+        found = campaign.run_limited(LIMITS)
+
+    assert found == [], "\n".join(("", *table(found)))

@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import sys
 import tempfile
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tests.conftest import compiled_double, launched
@@ -51,7 +53,7 @@ def run(options: argparse.Namespace, root: Path) -> list[campaign.Found]:
                 print(*tried.listing(), sep="\n")
                 continue
             faults = tried.everything() if options.all else tried.bounded()
-            found = tried.run(fault for fault in faults if wanted(options, fault))
+            found = tried.run(counted(scene.name, [fault for fault in faults if wanted(options, fault)]))
             if not (options.error or options.how or options.call):
                 found += tried.run_limited(campaign.LIMITS)
         print(f"{scene.name}: {tried.summary()}, {time.monotonic() - start:.0f} s", flush=True)
@@ -59,6 +61,14 @@ def run(options: argparse.Namespace, root: Path) -> list[campaign.Found]:
         everything += found
     print("", "all scenes:", *campaign.kinds(everything), sep="\n")
     return everything
+
+
+def counted(scene: str, faults: Sequence[Fault]) -> Iterator[Fault]:
+    """Yield the faults, and tell on a terminal how far one has come: of a GC there are ten thousand."""
+    for number, fault in enumerate(faults, start=1):
+        if sys.stderr.isatty():
+            print(f"\r{scene}: {number} of {len(faults)}", end="\r", file=sys.stderr, flush=True)
+        yield fault
 
 
 def wanted(options: argparse.Namespace, fault: Fault) -> bool:

@@ -136,8 +136,8 @@ class State:
         record.kept = line
 
     def remove(self, attachment: Attachment) -> None:
-        """Forget the attachment, and what a process that was killed may have left of writing its record."""
-        for name in (attachment.file, _temporary(attachment.file)):
+        """Forget the attachment, and first what a process that was killed may have left of writing its record."""
+        for name in (_temporary(attachment.file), attachment.file):
             try:
                 os.unlink(f"{self.directory}/{name}")
             except FileNotFoundError:

@@ -51,7 +51,7 @@ def _retry(call: Call, name: str, until: float) -> bool:
     try:
         found, own = _found(call, name)
         if found is None or found.record.state == "added":  # deleted, or added again, since
-            call.stranded.unmark(name)
+            _unmark(call, name)
             return True
         if found.record.attachment.network != call.network:  # only the first 100 characters of its name are the same
             return True
@@ -59,8 +59,8 @@ def _retry(call: Call, name: str, until: float) -> bool:
         errors = teardown.undo(own, found, until, strict=True, environ=environ)
         if found.damaged and errors:
             _mark(call, name)
-        elif not found.record.pending:
-            call.stranded.unmark(name)
+        elif not errors and not found.record.pending:
+            _unmark(call, name)
     finally:
         call.state.unlock_file(name)
     own.log.note("the retry of a DEL that failed before, which no runtime has asked for")
@@ -72,6 +72,14 @@ def _mark(call: Call, name: str) -> None:
     """Have an attachment that can't be looked at wait longer; if that can't be, it costs the next sweep a look."""
     try:
         call.stranded.mark(name)
+    except OSError:
+        return
+
+
+def _unmark(call: Call, name: str) -> None:
+    """Have an attachment wait no more; if that can't be, it costs the next sweep a look."""
+    try:
+        call.stranded.unmark(name)
     except OSError:
         return
 

@@ -147,13 +147,16 @@ def _forget(call: Call, found: Found) -> list[CNIError]:
         if found.damaged:
             call.log.note(f"the damaged record was set aside as {call.state.set_aside(record.attachment)}")
         call.state.remove(record.attachment)
-        if record.error is not None:
-            call.stranded.unmark(record.attachment.file)
     except OSError as error:
         failures = [io_error(error, call.facade.state_dir)]
         if found.on_disk:
             strand(call, record, failures)
         return failures
+    if record.error is not None:
+        try:
+            call.stranded.unmark(record.attachment.file)
+        except OSError as error:
+            call.log.note(f"the marker of what was stranded is left for the next retry to remove: {error}")
     return []
 
 

@@ -252,6 +252,10 @@ def _verb(command: str) -> Callable[[Call], dict[str, Any] | None]:
         from cni_chain.collect import collect
 
         return collect
+    if command == "DEL":
+        from cni_chain.teardown import delete
+
+        return delete
     from cni_chain import verbs
 
-    return {"ADD": verbs.add, "DEL": verbs.delete, "CHECK": verbs.check, "STATUS": verbs.status}[command]
+    return {"ADD": verbs.add, "CHECK": verbs.check, "STATUS": verbs.status}[command]

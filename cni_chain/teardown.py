@@ -7,10 +7,9 @@ import time
 from cni_chain import results
 from cni_chain import system as os
 from cni_chain.call import Call, io_error
-from cni_chain.errors import INVALID_CONFIG, TRY_AGAIN, CNIError, joined
+from cni_chain.errors import INVALID_CONFIG, INVALID_NETNS, TRY_AGAIN, CNIError, joined
 from cni_chain.fragments import REFUSED, UNREADABLE
 from cni_chain.record import Record
-from cni_chain.undoing import Undoing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -81,7 +80,8 @@ def stand_in(call: Call, attachment: Attachment, *, damaged: str = "") -> Found:
 
 
 def delete(call: Call) -> None:
-    """Carry out DEL. Raises CNIError if anything is left to do."""
+    """Carry out DEL: detach the container. Raises CNIError if anything is left to do."""
+    refuse_own_namespace(call)
     attachment = call.attachment()
     if not _hold(call, attachment):
         call.log.note("called by a plugin of this chain, whose own DEL is under way: there is nothing else to delete")
@@ -115,6 +115,8 @@ def undo(
     not begun, the record is, if there is one. What stands in for a record is never recorded: the next DEL derives it
     again, and most often nothing of it had ever run.
     """
+    from cni_chain.undoing import Undoing  # an ADD has seldom anything to undo
+
     undoing = Undoing(call, found.record, on_disk=found.on_disk, asked=asked, environ=environ)
     errors = undoing.run(deadline, to_come=to_come, strict=strict, before=found.unknown)
     if errors:
@@ -237,6 +239,17 @@ def is_own_namespace(netns: str) -> bool:
     except (OSError, ValueError):
         return False
     return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+def refuse_own_namespace(call: Call) -> None:
+    """Raise CNIError 8 if the container's namespace is this process's (`pkg/skel/skel.go`, with its override)."""
+    if call.environ.get("CNI_NETNS_OVERRIDE", "").upper() in ("TRUE", "1"):
+        return
+    if is_own_namespace(call.args.netns):
+        raise CNIError(
+            INVALID_NETNS,
+            f"CNI_NETNS {call.args.netns} is the network namespace that the runtime itself is in; nothing was run",
+        )
 
 
 def undo_left_over(call: Call, attachment: Attachment) -> None:

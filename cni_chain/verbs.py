@@ -7,7 +7,7 @@ import time
 from cni_chain import chain, results, teardown
 from cni_chain.answer import NotStarted
 from cni_chain.call import Call, io_error
-from cni_chain.errors import INTERNAL, INVALID_NETNS, NOT_AVAILABLE, NOT_AVAILABLE_LIMITED, CNIError
+from cni_chain.errors import INTERNAL, NOT_AVAILABLE, NOT_AVAILABLE_LIMITED, CNIError
 from cni_chain.fragments import REFUSED, UNREADABLE
 from cni_chain.record import Record
 from cni_chain.spec import at_least
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def add(call: Call) -> results.Result:
     """Attach the container: every delegate of the chain in order, or none. Raises CNIError."""
-    refuse_own_namespace(call)
+    teardown.refuse_own_namespace(call)
     attachment = call.attachment()
     before = call.prev_result()
     parts = call.parts()
@@ -69,23 +69,6 @@ def _run_forward(call: Call, record: Record, files: list[str]) -> None:
         except Exception as error:  # noqa: BLE001  # whatever it is, what was run must be undone
             failure = CNIError(INTERNAL, f"{type(error).__name__}: {error}")
         raise teardown.roll_back(call, record, started, failure)
-
-
-def refuse_own_namespace(call: Call) -> None:
-    """Raise CNIError 8 if the container's namespace is this process's (`pkg/skel/skel.go`, with its override)."""
-    if call.environ.get("CNI_NETNS_OVERRIDE", "").upper() in ("TRUE", "1"):
-        return
-    if teardown.is_own_namespace(call.args.netns):
-        raise CNIError(
-            INVALID_NETNS,
-            f"CNI_NETNS {call.args.netns} is the network namespace that the runtime itself is in; nothing was run",
-        )
-
-
-def delete(call: Call) -> None:
-    """Detach the container. Raises CNIError."""
-    refuse_own_namespace(call)
-    teardown.delete(call)
 
 
 def check(call: Call) -> None:

@@ -21,6 +21,9 @@ def main() -> None:
     parser.add_argument("program", type=Path, help="the frozen program")
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--seconds", type=float, default=60, help="stop after this time, whatever the rounds (60)")
+    parser.add_argument(
+        "--beside", type=Path, metavar="PROGRAM", help="another build, in the same run: before and after"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object with all figures")
     parser.add_argument(
         "--full", action="store_true", help="beside the plain conflist and multus, in all sections (root)"
@@ -35,6 +38,11 @@ def main() -> None:
             compare(options)
             return
         load = os.getloadavg()[0]
+        if options.beside:
+            with Node(options.program) as node, Node(options.beside) as other:
+                both = quick.beside(node, other, options.rounds, options.seconds)
+                print(json.dumps(both, indent=2) if options.json else quick.beside_text(both, node.root, load))
+            return
         with Node(options.program) as node:
             figures = quick.report(node, quick.measure(node, options.rounds, options.seconds), load)
     except (CallFailedError, NotBuiltError, SandboxUnavailableError) as error:

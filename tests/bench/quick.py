@@ -33,6 +33,32 @@ def measure(node: Node, rounds: int, seconds: float) -> dict[str, list[Sample]]:
     return alternating(kinds, rounds, seconds)
 
 
+def beside(node: Node, other: Node, rounds: int, seconds: float) -> dict[str, dict[str, dict[str, Any]]]:
+    """Run the verbs of two builds in turn; return each verb's figures of this one, of the other, and their ratios."""
+    builds = {"this": node, "other": other}
+    kinds: dict[str, Callable[[str], Sample]] = {
+        f"{verb} {name}": partial(built.cni, verb) for verb in VERBS for name, built in builds.items()
+    }
+    samples = alternating(kinds, rounds, seconds)
+    figures: dict[str, dict[str, dict[str, Any]]] = {}
+    for verb in VERBS:
+        this, that = line(samples[f"{verb} this"]), line(samples[f"{verb} other"])
+        ratio = {key: round(this[key] / that[key], 3) for key in ("best_ms", "median_ms", "cpu_ms")}
+        figures[verb] = {"this": this, "other": that, "ratio": ratio, "rounds": {"n": len(samples[f"{verb} this"])}}
+    return figures
+
+
+def beside_text(figures: dict[str, dict[str, dict[str, Any]]], directory: Path, load: float) -> str:
+    """Return what `beside` has measured, for people."""
+    rounds = next(iter(figures.values()))["rounds"]["n"]
+    lines = [f"{told(machine(directory, load))}; {rounds:g} rounds, two no-op delegates", ""]
+    lines.append(f"{'milliseconds':14}{'this':>8}{'other':>8}{'ratio':>8}{'of the best':>13}{'of the CPU':>12}")
+    for verb, run in figures.items():
+        medians = f"{run['this']['median_ms']:8.2f}{run['other']['median_ms']:8.2f}{run['ratio']['median_ms']:8.3f}"
+        lines.append(f"{verb:14}{medians}{run['ratio']['best_ms']:13.3f}{run['ratio']['cpu_ms']:12.3f}")
+    return "\n".join(lines)
+
+
 def alternating(kinds: dict[str, Callable[[str], Sample]], rounds: int, seconds: float) -> dict[str, list[Sample]]:
     """Give each kind its turn in each round, until `rounds` or the time is up. Each is told the round's own name."""
     samples: dict[str, list[Sample]] = {kind: [] for kind in kinds}

@@ -93,10 +93,11 @@ def _put(file: Path, source: str, kind: str) -> None:
         subprocess.run(["strip", "--strip-unneeded", file], check=True)  # noqa: S607
 
 
-def _code(module: str, source: str) -> bytes:
-    """Return a module's code: without asserts, but with the docstrings, which are the commands' help."""
+def _code(module: str, source: str, *, docstrings: bool) -> bytes:
+    """Return a module's code, without asserts."""
     path = module.replace(".", "/") + ("/__init__.py" if _is_package(source) else ".py")
-    return marshal.dumps(compile(Path(source).read_bytes(), path, "exec", dont_inherit=True, optimize=1))
+    optimize = 1 if docstrings else 2
+    return marshal.dumps(compile(Path(source).read_bytes(), path, "exec", dont_inherit=True, optimize=optimize))
 
 
 def _is_package(source: str) -> bool:
@@ -109,7 +110,8 @@ def _archive(file: Path, sources: dict[str, str]) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         for module, source in sorted(sources.items()):
             path = module.replace(".", "/") + ("/__init__.pyc" if _is_package(source) else ".pyc")
-            archive.writestr(zipfile.ZipInfo(path), head + _code(module, source), zipfile.ZIP_DEFLATED)
+            code = _code(module, source, docstrings=True)  # the commands' are their help
+            archive.writestr(zipfile.ZipInfo(path), head + code, zipfile.ZIP_DEFLATED)
 
 
 def _write_header(file: Path, sources: dict[str, str], extensions: str, libraries: list[str]) -> None:
@@ -119,7 +121,7 @@ def _write_header(file: Path, sources: dict[str, str], extensions: str, librarie
     lines.append(f"static const char *const libraries[] = {{{names}0}};")
     rows = []
     for number, (module, source) in enumerate(sorted(sources.items())):
-        code = _code(module, source)
+        code = _code(module, source, docstrings=False)  # each call would read them
         lines.append(f"static const unsigned char module{number}[] = {{{','.join(map(str, code))}}};")
         package = int(_is_package(source))
         rows.append(f'{{.name = "{module}", .code = module{number}, .size = {len(code)}, .is_package = {package}}},')

@@ -85,7 +85,10 @@ def added(outcome: Outcome, spoken: str, before: results.Result | None) -> resul
     if before is not None:
         if results.has_addresses(before) and not results.has_addresses(result):
             raise DelegateError(DECODING_FAILURE, "dropped the addresses of the result that it was given")
-        result = results.restore(result, before, answered)
+        if answered != results.WHOLE:
+            from cni_chain.restoring import restore  # none of today's plugins of 1.1.0 needs it
+
+            result = restore(result, before, answered)
         _require_result(result)
     return result
 

@@ -7,7 +7,15 @@ import time
 from cni_chain import answer, chain, delegate, fragments, jsontext, record, records, request, results
 from cni_chain import system as os
 from cni_chain.answer import DelegateError, NotStarted
-from cni_chain.errors import DELEGATE_FAILED, DELEGATE_TIMED_OUT, INVALID_CONFIG, IO_FAILURE, TRY_AGAIN, CNIError
+from cni_chain.errors import (
+    DELEGATE_FAILED,
+    DELEGATE_TIMED_OUT,
+    INVALID_CONFIG,
+    INVALID_NETNS,
+    IO_FAILURE,
+    TRY_AGAIN,
+    CNIError,
+)
 from cni_chain.facade import Owner
 from cni_chain.spec import VERSIONS
 
@@ -70,6 +78,21 @@ class Call:
         """Return the attachment that the call is about."""
         return record.Attachment(self.network, self.args.container_id, self.args.ifname)
 
+    def circumstances(self) -> dict[str, Any]:
+        """Return what a later DEL may need of this call and a GC doesn't get from the runtime."""
+        told = {"path": self.args.path, "netns": self.args.netns, "cniArgs": self.args.args}
+        return told | {key: self.conf[key] for key in ("runtimeConfig", "args") if key in self.conf}
+
+    def refuse_own_namespace(self) -> None:
+        """Raise CNIError 8 if the container's namespace is this process's (`pkg/skel/skel.go`, with its override)."""
+        if self.environ.get("CNI_NETNS_OVERRIDE", "").upper() in ("TRUE", "1"):
+            return
+        if is_own_namespace(self.args.netns):
+            raise CNIError(
+                INVALID_NETNS,
+                f"CNI_NETNS {self.args.netns} is the network namespace that the runtime itself is in; nothing was run",
+            )
+
     def owners(self) -> list[Owner]:
         """Return the owners in order. Raises CNIError 5.
 
@@ -98,7 +121,8 @@ class Call:
                 from cni_chain import policy
 
                 chain_dir, unsafe = self.facade.chain_dir, self.facade.allow_unsafe
-                on_disk = policy.owners_on_disk(self.network, chain_dir, self.log.note, allow_unsafe=unsafe)
+                sent = self.conf.get("owners")
+                on_disk = policy.owners_on_disk(self.network, chain_dir, sent, self.log.note, allow_unsafe=unsafe)
                 self._owners = on_disk or self._owners
         return self._owners
 
@@ -249,6 +273,15 @@ class Call:
             raise
         self.log.call(step.owner, step.type, command, outcome, None)
         return verdict
+
+
+def is_own_namespace(netns: str) -> bool:
+    """Tell whether a path leads to the network namespace of this process; one that can't be opened doesn't."""
+    try:
+        theirs, ours = os.stat(netns), os.stat("/proc/self/ns/net")
+    except (OSError, ValueError):
+        return False
+    return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
 
 
 def _remembered_versions(entry: Any, identity: list[int]) -> tuple[str, ...]:

@@ -248,14 +248,22 @@ def _told_version(conf: Mapping[str, Any]) -> Any:
 
 
 def _verb(command: str) -> Callable[[Call], dict[str, Any] | None]:
-    if command == "GC":
-        from cni_chain.collect import collect
+    if command == "ADD":
+        from cni_chain.add import add
 
-        return collect
+        return add
     if command == "DEL":
-        from cni_chain.teardown import delete
+        from cni_chain.delete import delete
 
         return delete
-    from cni_chain import verbs
+    if command == "CHECK":
+        from cni_chain.check import check
 
-    return {"ADD": verbs.add, "CHECK": verbs.check, "STATUS": verbs.status}[command]
+        return check
+    if command == "STATUS":
+        from cni_chain.status import status
+
+        return status
+    from cni_chain.gc import collect
+
+    return collect

@@ -12,8 +12,9 @@ from cni_chain import system as os
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
-    from cni_chain.facade import Facade, Owner, Problem
+    from cni_chain.facade import Owner
 
 # Where a runtime reads its networks by default, which no call tells: beside the chain's directory as laid out by
 # default, and there whatever the chain's directory is.
@@ -24,14 +25,17 @@ _S_IFMT, _S_IFREG, _WRITABLE_BY_OTHERS = 0o170000, 0o100000, 0o022
 
 
 def owners_on_disk(
-    network: str, chain_dir: str, note: Callable[[str], None], *, allow_unsafe: bool = False
+    network: str, chain_dir: str, sent: object, note: Callable[[str], None], *, allow_unsafe: bool = False
 ) -> list[Owner] | None:
-    """Return the owners of the first facade on disk for that network and chain directory, None if there is none.
+    """Return the owners of the first facade on disk for that network and chain directory.
 
-    It never fails a call: a facade with a fault in its owners counts as none, and `note` is told of every fault, as of
-    a file that isn't root's alone.
+    None if there is no such facade, or if its owners are those that the runtime has `sent`, as written. Never fails a
+    call: a facade with a fault in its owners counts as none, and `note` is told of every fault, as of a file that isn't
+    root's alone.
     """
     for directory in dict.fromkeys((f"{os.path.dirname(chain_dir.rstrip('/'))}/{_BESIDE}", _DEFAULT)):
+        if not os.access(directory, os.R_OK):
+            continue
         try:
             names = sorted(os.listdir(directory), key=os.fsencode)
         except OSError:
@@ -44,25 +48,27 @@ def owners_on_disk(
                 continue
             if unsafe and not allow_unsafe:
                 note(f"{path}: not asked for its owners: not root's, or writable by others (chown root, chmod 0644)")
-                continue
-            for problem in found[1]:
-                note(f"{path}: {problem}")
-            if found[0].owners and not any(problem.key.startswith("owners") for problem in found[1]):
-                return found[0].owners
+            elif found.get("owners") == sent:
+                return None
+            else:
+                parsed, problems, _ = facade.parse(found)
+                for problem in problems:
+                    note(f"{path}: {problem}")
+                if not any(problem.key.startswith("owners") for problem in problems):
+                    return parsed.owners
     return None
 
 
-def _facade_in(text: bytes, network: str, chain_dir: str) -> tuple[Facade, list[Problem]] | None:
+def _facade_in(text: bytes, network: str, chain_dir: str) -> dict[str, Any] | None:
     try:
         document = jsontext.decode(text)
     except ValueError:
         return None
     plugins = document.get("plugins") if isinstance(document, dict) and document.get("name") == network else None
     for plugin in plugins if isinstance(plugins, list) else ():
-        if isinstance(plugin, dict) and plugin.get("type") == "cni-chain":
-            found, problems, _ = facade.parse(plugin)
-            if found.chain_dir == chain_dir:
-                return found, problems
+        ours = isinstance(plugin, dict) and plugin.get("type") == "cni-chain"
+        if ours and plugin.get("chainDir", facade.CHAIN_DIR) == chain_dir:
+            return dict(plugin)
     return None
 
 

@@ -18,10 +18,9 @@ from cni_chain.spec import VERSIONS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from typing import Any
 
-    Kinds = dict[str, Callable[[Any], bool]]
+    Kinds = dict[str, type | tuple[type, ...]]
 
 KIND = "cni-chain/2"
 _WITHOUT_CHECKSUMS = "cni-chain/1"
@@ -43,6 +42,9 @@ class Attachment:
         self.network = network
         self.container_id = container_id
         self.ifname = ifname
+
+    def __str__(self) -> str:
+        return f"attachment {self.ifname} of container {self.container_id}"
 
     @property
     def file(self) -> str:
@@ -147,66 +149,28 @@ def _unsealed(line: bytes) -> tuple[Any, bool]:
     return jsontext.decode(line, _DEPTH), False
 
 
-def _is_text(value: Any) -> bool:
-    """Tell whether a value can be part of an environment or of a path."""
-    if not isinstance(value, str) or "\0" in value:
-        return False
-    try:
-        value.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _is_type(value: Any) -> bool:
-    return _is_text(value) and "/" not in value and value not in ("", ".", "..")
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-def _is_object_or_null(value: Any) -> bool:
-    return value is None or isinstance(value, dict)
-
-
-def _is_list(value: Any) -> bool:
-    return isinstance(value, list)
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(entry, str) for entry in value)
-
-
-def _is_whole_result(value: Any) -> bool:
-    return value is None or (not results.check(value) and value.get("cniVersion") == results.WHOLE)
-
-
-def _is_error(value: Any) -> bool:
-    return value is None or (isinstance(value, dict) and isinstance(value.get("msg"), str))
-
-
 # What each key of a record holds; a file that says otherwise was damaged, or is somebody else's.
 _INTENT: Kinds = {
-    "network": _is_text,
-    "containerID": _is_text,
-    "ifname": _is_text,
-    "created": lambda value: type(value) in (int, float),
-    "call": _is_object,
-    "steps": _is_list,
+    "network": str,
+    "containerID": str,
+    "ifname": str,
+    "created": (int, float),
+    "call": dict,
+    "steps": list,
 }
-_CALL: Kinds = {"path": _is_text, "netns": _is_text, "cniArgs": _is_text}
+_CALL: Kinds = {"path": str, "netns": str, "cniArgs": str}
 _STEP: Kinds = {
-    "owner": _is_text,
-    "type": _is_type,
-    "path": _is_text,
-    "conf": _is_object,
-    "capabilities": _is_texts,
-    "version": lambda value: value in VERSIONS,
-    "disable_check": lambda value: isinstance(value, bool),
-    "on_del_error": _is_text,
+    "owner": str,
+    "type": str,
+    "path": str,
+    "conf": dict,
+    "capabilities": list,
+    "version": str,
+    "disable_check": bool,
+    "on_del_error": str,
 }
-_STATE: Kinds = {"state": _is_text, "pending": _is_list, "result": _is_whole_result}
+_STATE: Kinds = {"state": str, "pending": list, "result": (dict, type(None))}
+_ERROR: Kinds = {"msg": str}
 
 
 def parse(text: bytes) -> Record:
@@ -221,10 +185,13 @@ def parse(text: bytes) -> Record:
         raise ValueError(f"not of kind {KIND}, with a checksum")
     _require(document, _INTENT)
     _require(document["call"], _CALL)
-    if not _is_object_or_null(document["call"].get("runtimeConfig")):
+    if not isinstance(document["call"].get("runtimeConfig") or {}, dict):
         raise ValueError("key call.runtimeConfig: not an object")
     for step in document["steps"]:
         _require(step, _STEP)
+        named = "/" not in step["type"] and step["type"] not in ("", ".", "..")
+        if not named or step["version"] not in VERSIONS or any(type(one) is not str for one in step["capabilities"]):
+            raise ValueError(f"type {step['type']!r} at version {step['version']!r}, or its capabilities")
     record = Record(
         Attachment(document["network"], document["containerID"], document["ifname"]),
         [Step(**{key: step[key] for key in _STEP}) for step in document["steps"]],
@@ -237,17 +204,21 @@ def parse(text: bytes) -> Record:
             state, has_checksum = _unsealed(line)
             if has_checksum or not sealed:
                 _apply(record, state)
+                record.kept = line + b"\n"
                 break
         except ValueError:  # cut short with its writer: the one before counts
             continue
-    record.kept = record.line()
     return record
 
 
 def _require(document: Any, keys: Kinds) -> None:
-    for key, fits in keys.items():
-        if not isinstance(document, dict) or key not in document or not fits(document[key]):
+    """Raise ValueError unless each key is there, of its kind, and if a text such as an environment or a path takes."""
+    for key, kind in keys.items():
+        value = document.get(key, ...) if isinstance(document, dict) else ...
+        if not isinstance(value, kind) or (value is True and kind is not bool):
             raise ValueError(f"key {key}: missing, or not what it should be")
+        if isinstance(value, str) and b"\0" in value.encode("utf-8", "surrogateescape"):
+            raise ValueError(f"key {key}: holds a NUL")
 
 
 def _apply(record: Record, state: Any) -> None:
@@ -255,9 +226,14 @@ def _apply(record: Record, state: Any) -> None:
     pending, steps = state["pending"], len(record.steps)
     if not all(type(index) is int and 0 <= index < steps for index in pending) or len(set(pending)) < len(pending):
         raise ValueError(f"key pending: {pending!r}")
+    result = state["result"]
+    if result is not None and (results.check(result) or result.get("cniVersion") != results.WHOLE):
+        raise ValueError(f"key result: {results.check(result) or 'of another version'}")
     # 0.1.0 kept neither: any of its steps may have been started.
     ran, error = state.get("ran", steps), state.get("error")
-    if type(ran) is not int or not 0 <= ran <= steps or not _is_error(error):
-        raise ValueError("key ran or error: not what it should be")
-    record.pending, record.result, record.state = pending, state["result"], state["state"]
+    if type(ran) is not int or not 0 <= ran <= steps:
+        raise ValueError(f"key ran: {ran!r}")
+    if error is not None:
+        _require(error, _ERROR)
+    record.pending, record.result, record.state = pending, result, state["state"]
     record.ran, record.error = ran, error

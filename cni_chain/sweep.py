@@ -11,11 +11,13 @@ from __future__ import annotations
 import errno
 import time
 
-from cni_chain import teardown
+from cni_chain import delete
 from cni_chain.call import Call
 from cni_chain.errors import joined
 from cni_chain.log import Log
 from cni_chain.spec import CmdArgs
+from cni_chain.undoing import Found, environ_of
+from cni_chain.unrecorded import present_chain
 
 # How long a call may take longer for it: the runtime waits for our end, whatever it has read of the answer. A Cilium
 # whose agent is away takes 3.2 s to queue a DEL.
@@ -55,8 +57,8 @@ def _retry(call: Call, name: str, until: float) -> bool:
             return True
         if found.record.attachment.network != call.network:  # only the first 100 characters of its name are the same
             return True
-        environ = teardown.environ_of(own, found.record)
-        errors = teardown.undo(own, found, until, strict=True, environ=environ)
+        environ = environ_of(own, found.record)
+        errors = delete.undo(own, found, until, strict=True, environ=environ)
         if found.damaged and errors:
             _mark(call, name)
         elif not errors and not found.record.pending:
@@ -84,7 +86,7 @@ def _unmark(call: Call, name: str) -> None:
         return
 
 
-def _found(call: Call, name: str) -> tuple[teardown.Found | None, Call]:
+def _found(call: Call, name: str) -> tuple[Found | None, Call]:
     """Return what there is to undo under a record's name, and the DEL that nobody asks for. Raises OSError."""
     damaged = ""
     record = None
@@ -100,9 +102,9 @@ def _found(call: Call, name: str) -> tuple[teardown.Found | None, Call]:
     own = Call(args, {"name": call.network}, call.version, call.facade, call.environ, Log(args, call.network))
     own.limit = f"a retry that no runtime asks for has {_SECONDS:g} s"
     if record is not None:
-        return teardown.Found(record, on_disk=True), own
+        return Found(record, on_disk=True), own
     if damaged and args.ifname:
-        return teardown.stand_in(own, own.attachment(), damaged=damaged), own
+        return present_chain(own, own.attachment(), damaged=damaged), own
     if damaged:
         raise OSError(errno.EUCLEAN, f"damaged, and its name tells no attachment: {damaged}", name)
     return None, own

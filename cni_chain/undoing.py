@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 
-from cni_chain import system as os
 from cni_chain.answer import DelegateError
-from cni_chain.call import Call, io_error
+from cni_chain.call import Call, io_error, is_own_namespace
 from cni_chain.errors import INTERNAL, CNIError
 from cni_chain.spec import at_least
 
@@ -26,6 +25,24 @@ _LEAST_SECONDS = 1.0
 
 # GC's list of what is to be kept, under its name since 2024 and the one before (containernetworking/cni, pull 1101).
 LISTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
+
+
+class Found:
+    """What there is to undo for an attachment.
+
+    `on_disk` tells whether `record` lies there, or stands in for one that doesn't: the chain as it is now. `damaged`
+    is what keeps the one that lies there from being read; `unknown` are the failures to tell what belongs to the chain.
+    """
+
+    __slots__ = ("damaged", "on_disk", "record", "unknown")
+
+    def __init__(
+        self, record: Record, *, on_disk: bool = False, damaged: str = "", unknown: Sequence[CNIError] = ()
+    ) -> None:
+        self.record = record
+        self.on_disk = on_disk
+        self.damaged = damaged
+        self.unknown = unknown
 
 
 class Undoing:
@@ -109,18 +126,22 @@ class Undoing:
         try:
             file = call.find(step)
         except CNIError as error:
-            if not ignored and not self._never_started(index) and not self._uninstalled(step):
+            from cni_chain.failures import needs_no_binary
+
+            if not ignored and not needs_no_binary(call, self._record, index, on_disk=self._on_disk):
                 raise
             call.log.note(f"{error.msg}; counted as deleted")
             return None
         until = time.monotonic() + seconds
         failure = self._ask(step, file, until)
         # Only what a plugin has refused in its own words: one that hung may have had the right configuration.
-        refused = isinstance(failure, DelegateError) and failure.said
-        present = self._corrected(index) if refused and time.monotonic() < until else None
-        if failure is not None and present is not None:
-            call.log.note(f"{failure.msg}; tried once more with the configuration that {present.path} has now")
-            failure = self._ask(present, file, until)
+        if isinstance(failure, DelegateError) and failure.said and time.monotonic() < until:
+            from cni_chain.failures import corrected
+
+            present = corrected(call, self._record, index)
+            if present is not None:
+                call.log.note(f"{failure.msg}; tried once more with the configuration that {present.path} has now")
+                failure = self._ask(present, file, until)
         if failure is not None and ignored:
             call.log.note(f"{step.owner}/{step.type}: its failing DEL is ignored (onDelError): {failure.msg}")
             return None
@@ -135,10 +156,12 @@ class Undoing:
             left = until - time.monotonic()
             call.run(step, file, "DEL", self._prev_result(step), left, conf=self._conf, environ=self._environ)
         except CNIError as error:
-            gone = self._gone(step, error.said) if isinstance(error, DelegateError) else ""
+            from cni_chain.failures import is_taken_away, what_is_gone
+
+            gone = what_is_gone(step, error.said, self._environ) if isinstance(error, DelegateError) else ""
             if gone:
                 told = f"{step.owner}/{step.type}: {gone} is gone, so its DEL counts as done"
-            elif not _is_there(call, step) and self._uninstalled(step):
+            elif is_taken_away(call, step):
                 told = "its agent has been uninstalled meanwhile: counted as deleted"
             else:
                 return error
@@ -163,71 +186,15 @@ class Undoing:
             self._call.log.note(error.msg)
         return self._record.result if given is None else given
 
-    def _corrected(self, index: int) -> Step | None:
-        """Return a step as its owner would have it now, None if it is there as recorded, or can't be told.
 
-        Of several of one type the one at the same place counts, unless there are more or fewer of them now.
-        """
-        step, steps = self._record.steps[index], self._record.steps
-        owner = self._call.owner(step.owner)
-        if owner is None:
-            return None
-        same = [at for at, other in enumerate(steps) if (other.owner, other.type) == (step.owner, step.type)]
-        part = self._call.part(owner, exempt=False)
-        present = [self._call.step(link) for link in part.links if link.type == step.type]
-        as_recorded = any((other.conf, other.capabilities) == (step.conf, step.capabilities) for other in present)
-        if part.directory.faults or as_recorded or len(present) != len(same):
-            return None
-        return present[same.index(index)]
-
-    def _never_started(self, index: int) -> bool:
-        """Tell whether the record says that a delegate's ADD was never begun.
-
-        Those lines are not synced, so that a power loss may have taken them: they count until the next boot.
-        """
-        record = self._record
-        booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-        return self._on_disk and index > record.ran and record.created > booted
-
-    def _uninstalled(self, step: Step) -> bool:
-        """Tell whether nothing on this node names a delegate any more, so that its plugin won't come back by itself.
-
-        Files that can't be used just now are not nothing: their agent may be in the middle of an upgrade. Neither is a
-        directory of chains that isn't there: it is not mounted yet.
-        """
-        owner = self._call.owner(step.owner)
-        if owner is None:
-            return True
-        directory = self._call.part(owner, exempt=False).directory
-        if directory.faults or (directory.missing and not os.path.isdir(self._call.facade.chain_dir)):
-            return False
-        return all(conf["type"] != step.type for fragment in directory.fragments for conf in fragment.plugins)
-
-    def _gone(self, step: Step, said: str) -> str:
-        """Return what a delegate's own words say is gone, if without it that delegate has nothing to delete."""
-        from cni_chain import quirks  # most DELs succeed
-
-        netns = self._environ.get("CNI_NETNS", "")
-        if (not netns or _leads_nowhere(netns)) and quirks.namespace_is_gone(said, netns):
-            return "the network namespace"
-        if step.type == quirks.HOST_DEVICE and quirks.device_is_back(said, self._environ.get("CNI_IFNAME", "")):
-            return "the interface"
-        return ""
-
-
-def _leads_nowhere(path: str) -> bool:
-    try:
-        os.stat(path)
-    except (FileNotFoundError, NotADirectoryError):
-        return True
-    except OSError:
-        return False
-    return False
-
-
-def _is_there(call: Call, step: Step) -> bool:
-    try:
-        call.find(step)
-    except CNIError:
-        return False
-    return True
+def environ_of(call: Call, record: Record) -> dict[str, str]:
+    """Return the environment for DELs that no runtime asked for: the attachment's variables are the record's."""
+    netns = record.call["netns"]
+    return {
+        **call.environ,
+        "CNI_CONTAINERID": record.attachment.container_id,
+        "CNI_IFNAME": record.attachment.ifname,
+        # A path like /proc/<pid>/ns/net may by now lead to the node's own namespace, of which nothing must be deleted.
+        "CNI_NETNS": "" if is_own_namespace(netns) else netns,
+        "CNI_ARGS": record.call["cniArgs"],
+    }

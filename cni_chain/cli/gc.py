@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from cni_chain import spec, teardown
+from cni_chain import delete, spec
 from cni_chain.call import Call, io_error
 from cni_chain.cli import attached, programs
 from cni_chain.cli.attached import Damaged, Entry, StateDir
@@ -23,6 +23,7 @@ from cni_chain.facade import Facade
 from cni_chain.log import Log
 from cni_chain.record import Attachment
 from cni_chain.spec import CmdArgs
+from cni_chain.undoing import environ_of
 
 VERSION = "1.0.0"  # what a delegate is asked in if no facade says: every one of today speaks it
 
@@ -174,12 +175,12 @@ def _free(call: Call, left: Left, older_than: float | None, errors: list[CNIErro
         if not call.state.lock(attachment):
             return "another call is at work on it"
         try:
-            found = teardown.find(call, attachment)
+            found = delete.find(call, attachment)
             if found is None:
                 return "its own DEL came first"
             if found.on_disk and not _is_still(left, Entry(call.state.path_of(attachment), found.record), older_than):
                 return "it is in use again"
-            errors += teardown.undo(call, found, call.deadline, environ=teardown.environ_of(call, found.record))
+            errors += delete.undo(call, found, call.deadline, environ=environ_of(call, found.record))
             if not errors:
                 call.stranded.unmark(attachment.file)
         finally:

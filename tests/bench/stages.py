@@ -17,8 +17,8 @@ IMPORTS = (
     ("results", "answer"),
     ("fragments", "chain"),
     ("delegate",),
-    ("record", "records", "request"),
-    ("call", "undoing", "teardown", "verbs"),
+    ("record", "locks", "records", "request"),
+    ("call", "undoing", "delete", "add"),
 )
 # module, class, function, stage
 STAGES = (

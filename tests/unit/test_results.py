@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cni_chain import results
+from cni_chain import restoring, results
 from cni_chain.spec import VERSIONS, at_least
 
 DNS = {"nameservers": ["192.0.2.53"], "domain": "example.org"}
@@ -83,7 +83,7 @@ def test_a_delegate_that_echoes_what_it_understands_loses_nothing(answered: str)
     before = full("1.1.0")
     echoed = results.convert(results.convert(before, answered), "1.1.0")
 
-    assert before == results.restore(echoed, before, answered)
+    assert before == restoring.restore(echoed, before, answered)
 
 
 @pytest.mark.parametrize("answered", VERSIONS)
@@ -101,7 +101,7 @@ def test_order_and_second_addresses_survive_an_old_delegate(answered: str) -> No
     }
     echoed = results.convert(results.convert(before, answered), "1.1.0")
 
-    assert before == {"dns": {}, **results.restore(echoed, before, answered)}
+    assert before == {"dns": {}, **restoring.restore(echoed, before, answered)}
 
 
 POLICY: list[dict[str, Any]] = [
@@ -118,7 +118,7 @@ def test_routes_that_differ_by_table_alone_keep_their_own(answered: str, carries
     plain = [{"dst": route["dst"], "gw": route["gw"]} for route in POLICY]
     result = {**before, "routes": POLICY if carries else plain}
 
-    assert results.restore(result, before, answered)["routes"] == POLICY
+    assert restoring.restore(result, before, answered)["routes"] == POLICY
 
 
 @pytest.mark.parametrize(
@@ -139,7 +139,7 @@ def test_an_address_that_a_delegate_writes_anew_is_the_same(answered: str, writt
         "routes": [{"dst": by_go, "gw": "fd00::1"}],
     }
 
-    restored = results.restore(echoed, before, answered)
+    restored = restoring.restore(echoed, before, answered)
 
     assert restored["routes"][0] == {"dst": by_go, "gw": "fd00::1", "mtu": 1400}
     assert [ip["address"] for ip in restored["ips"]] == ["fd00::7/64"]
@@ -158,21 +158,21 @@ def test_an_address_that_an_old_delegate_adds_comes_last(answer: dict[str, Any],
     before = {"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/24", "interface": 0}], "interfaces": [{"name": "e"}]}
     result = results.convert({"cniVersion": "0.2.0", **answer}, "1.1.0")
 
-    assert [ip["address"] for ip in results.restore(result, before, "0.2.0")["ips"]] == expected
+    assert [ip["address"] for ip in restoring.restore(result, before, "0.2.0")["ips"]] == expected
 
 
 def test_nothing_is_put_back_where_nobody_can_tell_which_route_is_which() -> None:
     before = {"cniVersion": "1.1.0", "ips": [{"address": "10.0.0.2/24"}], "routes": POLICY}
     result = {**before, "routes": [{"dst": "0.0.0.0/0", "gw": "10.0.0.1"}]}
 
-    assert results.restore(result, before, "1.0.0") == result
+    assert restoring.restore(result, before, "1.0.0") == result
 
 
 def test_attributes_are_not_put_back_on_an_interface_that_the_delegate_replaced() -> None:
     before = full("1.1.0")
     result = {**full("1.0.0"), "cniVersion": "1.1.0", "interfaces": [{"name": "eth1", "sandbox": "/run/netns/a"}]}
 
-    restored = results.restore(result, before, "1.0.0")
+    restored = restoring.restore(result, before, "1.0.0")
 
     assert restored["interfaces"] == [{"name": "eth1", "sandbox": "/run/netns/a"}]
 
@@ -181,7 +181,7 @@ def test_an_address_that_an_old_delegate_added_stays() -> None:
     before = full("1.1.0")
     answered = {"cniVersion": "0.2.0", "ip4": {"ip": "198.51.100.1/24"}, "dns": {}}
 
-    restored = results.restore(results.convert(answered, "1.1.0"), before, "0.2.0")
+    restored = restoring.restore(results.convert(answered, "1.1.0"), before, "0.2.0")
 
     assert [ip["address"] for ip in restored["ips"]] == ["198.51.100.1/24", "192.0.2.8/24"]
     assert restored["interfaces"] == INTERFACES

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 
-from cni_chain import teardown
+from cni_chain import delete
 from cni_chain.call import Call, io_error
 from cni_chain.errors import INTERNAL, INVALID_CONFIG, TRY_AGAIN, CNIError, joined
 from cni_chain.fragments import REFUSED, UNREADABLE
 from cni_chain.record import Attachment
 from cni_chain.spec import is_interface_name, is_name
-from cni_chain.undoing import LISTS
+from cni_chain.undoing import LISTS, environ_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -125,11 +125,11 @@ def _collect_one(call: Call, attachment: Attachment, to_come: int, errors: list[
         return False
     failures: list[CNIError]
     try:
-        found = teardown.find(call, attachment)
+        found = delete.find(call, attachment)
         if found is None:
             return True
-        environ = teardown.environ_of(call, found.record)
-        failures = teardown.undo(call, found, call.deadline, environ=environ, to_come=to_come)
+        environ = environ_of(call, found.record)
+        failures = delete.undo(call, found, call.deadline, environ=environ, to_come=to_come)
     except OSError as error:
         failures = [io_error(error, call.facade.state_dir)]
     except Exception as error:  # noqa: BLE001  # whatever one attachment comes to, the others are collected
@@ -137,6 +137,6 @@ def _collect_one(call: Call, attachment: Attachment, to_come: int, errors: list[
     finally:
         call.state.unlock(attachment)
     # Stale attachments fail alike, and only this tells one from another.
-    name = teardown.named(attachment)
+    name = str(attachment)
     errors += [CNIError(failure.code, f"{name}: {failure.msg}", failure.details) for failure in failures]
     return not failures

@@ -26,7 +26,7 @@ _BASE_LIBRARY = "base_library.zip"
 # What every call of the plugin loads, and is therefore built in. Of the standard library that is what the interpreter's
 # start needs in UTF-8 mode, and what `from __future__` imports.
 _STANDARD = ("__future__", "encodings", "encodings.aliases", "encodings.utf_8")
-_OURS = re.compile(r"cni_chain(\.(?!cli\b).*)?")
+_OURS = re.compile(r"cni_chain(\.__main__|\.plugin(\..*)?)?")
 
 # Libraries that a launcher with the interpreter in it doesn't load.
 _LINKED_IN = re.compile(r"lib(python3|expat|z)\b.*\.so")

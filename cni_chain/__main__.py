@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from cni_chain import environment
-from cni_chain import system as os
+from cni_chain.plugin import environment
+from cni_chain.plugin import system as os
 
 
 def main() -> int:
@@ -16,9 +16,9 @@ def main() -> int:
         len(sys.argv) == 1 and any(name.startswith("CNI_") for name in environ)
     )
     if called:
-        from cni_chain import plugin
+        from cni_chain.plugin import protocol
 
-        return plugin.main(environ)
+        return protocol.main(environ)
     from cni_chain import cli
 
     return cli.main()

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from cni_chain import __version__, spec
-from cni_chain.cli import completing, deploy, migrate, operate, options, show, verify
+from cni_chain import __version__
+from cni_chain.cli import completion, deploy, migrate, operate, options, show, verify
 from cni_chain.cli.options import Json, Where
-from cni_chain.cli.terminal import print_json, progress
+from cni_chain.cli.output import print_json, progress
+from cni_chain.plugin import spec
 
 # Help and usage errors are plain text: boxes and colours there would cost more than all else (build/cni-chain.spec).
 app = typer.Typer(
@@ -174,9 +175,9 @@ def completion_command(
     shell: Annotated[
         str,
         typer.Argument(
-            metavar="|".join(completing.SCRIPTS),
+            metavar="|".join(completion.SCRIPTS),
             show_default=False,
-            autocompletion=completing.one_of(completing.SCRIPTS),
+            autocompletion=completion.one_of(completion.SCRIPTS),
             help="The shell.",
         ),
     ],
@@ -193,13 +194,13 @@ def completion_command(
     \b
     Exit status: 0, 2 for a shell that there is no script for.
     """
-    if shell not in completing.SCRIPTS:
-        raise typer.BadParameter(f"{shell!r}: one of {', '.join(completing.SCRIPTS)}")
-    print(completing.SCRIPTS[shell], end="")
+    if shell not in completion.SCRIPTS:
+        raise typer.BadParameter(f"{shell!r}: one of {', '.join(completion.SCRIPTS)}")
+    print(completion.SCRIPTS[shell], end="")
 
 
-@app.command(completing.ASK, hidden=True)
+@app.command(completion.ASK, hidden=True)
 def complete_command(context: typer.Context, words: Annotated[list[str], typer.Argument()]) -> None:
     """Print what may stand in the place of the last word, for the scripts of `completion`."""
-    for line in completing.lines(context, words):
+    for line in completion.lines(context, words):
         print(line)

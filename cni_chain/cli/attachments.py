@@ -7,12 +7,12 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from cni_chain.cli import attached, kernel
-from cni_chain.cli.attached import Damaged, Entry, StateDir
-from cni_chain.cli.terminal import paint, paragraph, printable
-from cni_chain.cli.terminal import table as drawn
-from cni_chain.cli.tree import Tree
-from cni_chain.record import Step
+from cni_chain.cli.output import paint, paragraph, printable
+from cni_chain.cli.output import table as drawn
+from cni_chain.node import attachments, kernel
+from cni_chain.node.attachments import Damaged, Entry, StateDir
+from cni_chain.node.tree import Tree
+from cni_chain.plugin.record import Step
 
 _SHORT = 13  # characters of a container's ID, as crictl prints it
 _PLUGINS, _STATE = 3, 5  # columns of the table
@@ -128,18 +128,18 @@ def table(tree: Tree, found: list[StateDir]) -> list[str]:
 
 def _row(tree: Tree, entry: Entry) -> tuple[str, ...]:
     held = entry.record
-    state = attached.state(entry)
+    state = attachments.state(entry)
     what = _namespace(tree, entry)[0]
-    if what == attached.GONE:
+    if what == attachments.GONE:
         state += ", namespace gone"
-    elif what == attached.NONE:
+    elif what == attachments.NONE:
         state += ", no namespace"
     return (
         entry.pod or "-",
         entry.attachment.ifname,
         ",".join(entry.addresses) or "-",
         ",".join(step.type for step in held.steps),
-        attached.words(entry.age),
+        attachments.words(entry.age),
         state,
         entry.attachment.container_id[:_SHORT],
     )
@@ -150,14 +150,14 @@ def text(tree: Tree, entry: Entry) -> list[str]:
     held = entry.record
     what, why = _namespace(tree, entry)
     netns = held.call["netns"] or "-"
-    if what in (attached.GONE, attached.UNKNOWN):
+    if what in (attachments.GONE, attachments.UNKNOWN):
         netns += f"  ({why or 'gone'})"
     rows = [
         ("container", entry.attachment.container_id),
         ("interface", entry.attachment.ifname),
         ("network", entry.attachment.network),
         ("namespace", netns),
-        ("created", f"{_time(held.created)}  ({attached.words(entry.age)} ago)"),
+        ("created", f"{_time(held.created)}  ({attachments.words(entry.age)} ago)"),
         ("state", _told(entry)),
         ("addresses", ", ".join(entry.addresses) or "-"),
         ("record", entry.path),
@@ -168,8 +168,8 @@ def text(tree: Tree, entry: Entry) -> list[str]:
 
 
 def _told(entry: Entry) -> str:
-    state = attached.state(entry)
-    return f"{state}; {attached.failure(entry)}" if entry.is_stranded else state
+    state = attachments.state(entry)
+    return f"{state}; {attachments.failure(entry)}" if entry.is_stranded else state
 
 
 def _delegates(steps: list[Step], pending: Iterable[int]) -> list[str]:
@@ -213,8 +213,8 @@ def _kernel(tree: Tree, entry: Entry) -> tuple[list[str] | None, str]:
     """Return the differences of an attachment's namespace from its record, or why they can't be told."""
     held = entry.record
     what, why = _namespace(tree, entry)
-    if what != attached.THERE:
-        reasons = {attached.GONE: "it is gone", attached.NONE: "none is recorded"}
+    if what != attachments.THERE:
+        reasons = {attachments.GONE: "it is gone", attachments.NONE: "none is recorded"}
         return None, reasons.get(what, why)
     if held.result is None:
         return None, "no result is recorded"
@@ -226,8 +226,8 @@ def _kernel(tree: Tree, entry: Entry) -> tuple[list[str] | None, str]:
 
 def _namespace(tree: Tree, entry: Entry) -> tuple[str, str]:
     if not tree.is_this_system:
-        return attached.UNKNOWN, f"{os.path.basename(tree.root)} is not this system"
-    return attached.namespace(entry.record.call["netns"], entry.record.created)
+        return attachments.UNKNOWN, f"{os.path.basename(tree.root)} is not this system"
+    return attachments.namespace(entry.record.call["netns"], entry.record.created)
 
 
 def _time(seconds: float) -> str:

@@ -6,12 +6,12 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from cni_chain import chain, request
-from cni_chain.chain import Link, Part
-from cni_chain.cli.spoken import Spoken
-from cni_chain.cli.survey import Survey, error_of
-from cni_chain.cli.terminal import paint, paragraph, printable
-from cni_chain.errors import INVALID_CONFIG, CNIError
+from cni_chain.cli.output import paint, paragraph, printable
+from cni_chain.node.negotiation import Spoken
+from cni_chain.node.survey import Survey, error_of
+from cni_chain.plugin import chain, request
+from cni_chain.plugin.chain import Link, Part
+from cni_chain.plugin.errors import INVALID_CONFIG, CNIError
 
 
 class Shown(NamedTuple):

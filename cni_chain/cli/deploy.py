@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from cni_chain.cli import drafting, install, installed, ownership, uninstall
-from cni_chain.cli.changes import RefusedError
-from cni_chain.cli.changing import (
+from cni_chain.change import draft, install, installed, uninstall
+from cni_chain.change.plan import RefusedError
+from cni_chain.cli import owner
+from cni_chain.cli.apply import (
     ABinDir,
     AConf,
     ANetDir,
@@ -31,7 +32,7 @@ def register(app: typer.Typer) -> None:
         install_command
     )
     app.command("uninstall", short_help="Give the node back to the configuration before.")(uninstall_command)
-    app.add_typer(ownership.app, name="owner", short_help="List and change who contributes to the chain.")
+    app.add_typer(owner.app, name="owner", short_help="List and change who contributes to the chain.")
 
 
 def install_command(
@@ -39,7 +40,7 @@ def install_command(
         list[str] | None,
         typer.Option(
             metavar="NAME[:TYPE,…]",
-            show_default=" ".join(drafting.OWNERS),
+            show_default=" ".join(draft.OWNERS),
             help="An owner, and the plugin types that it may contribute; repeat the option in the order in which the "
             "owners run. Each is required, but 'local' is optional (see `cni-chain owner require`).",
         ),
@@ -116,7 +117,7 @@ def install_command(
             raise RefusedError(install.FROM_SOURCE)
         if "/" in facade or not facade.endswith(".conflist") or facade.startswith("."):
             raise typer.BadParameter(f"{facade!r}: --facade must be a file's name that ends in .conflist")
-        given = None if owner is None and exempt is None else drafting.owners(owner or [*drafting.OWNERS], exempt or [])
+        given = None if owner is None and exempt is None else draft.owners(owner or [*draft.OWNERS], exempt or [])
         options = install.Options(
             bin_dir=tree.path(where.bin_dir),
             net_dir=tree.path(where.net_dir),
@@ -125,7 +126,7 @@ def install_command(
             facade=facade,
             owners=given,
             name=name,
-            cni_version=None if cni_version is None else drafting.version(cni_version),
+            cni_version=None if cni_version is None else draft.version(cni_version),
             with_facade=not no_facade,
             replace_facade=replace_facade,
             force=force,

@@ -5,21 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from cni_chain.cli import (
-    doctor_agents,
-    doctor_net,
-    doctor_owners,
-    doctor_plugins,
-    doctor_records,
-    doctor_runtimes,
-    doctor_tokens,
-    doctor_writers,
-    verify,
-)
-from cni_chain.cli.doctor_runtimes import Runtime
-from cni_chain.cli.doctor_words import Node, Trouble
-from cni_chain.cli.findings import Finding
-from cni_chain.cli.terminal import Step, paint, paragraph, printable
+from cni_chain.checks import net_dir, owners, plugins, records, runtimes, sockets, tokens, writers
+from cni_chain.checks.findings import Finding
+from cni_chain.checks.runtimes import Runtime
+from cni_chain.checks.words import Node, Trouble
+from cni_chain.cli import verify
+from cni_chain.cli.output import Step, paint, paragraph, printable
 
 # What a check of its own has said already, in other words than verify's.
 _COVERS = {
@@ -33,13 +24,13 @@ _COVERS = {
 }
 
 _CHECKS: dict[str, Callable[[Node], Iterator[Trouble]]] = {
-    "the runtime's directory": doctor_net.check,
-    "the owners": doctor_owners.check,
-    "the plugins": doctor_plugins.check,
-    "the agents": doctor_agents.check,
-    "what agents write": doctor_writers.check,
-    "tokens": doctor_tokens.check,
-    "the records and the log": doctor_records.check,
+    "the runtime's directory": net_dir.check,
+    "the owners": owners.check,
+    "the plugins": plugins.check,
+    "the agents": sockets.check,
+    "what agents write": writers.check,
+    "tokens": tokens.check,
+    "the records and the log": records.check,
 }
 STEPS = len(_CHECKS) + 2
 
@@ -75,14 +66,14 @@ class Diagnosis:
     def __init__(self, node: Node, step: Step) -> None:
         self.node = node
         step("the runtimes")
-        self.runtimes: list[Runtime] = doctor_runtimes.installed(node)
+        self.runtimes: list[Runtime] = runtimes.installed(node)
         found = dict.fromkeys(self._checks(step))
         step("what verify finds")
         rest = [_told(finding) for finding in self._verified() if not _is_covered(finding, found)]
         self.troubles = sorted(dict.fromkeys([*found, *rest]), key=lambda trouble: trouble.warning)
 
     def _checks(self, step: Step) -> Iterator[Trouble]:
-        yield from doctor_runtimes.check(self.node, self.runtimes)
+        yield from runtimes.check(self.node, self.runtimes)
         for name, check in _CHECKS.items():
             step(name)
             yield from check(self.node)

@@ -7,13 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cni_chain import facade as facade_keys
-from cni_chain.cli import completing, migrate_guards, migrate_live, migrate_moves, migrate_plan, migrate_split
-from cni_chain.cli.facades import NetDir
-from cni_chain.cli.migrate_live import CONTAINERD, CRIO, Choice, MigrateError
-from cni_chain.cli.migrate_moves import Switch
-from cni_chain.cli.migrate_plan import Paths, Plan
-from cni_chain.cli.migrate_split import SplitError
+from cni_chain.cli import completion
 from cni_chain.cli.migrate_text import (
     head,
     plan_document,
@@ -25,8 +19,16 @@ from cni_chain.cli.migrate_text import (
     worded,
 )
 from cni_chain.cli.options import Json, Where, failure, located
-from cni_chain.cli.terminal import paint, paragraph, print_json, printable
-from cni_chain.cli.tree import Tree
+from cni_chain.cli.output import paint, paragraph, print_json, printable
+from cni_chain.migrate import guards, moves, split
+from cni_chain.migrate.moves import Switch
+from cni_chain.migrate.plan import FACADE, Paths, Plan, make, state_of
+from cni_chain.migrate.split import SplitError
+from cni_chain.node import conflists
+from cni_chain.node.conflists import CONTAINERD, CRIO, Choice, MigrateError
+from cni_chain.node.facades import NetDir
+from cni_chain.node.tree import Tree
+from cni_chain.plugin import facade as facade_keys
 
 
 def register(app: typer.Typer) -> None:
@@ -59,7 +61,7 @@ def migrate_command(
         typer.Option(
             metavar="|".join((CONTAINERD, CRIO)),
             show_default=False,
-            autocompletion=completing.one_of((CONTAINERD, CRIO)),
+            autocompletion=completion.one_of((CONTAINERD, CRIO)),
             help="Whose rules say which list is used. By default both, which mostly agree.",
         ),
     ] = None,
@@ -68,13 +70,13 @@ def migrate_command(
         typer.Option(
             metavar="NAME",
             show_default=False,
-            autocompletion=completing.one_of(migrate_guards.NAMES),
+            autocompletion=completion.one_of(guards.NAMES),
             help="With --switch: overrule a refusal that is only a guess; its message has the NAME (repeatable).",
         ),
     ] = None,
     facade: Annotated[
         str, typer.Option(metavar="NAME", help="The facade's file name; it must sort before the list's.")
-    ] = migrate_plan.FACADE,
+    ] = FACADE,
     json: Json = False,
     chain_dir: Annotated[
         str, typer.Option(metavar="DIR", help="Where the owners' directories are.")
@@ -134,13 +136,13 @@ def _usage(
         raise typer.BadParameter("--owner belongs to --write: --switch and --undo take what was written")
     if runtime not in (None, CONTAINERD, CRIO):
         raise typer.BadParameter(f"--runtime {runtime}: must be {CONTAINERD} or {CRIO}")
-    unknown = [name for name in despite or [] if name not in migrate_guards.NAMES]
+    unknown = [name for name in despite or [] if name not in guards.NAMES]
     if unknown:
-        raise typer.BadParameter(f"--despite {unknown[0]}: must be one of {', '.join(migrate_guards.NAMES)}")
+        raise typer.BadParameter(f"--despite {unknown[0]}: must be one of {', '.join(guards.NAMES)}")
     if "/" in facade or not facade.removesuffix(".conflist") or not facade.endswith(".conflist"):
         raise typer.BadParameter(f"--facade {facade}: must be a file name that ends in .conflist")
     try:
-        return migrate_split.parse_owners(owner or [])
+        return split.parse_owners(owner or [])
     except SplitError as error:
         raise typer.BadParameter(f"--owner: {error}") from None
 
@@ -157,13 +159,13 @@ class _Command:
 
     def plan(self, owner_of: dict[str, str], *, write: bool) -> None:
         """Print the plan; with `write` make it so."""
-        directory = migrate_live.look(self._tree, self._paths.net_dir)
-        state = migrate_plan.state_of(directory, self._paths, self._tree)
+        directory = conflists.look(self._tree, self._paths.net_dir)
+        state = state_of(directory, self._paths, self._tree)
         if state == "switched":
             self._nothing(state, f"{self._paths.facade} is in place: nothing to migrate (--undo takes it away)")
             return
         choice = self._choose(directory)
-        plan = migrate_plan.make(self._tree, self._paths, choice, owner_of)
+        plan = make(self._tree, self._paths, choice, owner_of)
         if write:
             self._write(plan, state)
             return
@@ -175,7 +177,7 @@ class _Command:
             if way:
                 print(f"\n{paint('bold', 'In the way of --switch, as things are now')}")
                 print("\n".join(line for told in way for line in paragraph(told, "  ")))
-        behind = migrate_guards.sorts_behind(self._paths, plan.live)
+        behind = guards.sorts_behind(self._paths, plan.live)
         if behind:
             raise MigrateError(behind.message)
         raise typer.Exit(0 if plan.proof.holds and plan.unusable is None else 1)
@@ -186,7 +188,7 @@ class _Command:
                 print_json(plan_document(self._tree, self._paths, plan, state) | {"changed": []})
             else:
                 print("\n".join(proof_text(plan.proof)), file=sys.stderr)
-        changed = migrate_moves.write(self._tree, self._paths, plan)
+        changed = moves.write(self._tree, self._paths, plan)
         if self._json:
             document = plan_document(self._tree, self._paths, plan, "written")
             print_json(document | {"changed": changed})
@@ -203,8 +205,8 @@ class _Command:
 
     def switch(self, despite: list[str]) -> None:
         """Put the facade in place."""
-        directory = migrate_live.look(self._tree, self._paths.net_dir)
-        state = migrate_plan.state_of(directory, self._paths, self._tree)
+        directory = conflists.look(self._tree, self._paths.net_dir)
+        state = state_of(directory, self._paths, self._tree)
         if state == "switched":
             self._nothing(state, f"{self._paths.facade} is in place already")
             return
@@ -227,12 +229,12 @@ class _Command:
 
     def undo(self) -> None:
         """Take the facade away."""
-        directory = migrate_live.look(self._tree, self._paths.net_dir)
+        directory = conflists.look(self._tree, self._paths.net_dir)
         if not any(file.path == self._paths.facade for file in directory.facades):
             self._nothing("live", f"{self._paths.facade} is not in place: nothing to undo")
             return
         choice = self._choose(directory)
-        changed, warnings = migrate_moves.undo(self._tree, self._paths, directory, choice)
+        changed, warnings = moves.undo(self._tree, self._paths, directory, choice)
         if self._json:
             told: dict[str, Any] = {"changed": changed, "warnings": warnings}
             print_json(head(self._tree, self._paths, "written") | told)
@@ -242,7 +244,7 @@ class _Command:
             print("\n" if warnings else "", end="")
 
     def _choose(self, directory: NetDir) -> Choice:
-        return migrate_live.choose(self._tree, directory, self._runtime, self._bin_dirs)
+        return conflists.choose(self._tree, directory, self._runtime, self._bin_dirs)
 
     def _nothing(self, state: str, message: str) -> None:
         if self._json:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cni_chain.cli.migrate_guards import Refusal
-from cni_chain.cli.migrate_plan import WRITE, Paths, Plan
-from cni_chain.cli.migrate_proof import Delegate, Difference, Proof
-from cni_chain.cli.migrate_settings import settings, steps
-from cni_chain.cli.terminal import paint, paragraph, printable, widths
-from cni_chain.cli.tree import Tree
+from cni_chain.cli.output import paint, paragraph, printable, widths
+from cni_chain.migrate.guards import Refusal
+from cni_chain.migrate.plan import WRITE, Paths, Plan
+from cni_chain.migrate.proof import Delegate, Difference, Proof
+from cni_chain.migrate.settings import settings, steps
+from cni_chain.node.tree import Tree
 
 
 def plan_document(tree: Tree, paths: Paths, plan: Plan, state: str) -> dict[str, Any]:

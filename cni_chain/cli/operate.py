@@ -6,13 +6,14 @@ from typing import Annotated
 
 import typer
 
-from cni_chain.cli import attached, cat, cleaning, completing, doctor
+from cni_chain.checks.words import Node
 from cni_chain.cli import attachments as listing
-from cni_chain.cli.doctor_words import Node
+from cni_chain.cli import cat, completion, doctor, gc
 from cni_chain.cli.options import Json, Where, failure, located, no_facade, pod
-from cni_chain.cli.survey import Survey
-from cni_chain.cli.terminal import print_json, printable, progress
-from cni_chain.cli.tree import Tree
+from cni_chain.cli.output import print_json, printable, progress
+from cni_chain.node import attachments
+from cni_chain.node.survey import Survey
+from cni_chain.node.tree import Tree
 
 
 def register(app: typer.Typer) -> None:
@@ -20,7 +21,7 @@ def register(app: typer.Typer) -> None:
     app.command("cat", short_help="Print the chain's files, or what each plugin would get.")(cat_command)
     app.command("attachments", short_help="List what was run for each pod.")(attachments_command)
     app.command("doctor", short_help="Find out whether this node is all right.")(doctor_command)
-    app.command("gc", short_help="Free what pods have left behind.")(cleaning.gc_command)
+    app.command("gc", short_help="Free what pods have left behind.")(gc.gc_command)
 
 
 @located("net_dir", "conf", "bin_dir", "distro", "root")
@@ -91,7 +92,7 @@ def attachments_command(
         typer.Argument(
             metavar="[ID]",
             show_default=False,
-            autocompletion=completing.of_attachment,
+            autocompletion=completion.of_attachment,
             help="A container's ID, or its beginning: print everything of it.",
         ),
     ] = "",
@@ -112,7 +113,7 @@ def attachments_command(
     Exit status: 0; 1 if a record is damaged or can't be read, or there is no attachment of that ID.
     """
     _, files = where.find()
-    found = attached.look(where.tree, files, where.state_dirs)
+    found = attachments.look(where.tree, files, where.state_dirs)
     if beginning:
         raise typer.Exit(_one(where.tree, found, beginning, json=json))
     if json:
@@ -122,7 +123,7 @@ def attachments_command(
     raise typer.Exit(1 if any(one.failure or one.damaged for one in found) else 0)
 
 
-def _one(tree: Tree, found: list[attached.StateDir], beginning: str, *, json: bool) -> int:
+def _one(tree: Tree, found: list[attachments.StateDir], beginning: str, *, json: bool) -> int:
     entries, damaged = listing.having(found, beginning), listing.damaged_having(found, beginning)
     if not entries and not damaged:
         told = "".join(f"; {one.path}: {one.failure}" for one in found if one.failure)
@@ -158,7 +159,7 @@ def doctor_command(where: Where, json: Json = False) -> None:
     Exit status: 0 if there is no error (there may be warnings), 1 if there is.
     """
     directory, surveys = where.surveys()
-    states = attached.look(where.tree, [survey.file for survey in surveys], where.state_dirs)
+    states = attachments.look(where.tree, [survey.file for survey in surveys], where.state_dirs)
     node = Node(where.tree, directory, surveys, where.bin_dirs, states)
     with progress("looking at", doctor.STEPS) as step:
         diagnosis = doctor.Diagnosis(node, step)

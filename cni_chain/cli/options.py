@@ -13,13 +13,14 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from cni_chain.cli import completing, distros, facades, survey
-from cni_chain.cli.facades import FacadeFile, NetDir
-from cni_chain.cli.findings import Place
-from cni_chain.cli.locate import UnreadableError
-from cni_chain.cli.survey import Survey
-from cni_chain.cli.terminal import printable
-from cni_chain.cli.tree import Tree
+from cni_chain.checks.findings import Place
+from cni_chain.cli import completion
+from cni_chain.cli.output import printable
+from cni_chain.node import distros, facades, survey
+from cni_chain.node.facades import FacadeFile, NetDir
+from cni_chain.node.locate import UnreadableError
+from cni_chain.node.survey import Survey
+from cni_chain.node.tree import Tree
 
 Root = Annotated[
     str,
@@ -36,7 +37,7 @@ DistroName = Annotated[
         metavar="NAME",
         show_default=False,
         help=f"Take --bin-dir and --net-dir from what is known of {', '.join(distros.DISTROS)}.",
-        autocompletion=completing.of_distro,
+        autocompletion=completion.of_distro,
     ),
 ]
 NetDirectory = Annotated[

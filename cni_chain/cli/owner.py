@@ -1,210 +1,158 @@
-"""`cni-chain owner`: who contributes to the chain, told and changed on a live node. Plans; `changes` makes it so.
-
-A runtime reads the facade again when it is replaced, and pods that are there get their DEL from their records: so the
-owners may change at any time, and only pods that start later are concerned.
-"""
+"""The commands about a facade's owners. What they do is in `owner`."""
 
 from __future__ import annotations
 
-import os
-import stat
-from typing import Any
+from collections.abc import Callable
+from inspect import Parameter
+from typing import Annotated, Any
 
-from cni_chain.cli import changes, installed, placing, trial
-from cni_chain.cli.changes import Plan, RefusedError
-from cni_chain.cli.facades import FacadeFile
-from cni_chain.cli.locate import UnreadableError
-from cni_chain.cli.plugins import MESHES
-from cni_chain.cli.splice import OwnersText, SpliceError
-from cni_chain.cli.survey import Survey, error_of
-from cni_chain.cli.terminal import paint, paragraph, printable, table
-from cni_chain.cli.tree import Tree
+import typer
 
-_RUNNING = "pods that are running keep what they have, and get their DEL from their records"
+from cni_chain.change import draft, owners
+from cni_chain.change.plan import Plan
+from cni_chain.cli import apply, completion
+from cni_chain.cli.apply import DryRun, Force, carry_out, locked, told
+from cni_chain.cli.options import Command, Json, Where, declared, find, located, no_facade, parameters
+from cni_chain.cli.output import print_json
 
+OwnerName = Annotated[
+    str,
+    typer.Argument(metavar="NAME", show_default=False, autocompletion=completion.of_owner, help="The owner's name."),
+]
 
-def only(files: list[FacadeFile], net_dir: str) -> FacadeFile:
-    """Return the one facade to change. Raises RefusedError."""
-    if not files:
-        raise RefusedError(f"{net_dir}: no facade here: `cni-chain install` makes one, or name it with --conf")
-    if len(files) > 1:
-        raise RefusedError(f"several facades: name one with --conf: {', '.join(file.path for file in files)}")
-    return files[0]
+_OWNER = """Look at the owners of the chain, and change them on a live node.
 
+    A runtime reads the facade again by itself. Only pods that start later are concerned: those that run get their DEL
+    from their records. All other bytes of the facade stay as they are.
 
-class Edit:
-    """One change of one facade's owners."""
-
-    def __init__(self, tree: Tree, file: FacadeFile, bin_dirs: list[str], *, force: bool) -> None:
-        self.tree = tree
-        self.file = file
-        self.bin_dirs = bin_dirs
-        self.force = force
-        self.plan = Plan(tree)
-        self._real = os.path.join(installed.inside(tree, os.path.dirname(file.path)), os.path.basename(file.path))
-        if os.path.islink(self._real):
-            raise RefusedError(f"{file.path}: is a link, and no runtime would notice the change; --conf its target")
-        if file.problems:
-            raise RefusedError(f"{file.path}: {'; '.join(map(str, file.problems))}; `cni-chain verify` tells where")
-        try:
-            self._content = tree.read(file.path)
-            self._owners = OwnersText(self._content.decode(), file)
-        except (OSError, ValueError) as error:
-            told = error if isinstance(error, SpliceError) else f"{file.path}: can't be read: {error}"
-            raise RefusedError(str(told)) from None
-        self._names: list[str] = [entry["name"] for entry in self._owners.owners]
-
-    def add(self, entry: dict[str, Any], *, before: str | None = None, after: str | None = None) -> Plan:
-        """Plan one more owner, last if neither `before` nor `after` is given."""
-        name = entry["name"]
-        if name in self._names:
-            index = self._names.index(name)
-            if self._owners.owners[index] == entry and before is None and after is None:
-                self.plan.notes.append(f"{name} is an owner already.")
-                return self.plan
-            raise RefusedError(f"{self.file.path}: {name} is an owner already; remove it first, or edit the file")
-        index = len(self._names)
-        if before is not None:
-            index = self._index(before)
-        elif after is not None:
-            index = self._index(after) + 1
-        directory = f"{self.file.facade.chain_dir}/{name}.d"
-        real = installed.inside(self.tree, directory)
-        if not os.path.isdir(real):
-            self.plan.add("create", f"{directory}/", lambda: placing.directory(real))
-        return self._write(self._splice(lambda: self._owners.insert(index, entry)), "owner " + name)
-
-    def remove(self, name: str) -> Plan:
-        """Plan the facade without an owner; its directory stays."""
-        if name not in self._names:
-            self.plan.notes.append(f"{name} is no owner: {', '.join(self._names)}.")
-            return self.plan
-        index = self._index(name)
-        if len(self._names) == 1:
-            raise RefusedError(
-                f"{self.file.path}: {name} is the only owner, and a facade needs one: add another first, or take "
-                "cni-chain out with `cni-chain uninstall`"
-            )
-        survey = Survey(self.tree, self.file, self.bin_dirs)
-        run = {link.type for part in survey.parts if part.owner.name == name for link in part.links}
-        listed = self._owners.owners[index].get("types") or []
-        text = self._splice(lambda: self._owners.remove(index))
-        plan = self._write(text, f"without owner {name}")
-        meshes = sorted(MESHES & {*run, *listed})
-        if meshes:
-            plan.warnings.append(f"without {', '.join(meshes)} every new pod is outside the mesh; {_RUNNING}")
-        else:
-            plan.notes.append(f"New pods start without {', '.join(sorted(run)) or name}; {_RUNNING}.")
-        plan.notes.append(f"{self.file.facade.chain_dir}/{name}.d stays as it is.")
-        return plan
-
-    def require(self, name: str, *, required: bool) -> Plan:
-        """Plan whether new pods wait for an owner."""
-        index = self._index(name)
-        word = "required" if required else "optional"
-        if self._owners.owners[index].get("required", True) is required:
-            self.plan.notes.append(f"{name} is {word} already.")
-            return self.plan
-        plan = self._write(self._splice(lambda: self._owners.set(index, "required", required)), f"{name} {word}")
-        if not required:
-            plan.warnings.append(f"a new pod that starts while {name} has no usable fragment starts without it")
-        return plan
-
-    def _index(self, name: str) -> int:
-        if name not in self._names:
-            raise RefusedError(f"{self.file.path}: {name} is no owner: {', '.join(self._names)}")
-        return self._names.index(name)
-
-    def _splice(self, change: Any) -> str:
-        try:
-            text = change()
-        except SpliceError as error:
-            raise RefusedError(str(error)) from None
-        assert isinstance(text, str)
-        return text
-
-    def _write(self, text: str, detail: str) -> Plan:
-        self._check(text)
-        old = self._content.decode()
-        mode = stat.S_IMODE(os.stat(self._real).st_mode)
-        self.plan.add(
-            "replace",
-            self.file.path,
-            lambda: placing.put(self._real, text.encode(), mode, expected=self._content),
-            detail=detail,
-            diff=changes.diff(self.file.path, old, text),
-        )
-        return self.plan
-
-    def _check(self, text: str) -> None:
-        """Refuse a change for the worse, unless told otherwise; warn of what is new."""
-        try:
-            before = trial.facade(self.tree, self.file.path, self._content.decode(), self.bin_dirs)
-            after = trial.facade(self.tree, self.file.path, text, self.bin_dirs)
-        except UnreadableError as error:
-            raise RefusedError(f"{self.file.path}: {error}") from None
-        if after.survey.file.problems:
-            raise RefusedError(f"{self.file.path}: {'; '.join(map(str, after.survey.file.problems))}")
-        worse = after.worse_than(before)
-        if worse and not self.force:
-            raise RefusedError(f"{self.file.path}: not changed, because then {'; '.join(worse)} (--force changes it)")
-        self.plan.warnings += [f"from now on {error}" for error in worse]
-        left = tuple(f"{path}: " for path in after.survey.unlisted)  # that their owner isn't listed is what is meant
-        new = [told for told in after.warnings() if told not in before.warnings()]
-        self.plan.warnings += [told for told in new if not told.startswith(left)]
+    An agent that is to be uninstalled must leave the facade first, or no new pod starts without it:
+    cni-chain owner remove NAME, and then uninstall the agent.
+    """
+app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help=_OWNER)
 
 
-def document(tree: Tree, surveys: list[Survey]) -> dict[str, Any]:
-    """Return the owners of every facade, for a program."""
-    return {
-        "root": tree.root,
-        "facades": [
-            {
-                "file": survey.file.path,
-                "network": survey.file.network,
-                "problems": survey.file.faults,
-                "owners": [
-                    {
-                        "name": part.owner.name,
-                        "required": part.owner.required,
-                        "types": None if part.owner.types is None else sorted(part.owner.types),
-                        "exempt": [{"namespace": ns, "podNamePrefix": prefix} for ns, prefix in part.owner.exempt],
-                        "directory": part.directory.path,
-                        "usable": part.usable,
-                        "plugins": [link.type for link in part.links],
-                        "error": None if (error := error_of(part)) is None else error.msg,
-                    }
-                    for part in survey.parts
-                ],
-                "unlisted": survey.unlisted,
-            }
-            for survey in surveys
-        ],
-    }
+@app.command("list", short_help="List the owners in the order in which they run.")
+@located("net_dir", "conf", "bin_dir", "distro", "root")
+def owner_list(where: Where, json: Json = False) -> None:
+    """List the owners in the order in which they run, what each may run and does, and the pods that it is not for.
+
+    \b
+    Exit status: 0 if there is a facade without a faulty key, 1 if not.
+    """
+    directory, surveys = where.surveys()
+    if not surveys:
+        raise no_facade(directory)
+    if json:
+        print_json(owners.document(where.tree, surveys))
+    else:
+        print("\n\n".join("\n".join(owners.text(one)) for one in surveys))
+    raise typer.Exit(1 if any(one.file.faults for one in surveys) else 0)
 
 
-def text(survey: Survey) -> list[str]:
-    """Return the owners of one facade for a person."""
-    rows = [["#", "OWNER", "", "MAY RUN", "RUNS", "NOT FOR"]]
-    for number, part in enumerate(survey.parts, 1):
-        rows.append(
-            [
-                str(number),
-                part.owner.name,
-                survey.standing(part.owner),
-                "anything" if part.owner.types is None else ", ".join(sorted(part.owner.types)),
-                ", ".join(link.type for link in part.links) or "nothing",
-                ", ".join(f"{namespace}/{prefix}*" for namespace, prefix in part.owner.exempt),
-            ]
-        )
-    heading = paint("bold", f"network {printable(survey.file.network)}") + f"  {printable(survey.file.path)}"
-    told = [heading, "", *table(rows, styles=["bold"], fold=5)]
-    for part in survey.parts:
-        error = error_of(part)
-        if error is not None:
-            told += [paint("red", line) for line in paragraph(error.msg, "   ")]
-    for fault in survey.file.faults:
-        told += [paint("red", line) for line in paragraph(f"{survey.file.path}: {fault}", "")]
-    for path in survey.unlisted:
-        told += paragraph(f"{path} isn't listed, so nothing in it is run.", "")
-    return told
+def _change(plan: Callable[..., Plan]) -> Command:
+    """Make a command of what plans a change of the one facade that is meant, while nobody else changes it."""
+
+    def run(where: Where, force: bool, dry_run: bool, json: bool, **given: Any) -> None:
+        directory, files = where.find()
+        if not files and directory.unreadable:
+            raise no_facade(directory)
+        with told():
+            file = owners.only(files, directory.path)
+            with locked(where.tree, file.path.rpartition("/")[0]):
+                (fresh,) = find(where.tree, where.net_dir, file.path)[1]  # nobody changes it from here on
+                edit = owners.Edit(where.tree, fresh, where.bin_dirs, force=force)
+                carry_out(plan(edit, **given), dry_run=dry_run, json=json)
+
+    added = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
+        for name, annotation in (("force", Force), ("dry_run", DryRun), ("json", Json))
+    ]
+    command = declared(run, plan, parameters(plan) + added)
+    return located("net_dir", "conf", "bin_dir", "distro", "root", root=apply.Root)(command)
+
+
+@app.command("add", short_help="Add an owner.")
+@_change
+def owner_add(
+    edit: owners.Edit,
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME[:TYPE,…]", show_default=False, help="The owner, and the plugin types that it may contribute."
+        ),
+    ],
+    before: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            show_default=False,
+            autocompletion=completion.of_owner,
+            help="Run it before this owner.",
+        ),
+    ] = None,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", show_default="last", autocompletion=completion.of_owner, help="Run it after this owner."
+        ),
+    ] = None,
+    required: Annotated[
+        bool | None,
+        typer.Option("--required/--optional", show_default="required", help="Whether new pods wait for it."),
+    ] = None,
+    exempt: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAMESPACE/PREFIX",
+            show_default="a mesh agent's own",
+            help="Pods for which it is skipped. Repeatable.",
+        ),
+    ] = None,
+) -> Plan:
+    """Add an owner, and make its directory. Refused if no new pod would get a network then, as it is while a required
+    owner has no fragment: add it with --optional, and require it when its agent has written.
+
+    \b
+    Examples:
+      cni-chain owner add linkerd:linkerd-cni --after cilium --optional
+      cni-chain owner require linkerd
+
+    \b
+    Exit status: 0 if it is an owner, 1 if that was refused or failed, 2 wrong usage.
+    """
+    if before is not None and after is not None:
+        raise typer.BadParameter("--before and --after exclude each other")
+    entry = draft.owner(name, [draft.pods(text) for text in exempt or []])
+    if required is not None:
+        entry["required"] = required
+    return edit.add(entry, before=before, after=after)
+
+
+@app.command("remove", short_help="Take an owner out, for instance before its agent is uninstalled.")
+@_change
+def owner_remove(edit: owners.Edit, name: OwnerName) -> Plan:
+    """Take an owner out: new pods start without it. Its directory stays. Do it before its agent is uninstalled.
+
+    Refused if no new pod would get a network then.
+
+    \b
+    Exit status: 0 if it is no owner any more, 1 if that was refused or failed.
+    """
+    return edit.remove(name)
+
+
+@app.command("require", short_help="Let new pods wait for an owner, or not.")
+@_change
+def owner_require(
+    edit: owners.Edit,
+    name: OwnerName,
+    no: Annotated[bool, typer.Option("--no", help="Let new pods start without it.")] = False,
+) -> Plan:
+    """Let new pods wait until an owner has a usable fragment; with --no, let them start without it.
+
+    Refused if no new pod would get a network then.
+
+    \b
+    Exit status: 0 if it is so, 1 if that was refused or failed.
+    """
+    return edit.require(name, required=not no)

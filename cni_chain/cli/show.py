@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from cni_chain import request
-from cni_chain.chain import Dropped, Link, Part
-from cni_chain.cli.facades import FacadeFile, NetDir
-from cni_chain.cli.spoken import Spoken
-from cni_chain.cli.survey import Survey, error_of
-from cni_chain.cli.terminal import pad, paint, paragraph, printable, width, widths
-from cni_chain.cli.tree import Tree
-from cni_chain.errors import CNIError
+from cni_chain.cli.output import pad, paint, paragraph, printable, width, widths
+from cni_chain.node.facades import FacadeFile, NetDir
+from cni_chain.node.negotiation import Spoken
+from cni_chain.node.survey import Survey, error_of
+from cni_chain.node.tree import Tree
+from cni_chain.plugin import request
+from cni_chain.plugin.chain import Dropped, Link, Part
+from cni_chain.plugin.errors import CNIError
 
 _NONE = "-"
 _CNI = 3  # the place of a column that is left out where nothing is known for it

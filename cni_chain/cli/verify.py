@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cni_chain import fragments
-from cni_chain.cli import agent_traps, binaries, chain_traps, facade_traps, facades, locate, permissions, places
-from cni_chain.cli.facades import FacadeFile, NetDir
-from cni_chain.cli.findings import Finding, Place, Report
-from cni_chain.cli.locate import Locator, UnreadableError
-from cni_chain.cli.places import Places
-from cni_chain.cli.survey import Survey
-from cni_chain.cli.terminal import Step, unseen
+from cni_chain.checks import binaries, chain, facade, fragments, permissions, places
+from cni_chain.checks.findings import Finding, Place, Report
+from cni_chain.checks.places import Places
+from cni_chain.cli.output import Step, unseen
+from cni_chain.node import facades, locate
+from cni_chain.node.facades import FacadeFile, NetDir
+from cni_chain.node.locate import Locator, UnreadableError
+from cni_chain.node.survey import Survey
+from cni_chain.plugin.fragments import Fragment, parse
 
 
 def node(directory: NetDir, surveys: list[Survey], step: Step = unseen) -> Report:
@@ -26,14 +27,14 @@ def node(directory: NetDir, surveys: list[Survey], step: Step = unseen) -> Repor
     for survey in surveys:
         file, tree, where = survey.file, survey.tree, Places(survey)
         report.files.add(file.path)
-        report.add(facade_traps.own(file))
+        report.add(facade.own(file))
         if directory.holds(file.path):
-            report.add(facade_traps.in_place(file, directory, tree))
+            report.add(facade.in_place(file, directory, tree))
         for part in survey.parts:
             report.files.update(fragment.path for fragment in part.directory.fragments)
             report.files.update(fault.path for fault in part.directory.faults if fault.path != part.directory.path)
-        report.add(chain_traps.chain(survey, where))
-        report.add(agent_traps.agents(survey, where))
+        report.add(chain.chain(survey, where))
+        report.add(fragments.agents(survey, where))
         report.add(binaries.check(survey, where, step))
         if not file.facade.allow_unsafe:
             report.add(permissions.check(tree, _trusted(survey)))
@@ -81,7 +82,7 @@ def files(paths: list[str], step: Step = unseen) -> Report:
             report.add([Finding(Place(path, error.at), str(error))])
         else:
             if facades.is_facade(document):
-                report.add(facade_traps.own(FacadeFile(path, document, locator)))
+                report.add(facade.own(FacadeFile(path, document, locator)))
             else:
                 report.add(_fragment(path, document, locator))
     return report
@@ -89,12 +90,12 @@ def files(paths: list[str], step: Step = unseen) -> Report:
 
 def _fragment(path: str, document: dict[str, object], locator: Locator) -> Iterator[Finding]:
     yield from places.duplicates(path, locator)
-    fragment = fragments.parse(path, document)
-    if not isinstance(fragment, fragments.Fragment):
+    fragment = parse(path, document)
+    if not isinstance(fragment, Fragment):
         for fault in fragment:
             yield Finding(Place(path, places.position_in(fault.text, locator)), fault.text)
         return
     for index, conf in enumerate(fragment.plugins):
-        if agent_traps.lacks_retry(conf):
+        if fragments.lacks_retry(conf):
             key = f"plugins[{index}].type" if "plugins" in locator else "type"
-            yield Finding(Place(path, locator.find(key)), agent_traps.NO_RETRY, warning=True)
+            yield Finding(Place(path, locator.find(key)), fragments.NO_RETRY, warning=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 IMPORTS = (
     ("errors", "environment", "system", "__main__"),
-    ("spec", "plugin"),
+    ("spec", "protocol"),
     ("jsontext",),
     ("facade", "log"),
     ("results", "answer"),
@@ -22,7 +22,7 @@ IMPORTS = (
 )
 # module, class, function, stage
 STAGES = (
-    ("plugin", "", "_read_conf", "request read"),
+    ("protocol", "", "_read_conf", "request read"),
     ("facade", "", "parse", "facade's keys"),
     ("call", "Call", "parts", "fragments read"),
     ("call", "Call", "find", "delegates found"),
@@ -41,7 +41,7 @@ STAGES = (
     ("delegate", "_Running", "end", "delegate reaped"),
     ("answer", "", "added", "answer judged"),
     ("log", "Log", "write", "log"),
-    ("plugin", "", "_answer", "answered"),
+    ("protocol", "", "_answer", "answered"),
 )
 
 spent: dict[str, float] = {}
@@ -70,15 +70,16 @@ def main() -> int:
     for names in IMPORTS:
         start = time.perf_counter()
         for name in names:
-            __import__(f"cni_chain.{name}")
-            modules[name] = sys.modules[f"cni_chain.{name}"]
+            path = f"cni_chain.{name}" if name == "__main__" else f"cni_chain.plugin.{name}"
+            __import__(path)
+            modules[name] = sys.modules[path]
         spent[f"import {', '.join(names)}"] = time.perf_counter() - start
     for module, owner, name, stage in STAGES:
         holder = getattr(modules[module], owner) if owner else modules[module]
         setattr(holder, name, staged(getattr(holder, name), stage))
     start = time.perf_counter()
     environ = modules["__main__"].caller_environ()
-    status: int = staged(modules["plugin"].main, "all the rest")(environ)
+    status: int = staged(modules["protocol"].main, "all the rest")(environ)
     spent["the whole call, without imports"] = time.perf_counter() - start
     with open(file, "a", encoding="utf-8") as out:
         out.write("\t".join(f"{stage}={seconds * 1e3:.4f}" for stage, seconds in spent.items()) + "\n")

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from cni_chain import record
+from cni_chain.plugin import record
 from tests.blackbox.host import Host, needs_root
 
 DELS = ["DEL portmap", "DEL istio-cni", "DEL cilium-cni"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cni_chain.record import parse
+from cni_chain.plugin.record import parse
 from tests.blackbox.host import Host
 from tests.cli.node import Json, Result, run
 

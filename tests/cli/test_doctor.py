@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from cni_chain.record import Attachment, Record, Step
+from cni_chain.plugin.record import Attachment, Record, Step
 from tests.cli.node import CILIUM, CONF, FACADE, ISTIO, LOCAL, Json, Node, Result, needs_root
 
 pytestmark = needs_root  # whose files are root's

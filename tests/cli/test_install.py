@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from cni_chain import __version__
-from cni_chain.cli import distros, drafting, install
+from cni_chain.change import draft, install
+from cni_chain.node import distros
 from tests.cli.bare import BEFORE, FACADE, HIDDEN, Bare, needs_root
 from tests.cli.node import CONF, run
 from tests.sandbox.node import is_frozen
@@ -107,7 +108,7 @@ def test_a_second_run_changes_nothing_and_says_so(bare: Bare) -> None:
 
     assert (result.status, result.stdout) == (0, f"{FACADE} stays as it is.\nNothing to change.\n")
     assert bare.files() == before
-    again = bare.run("install", *(word for owner in drafting.OWNERS for word in ("--owner", owner)))
+    again = bare.run("install", *(word for owner in draft.OWNERS for word in ("--owner", owner)))
     assert again.stdout.endswith("Nothing to change.\n")
     assert bare.files() == before
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cni_chain.cli import locate
-from cni_chain.cli.locate import Locator, Position, UnreadableError
+from cni_chain.node import locate
+from cni_chain.node.locate import Locator, Position, UnreadableError
 
 TEXT = """
 {

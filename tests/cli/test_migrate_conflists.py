@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cni_chain import chain, facade, fragments, request
-from cni_chain.chain import Link
+from cni_chain.plugin import chain, facade, fragments, request
+from cni_chain.plugin.chain import Link
 from tests.cli.migrating import CASES, CHAIN, NET, WAITING, Before, list_of
 from tests.cli.node import needs_root, run
 

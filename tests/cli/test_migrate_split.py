@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cni_chain import chain, fragments, jsontext
-from cni_chain.chain import Link
-from cni_chain.cli import locate, migrate_proof, migrate_split
-from cni_chain.cli.facades import FacadeFile
-from cni_chain.cli.migrate_live import Live
-from cni_chain.cli.migrate_proof import Difference
-from cni_chain.cli.migrate_split import SplitError
+from cni_chain.migrate import split
+from cni_chain.migrate.proof import Difference, differences, prove
+from cni_chain.migrate.split import SplitError
+from cni_chain.node import locate
+from cni_chain.node.conflists import Live
+from cni_chain.node.facades import FacadeFile
+from cni_chain.plugin import chain, fragments, jsontext
+from cni_chain.plugin.chain import Link
 
 Json = dict[str, Any]
 
@@ -25,7 +26,7 @@ def a_list(*plugins: str | Json, **keys: object) -> Live:
 
 
 def owners(*plugins: str, **owner_of: str) -> list[tuple[str, list[str]]]:
-    shares = migrate_split.split(a_list(*plugins), {kind.replace("_", "-"): owner for kind, owner in owner_of.items()})
+    shares = split.split(a_list(*plugins), {kind.replace("_", "-"): owner for kind, owner in owner_of.items()})
     return [(share.owner, [plugin["type"] for plugin in share.plugins]) for share in shares]
 
 
@@ -77,14 +78,14 @@ def test_a_mesh_owns_nothing_else_because_its_agent_would_write_it_away() -> Non
 
 def resolved(live: Live, owner_of: dict[str, str] | None = None) -> tuple[FacadeFile, list[Link]]:
     """The chain that cni-chain makes of the bytes that would be written."""
-    shares = migrate_split.split(live, owner_of or {})
-    content = migrate_split.text_of(migrate_split.facade(live, shares, "/chain.d"))
+    shares = split.split(live, owner_of or {})
+    content = split.text_of(split.facade(live, shares, "/chain.d"))
     facade = FacadeFile("/etc/cni/net.d/00.conflist", *locate.decode(content))
     assert facade.facade.owners is not None
     directories = []
     for share in shares:
         directory = fragments.Directory(share.owner, f"/chain.d/{share.owner}.d")
-        files = sorted(migrate_split.files(share, live), key=lambda file: file.name)
+        files = sorted(split.files(share, live), key=lambda file: file.name)
         assert len({file.name for file in files}) == len(files)
         for file in files:
             assert fragments.ignored_because(file.name) == ""
@@ -120,7 +121,7 @@ def test_whatever_a_list_has_the_proof_holds_for_what_is_made_of_it(
     live = a_list(*first, agent, *rest)
 
     facade, links = resolved(live)
-    proof = migrate_proof.prove(live, facade, links)
+    proof = prove(live, facade, links)
 
     assert [link.type for link in links] == live.types
     assert proof.holds, [delegate.differences for delegate in proof.delegates]
@@ -128,8 +129,8 @@ def test_whatever_a_list_has_the_proof_holds_for_what_is_made_of_it(
 
 @given(value=values, other=values)
 def test_two_values_are_the_same_only_if_they_are(value: object, other: object) -> None:
-    assert list(migrate_proof.differences(value, value)) == []
-    if not list(migrate_proof.differences(value, other)):
+    assert list(differences(value, value)) == []
+    if not list(differences(value, other)):
         assert value == other
 
 
@@ -147,14 +148,14 @@ def test_two_values_are_the_same_only_if_they_are(value: object, other: object) 
     ],
 )
 def test_a_difference_has_its_key_and_both_values(before: Json, after: Json, difference: Difference) -> None:
-    assert list(migrate_proof.differences(before, after)) == [difference]
+    assert list(differences(before, after)) == [difference]
 
 
 @pytest.mark.parametrize("key", ["prevResult", "cni.dev/attachments"])
 def test_what_cni_chain_takes_out_and_libcni_does_not_is_a_difference(key: str) -> None:
     live = a_list({"type": "bridge", key: {"x": 1}})
 
-    proof = migrate_proof.prove(live, *resolved(live))
+    proof = prove(live, *resolved(live))
 
     assert not proof.holds
     assert proof.delegates[0].differences == [Difference(key, {"x": 1}, ...)]
@@ -173,7 +174,7 @@ def test_a_plugin_more_or_less_or_elsewhere_is_a_difference(
 ) -> None:
     facade, links = resolved(a_list(*after))
 
-    proof = migrate_proof.prove(a_list("bridge", "portmap"), facade, links)
+    proof = prove(a_list("bridge", "portmap"), facade, links)
 
     assert [[one for one in each.differences if one.key == "type"] for each in proof.delegates] == differences
 
@@ -181,7 +182,7 @@ def test_a_plugin_more_or_less_or_elsewhere_is_a_difference(
 def test_an_integer_that_libcni_rounds_is_told() -> None:
     live = a_list({"type": "bridge", "a": [{"b": 2**53 + 1}], "c": 2**53, "d": 10**400})
 
-    proof = migrate_proof.prove(live, *resolved(live))
+    proof = prove(live, *resolved(live))
 
     assert proof.holds
     assert proof.remarks == [
@@ -203,7 +204,7 @@ def test_an_integer_that_libcni_rounds_is_told() -> None:
 def test_only_a_path_that_moved_with_its_agent_is_no_difference(before: str, after: str | None, same: bool) -> None:
     facade, links = resolved(a_list({"type": "calico", "kubernetes": {"kubeconfig": after}}))
 
-    proof = migrate_proof.prove(a_list({"type": "calico", "kubernetes": {"kubeconfig": before}}), facade, links)
+    proof = prove(a_list({"type": "calico", "kubernetes": {"kubeconfig": before}}), facade, links)
 
     assert proof.holds is same
     assert len(proof.remarks) == same
@@ -215,12 +216,12 @@ def test_a_list_without_a_version_is_one_of_the_first() -> None:
     facade, links = resolved(live)
 
     assert facade.version == "0.1.0"
-    assert migrate_proof.prove(live, facade, links).holds
+    assert prove(live, facade, links).holds
 
 
 def test_the_namespace_that_istio_tells_of_itself_is_the_one_that_is_exempt() -> None:
     live = a_list({"type": "istio-cni", "pod_namespace": "mesh"})
 
-    (share,) = migrate_split.split(live, {})
+    (share,) = split.split(live, {})
 
-    assert migrate_split.exempt_pods(share) == [("mesh", "istio-cni-node-")]
+    assert split.exempt_pods(share) == [("mesh", "istio-cni-node-")]

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cni_chain.cli import placing
-from cni_chain.cli.placing import PlacingError
+from cni_chain.change import files
+from cni_chain.change.files import PlacingError
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def names(directory: Path) -> list[str]:
 
 
 def test_a_file_has_its_mode_whatever_the_umask_is(tmp_path: Path) -> None:
-    placing.put(str(tmp_path / "a.conflist"), b"{}", 0o644)
+    files.put(str(tmp_path / "a.conflist"), b"{}", 0o644)
 
     assert (tmp_path / "a.conflist").read_bytes() == b"{}"
     assert (tmp_path / "a.conflist").stat().st_mode & 0o7777 == 0o644
@@ -37,8 +37,8 @@ def test_a_new_file_is_gone_after_undo_and_an_old_one_is_as_it_was(tmp_path: Pat
     old.write_bytes(b"before")
     old.chmod(0o640)
 
-    undo_new = placing.put(str(tmp_path / "new"), b"x", 0o644)
-    undo_old = placing.put(str(old), b"after", 0o644)
+    undo_new = files.put(str(tmp_path / "new"), b"x", 0o644)
+    undo_old = files.put(str(old), b"after", 0o644)
     undo_old()
     undo_new()
 
@@ -49,7 +49,7 @@ def test_a_new_file_is_gone_after_undo_and_an_old_one_is_as_it_was(tmp_path: Pat
 def test_who_reads_meanwhile_sees_the_old_file_or_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "facade"
     texts = [json.dumps({"n": number, "text": "x" * 200_000}).encode() for number in range(2)]
-    placing.put(str(path), texts[0], 0o644)
+    files.put(str(path), texts[0], 0o644)
     seen: list[bytes] = []
     end = threading.Event()
 
@@ -60,7 +60,7 @@ def test_who_reads_meanwhile_sees_the_old_file_or_the_new_one(tmp_path: Path) ->
     reader = threading.Thread(target=look)
     reader.start()
     for number in range(20):
-        placing.put(str(path), texts[number % 2], 0o644)
+        files.put(str(path), texts[number % 2], 0o644)
     end.set()
     reader.join()
 
@@ -80,7 +80,7 @@ def test_no_runtime_or_agent_takes_the_temporary_name_for_a_configuration(
 
     monkeypatch.setattr(os, "rename", observed)
 
-    placing.put(str(tmp_path / "00-cni-chain.conflist"), b"{}", 0o644)
+    files.put(str(tmp_path / "00-cni-chain.conflist"), b"{}", 0o644)
 
     (temporary,) = names_seen
     assert temporary.parent == tmp_path
@@ -92,7 +92,7 @@ def test_a_killed_process_s_left_over_is_no_hindrance_and_is_not_followed(tmp_pa
     (tmp_path / "victim").write_bytes(b"safe")
     (tmp_path / ".a.new").symlink_to(tmp_path / "victim")
 
-    placing.put(str(tmp_path / "a"), b"{}", 0o644)
+    files.put(str(tmp_path / "a"), b"{}", 0o644)
 
     assert names(tmp_path) == ["a", "victim"]
     assert (tmp_path / "victim").read_bytes() == b"safe"
@@ -102,7 +102,7 @@ def test_what_somebody_else_has_just_changed_is_not_overwritten(tmp_path: Path) 
     (tmp_path / "a").write_bytes(b"theirs")
 
     with pytest.raises(PlacingError, match="changed by somebody else"):
-        placing.put(str(tmp_path / "a"), b"mine", 0o644, expected=b"what I read")
+        files.put(str(tmp_path / "a"), b"mine", 0o644, expected=b"what I read")
 
     assert (tmp_path / "a").read_bytes() == b"theirs"
 
@@ -113,28 +113,28 @@ def test_links_and_directories_in_the_place_of_a_file_are_left_alone(tmp_path: P
 
     for name in ("link", "directory"):
         with pytest.raises(PlacingError, match=f"{name}: is no regular file"):
-            placing.put(str(tmp_path / name), b"{}", 0o644)
+            files.put(str(tmp_path / name), b"{}", 0o644)
 
 
 def test_a_disk_that_doesn_t_keep_what_was_written_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(placing, "read", lambda _: b"something else")
+    monkeypatch.setattr(files, "read", lambda _: b"something else")
 
     with pytest.raises(PlacingError, match="a: doesn't hold what was written"):
-        placing.put(str(tmp_path / "a"), b"{}", 0o644)
+        files.put(str(tmp_path / "a"), b"{}", 0o644)
 
 
 def test_an_error_names_the_file_and_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(PlacingError, match=f"{tmp_path}/no/a: No such file or directory"):
-        placing.put(str(tmp_path / "no/a"), b"{}", 0o644)
+        files.put(str(tmp_path / "no/a"), b"{}", 0o644)
 
     assert names(tmp_path) == []
 
 
 def test_a_link_is_swapped_and_swapped_back(tmp_path: Path) -> None:
     link = tmp_path / "cni-chain"
-    placing.link(str(link), "../cni-chain/1/cni-chain")
+    files.link(str(link), "../cni-chain/1/cni-chain")
 
-    undo = placing.link(str(link), "../cni-chain/2/cni-chain")
+    undo = files.link(str(link), "../cni-chain/2/cni-chain")
     assert os.readlink(link) == "../cni-chain/2/cni-chain"
     undo()
 
@@ -143,7 +143,7 @@ def test_a_link_is_swapped_and_swapped_back(tmp_path: Path) -> None:
 
 
 def test_directories_above_are_made_too_and_taken_back_if_nobody_uses_them(tmp_path: Path) -> None:
-    undo = placing.directory(str(tmp_path / "a/b/c"))
+    undo = files.directory(str(tmp_path / "a/b/c"))
     assert (tmp_path / "a/b").stat().st_mode & 0o7777 == 0o755
     (tmp_path / "a/theirs").touch()
 
@@ -164,9 +164,9 @@ def tree(path: Path) -> Path:
 def test_a_directory_is_copied_with_links_and_modes_for_everybody_to_read(tmp_path: Path) -> None:
     source, target = tree(tmp_path / "source"), tmp_path / "target"
 
-    undo = placing.tree(str(source), str(target))
+    undo = files.tree(str(source), str(target))
 
-    assert placing.same(str(source), str(target))
+    assert files.same(str(source), str(target))
     modes = {path.name: path.stat().st_mode & 0o7777 for path in (target, target / "run", target / "inner/data")}
     assert modes == {"target": 0o755, "run": 0o755, "data": 0o644}
     assert os.readlink(target / "inner/link") == "data"
@@ -176,7 +176,7 @@ def test_a_directory_is_copied_with_links_and_modes_for_everybody_to_read(tmp_pa
 
 def test_half_a_copy_is_never_seen_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = tree(tmp_path / "source"), tmp_path / "target"
-    read = placing.read
+    read = files.read
 
     def fail(path: str) -> bytes:
         assert not target.exists()
@@ -184,10 +184,10 @@ def test_half_a_copy_is_never_seen_under_its_name(tmp_path: Path, monkeypatch: p
             raise OSError(28, "No space left on device")
         return read(path)
 
-    monkeypatch.setattr(placing, "read", fail)
+    monkeypatch.setattr(files, "read", fail)
 
     with pytest.raises(PlacingError, match="target: No space left on device"):
-        placing.tree(str(source), str(target))
+        files.tree(str(source), str(target))
 
     assert names(tmp_path) == ["source"]
 
@@ -195,7 +195,7 @@ def test_half_a_copy_is_never_seen_under_its_name(tmp_path: Path, monkeypatch: p
 @pytest.mark.parametrize("change", ["content", "mode", "more", "less", "link", "writable"])
 def test_two_directories_differ_in_any_of_these(tmp_path: Path, change: str) -> None:
     one, other = tree(tmp_path / "one"), tree(tmp_path / "other")
-    assert placing.same(str(one), str(other))
+    assert files.same(str(one), str(other))
 
     match change:
         case "content":
@@ -212,15 +212,15 @@ def test_two_directories_differ_in_any_of_these(tmp_path: Path, change: str) -> 
         case "writable":
             (other / "inner/data").chmod(0o666)
 
-    assert not placing.same(str(one), str(other))
+    assert not files.same(str(one), str(other))
 
 
 def test_one_command_at_a_time(tmp_path: Path) -> None:
     held = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
 
-    with pytest.raises(PlacingError, match="another cni-chain command"), placing.locked(str(tmp_path / "not/yet")):
+    with pytest.raises(PlacingError, match="another cni-chain command"), files.locked(str(tmp_path / "not/yet")):
         pass
     os.close(held)
-    with placing.locked(str(tmp_path / "not/yet")):
+    with files.locked(str(tmp_path / "not/yet")):
         pass

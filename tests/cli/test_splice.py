@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from cni_chain.cli import locate
-from cni_chain.cli.facades import FacadeFile
-from cni_chain.cli.splice import OwnersText, SpliceError
+from cni_chain.change.splice import OwnersText, SpliceError
+from cni_chain.node import locate
+from cni_chain.node.facades import FacadeFile
 from tests.cli.node import CONF
 
 SHIPPED = (CONF / "00-cni-chain.conflist").read_text()

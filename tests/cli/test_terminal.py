@@ -10,11 +10,11 @@ import pytest
 from tests.cli.node import CHECKOUT, SPEAKS, Node, needs_root, run
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-PRELUDE = f"import sys, time; sys.path.insert(0, {str(CHECKOUT)!r}); from cni_chain.cli import terminal\n"
+PRELUDE = f"import sys, time; sys.path.insert(0, {str(CHECKOUT)!r}); from cni_chain.cli import output\n"
 ROWS = [["POD", "", "PLUGINS", "ID"], ["default/網站", "", "bridge," * 20, "c1"], ["b", "", "", "c2"]]
-TABLE = f"print('\\n'.join(terminal.table({ROWS!r}, styles=['bold', 'yellow'], fold=2, indent=' ')))"
+TABLE = f"print('\\n'.join(output.table({ROWS!r}, styles=['bold', 'yellow'], fold=2, indent=' ')))"
 SLOW = """
-with terminal.progress("freeing", 2) as step:
+with output.progress("freeing", 2) as step:
     for name in ("one", "two"):
         step(name)
         time.sleep(0.8)

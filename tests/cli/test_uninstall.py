@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cni_chain.cli import install
+from cni_chain.change import install
 from tests.cli.bare import BEFORE, FACADE, Bare, needs_root
 from tests.cli.node import CONF, Result
 from tests.sandbox.node import is_frozen

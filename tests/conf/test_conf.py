@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cni_chain import facade, fragments
-from cni_chain.cli import migrate_agents
+from cni_chain.agents import registry
+from cni_chain.plugin import facade, fragments
 from tests.agents.settings import WRITERS
 from tests.agents.writers import ADVISED
 from tests.cli.node import CONF, Node, Result, needs_root, run
@@ -123,7 +123,7 @@ def test_helm_values_send_each_agent_to_its_owners_directory(values: Path) -> No
     key, owner = DIRECTORIES[values.name.removesuffix("-values.yaml")]
 
     assert settings(values)[key] == f"/etc/cni/chain.d/{owner}.d"
-    assert owner in migrate_agents.BY_OWNER
+    assert owner in registry.BY_OWNER
 
 
 def test_helm_values_name_the_files_that_are_in_chain_d() -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cni_chain import answer, request
-from cni_chain.answer import DelegateError, Outcome
+from cni_chain.plugin import answer, request
+from cni_chain.plugin.answer import DelegateError, Outcome
 
 BEFORE: dict[str, Any] = {"cniVersion": "1.0.0", "ips": [{"address": "192.0.2.1/24"}]}
 

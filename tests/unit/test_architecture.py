@@ -15,7 +15,7 @@ import cni_chain
 
 PACKAGE = Path(cni_chain.__file__).parent
 
-# Floors: a module imports only from floors below its own, or earlier ones of its own floor as listed.
+# Floors of the plugin path: a module imports only from floors below its own, or earlier ones of its own as listed.
 FLOORS: list[list[str]] = [
     [
         "system",
@@ -49,10 +49,11 @@ FLOORS: list[list[str]] = [
         "status",
         "sweep",
     ],
-    ["plugin"],
-    ["cli"],
-    ["__main__"],
+    ["protocol"],
 ]
+# The program, from the ground up: a package imports from itself and from those before it.
+PACKAGES = ["plugin", "node", "agents", "checks", "change", "migrate", "cli"]
+
 PLACES = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
 
 # Who may do what to the world. `os` is looked at name by name: reading a file is no effect, starting a program is.
@@ -69,25 +70,20 @@ BANNED = {
 }  # fmt: skip
 
 
-def modules() -> list[tuple[str, Path]]:
-    """Every module of the package, those of the command line under the one name `cli`."""
-    found = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE).with_suffix("").parts
-        if parts != ("__init__",):
-            found.append((parts[0], path))
-    return found
+def modules(package: str = "") -> list[Path]:
+    """Every module of the program, or of one of its packages."""
+    return [path for path in sorted((PACKAGE / package).rglob("*.py")) if path.stem != "__init__"]
 
 
 def imported(path: Path) -> set[str]:
-    """The package's modules that a file imports, anywhere in it."""
+    """What a file imports of the program, anywhere in it, as paths below `cni_chain` with dots."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "cni_chain":
-            parts = (node.module or "").split(".")[1:]
-            names |= {parts[0]} if parts else {alias.name for alias in node.names}
+            within = (node.module or "").split(".")[1:]
+            names |= {".".join([*within, alias.name]) for alias in node.names}
         elif isinstance(node, ast.Import):
-            names |= {a.name.split(".")[1] for a in node.names if a.name.startswith("cni_chain.")}
+            names |= {a.name.removeprefix("cni_chain.") for a in node.names if a.name.startswith("cni_chain.")}
     return names - {"__version__"}
 
 
@@ -99,26 +95,29 @@ def os_calls(path: Path) -> set[str]:
     }
 
 
-@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: Path(value).name)
-def test_imports_point_down_only(name: str, path: Path) -> None:
-    assert name in PLACES, f"{name} has no place in FLOORS yet"
-    upward = {other for other in imported(path) if other != name and PLACES[other] >= PLACES[name]}
+def name_of(path: Path) -> str:
+    return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+
+
+@pytest.mark.parametrize("path", modules("plugin"), ids=name_of)
+def test_imports_point_down_only(path: Path) -> None:
+    assert path.stem in PLACES, f"{path.stem} has no place in FLOORS yet"
+    others = {parts[1] for name in imported(path) if (parts := name.split("."))[0] == "plugin"}
+    upward = {other for other in others if PLACES[other] >= PLACES[path.stem]}
 
     assert upward == set()
 
 
-@pytest.mark.parametrize(("name", "path"), [m for m in modules() if m[0] != "cli"], ids=lambda value: Path(value).name)
-def test_effects_stay_in_the_modules_that_are_named_for_them(name: str, path: Path) -> None:
+@pytest.mark.parametrize("path", modules("plugin"), ids=name_of)
+def test_effects_stay_in_the_modules_that_are_named_for_them(path: Path) -> None:
     calls = os_calls(path)
 
-    assert name in STARTS_PROCESSES or not calls & PROCESS_CALLS
-    assert name in WRITES_STATE or not calls & WRITE_CALLS
+    assert path.stem in STARTS_PROCESSES or not calls & PROCESS_CALLS
+    assert path.stem in WRITES_STATE or not calls & WRITE_CALLS
 
 
-@pytest.mark.parametrize(("name", "path"), modules(), ids=lambda value: Path(value).name)
-def test_a_module_fits_ones_head(name: str, path: Path) -> None:
-    del name
-
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_a_module_fits_ones_head(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 320
 
 
@@ -168,7 +167,8 @@ def test_a_call_loads_nothing_that_only_people_need(verb: str, tmp_path: Path) -
     names = {name.split(".")[0] for name in loaded(verb, tmp_path)}
 
     assert names & BANNED == set()
-    assert not any(name.startswith("cni_chain.cli") for name in loaded(verb, tmp_path))
+    ours = {name for name in loaded(verb, tmp_path) if name.startswith("cni_chain.")}
+    assert {name for name in ours if not name.startswith(("cni_chain.plugin", "cni_chain.__main__"))} == set()
 
 
 def test_version_loads_next_to_nothing(tmp_path: Path) -> None:
@@ -177,10 +177,11 @@ def test_version_loads_next_to_nothing(tmp_path: Path) -> None:
     assert ours == {
         "cni_chain",
         "cni_chain.__main__",
-        "cni_chain.environment",
-        "cni_chain.errors",
-        "cni_chain.jsontext",
+        "cni_chain.plugin.environment",
+        "cni_chain.plugin.errors",
+        "cni_chain.plugin.jsontext",
         "cni_chain.plugin",
-        "cni_chain.spec",
-        "cni_chain.system",
+        "cni_chain.plugin.protocol",
+        "cni_chain.plugin.spec",
+        "cni_chain.plugin.system",
     }

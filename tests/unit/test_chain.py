@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cni_chain import chain, facade, fragments
-from cni_chain.errors import CNIError
+from cni_chain.plugin import chain, facade, fragments
+from cni_chain.plugin.errors import CNIError
 
 Files = dict[str, list[dict[str, Any]]]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cni_chain import environment
+from cni_chain.plugin import environment
 
 
 @pytest.mark.parametrize(

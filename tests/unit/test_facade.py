@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cni_chain import facade
+from cni_chain.plugin import facade
 
 ONE: list[dict[str, Any]] = [{"name": "a"}]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from cni_chain import jsontext
+from cni_chain.plugin import jsontext
 
 Ways = tuple[Callable[[str], Any], Callable[[object], str]]
 

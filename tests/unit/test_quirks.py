@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cni_chain import quirks
-from cni_chain.errors import CNIError
+from cni_chain.plugin import quirks
+from cni_chain.plugin.errors import CNIError
 
 NETNS = "/run/netns/cni-5d1f"
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from cni_chain.record import Attachment, Record, Step, _sealed, parse
+from cni_chain.plugin.record import Attachment, Record, Step, _sealed, parse
 
 
 def a_record(steps: int = 3) -> Record:

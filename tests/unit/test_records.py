@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from cni_chain.record import Attachment, Record
-from cni_chain.records import State
+from cni_chain.plugin.record import Attachment, Record
+from cni_chain.plugin.records import State
 
 ATTACHMENT = Attachment("net", "c1", "eth0")
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from cni_chain import restoring, results
-from cni_chain.spec import VERSIONS, at_least
+from cni_chain.plugin import restoring, results
+from cni_chain.plugin.spec import VERSIONS, at_least
 
 DNS = {"nameservers": ["192.0.2.53"], "domain": "example.org"}
 INTERFACES = [

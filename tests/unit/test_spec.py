@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from cni_chain import spec
-from cni_chain.errors import CNIError
+from cni_chain.plugin import spec
+from cni_chain.plugin.errors import CNIError
 
 ADD = {
     "CNI_COMMAND": "ADD",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from cni_chain.stranded import Stranded
+from cni_chain.plugin.stranded import Stranded
 
 
 def test_no_marker_is_lost_however_many_come_and_go(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from cni_chain.call import Call
-from cni_chain.errors import CNIError
-from cni_chain.facade import Facade, Owner
-from cni_chain.log import Log
-from cni_chain.record import Attachment, Record, Step
-from cni_chain.spec import CmdArgs
-from cni_chain.undoing import Undoing
+from cni_chain.plugin.call import Call
+from cni_chain.plugin.errors import CNIError
+from cni_chain.plugin.facade import Facade, Owner
+from cni_chain.plugin.log import Log
+from cni_chain.plugin.record import Attachment, Record, Step
+from cni_chain.plugin.spec import CmdArgs
+from cni_chain.plugin.undoing import Undoing
 
 TYPES = ("cilium-cni", "istio-cni", "portmap")
 

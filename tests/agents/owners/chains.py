@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cni_chain.cli import drafting
+from cni_chain.change import draft
 
 Json = dict[str, Any]
 CONF = Path(__file__).resolve().parents[3] / "conf"
@@ -44,7 +44,7 @@ class Chain(NamedTuple):
     @property
     def entries(self) -> list[Json]:
         """The owners as they are in the facade."""
-        return drafting.owners(list(self.owners), [])
+        return draft.owners(list(self.owners), [])
 
     def content(self, file: str) -> bytes:
         return (CONF / self.files[file]).read_bytes()

@@ -4,7 +4,7 @@ import statistics
 from collections import defaultdict
 from typing import Any
 
-from cni_chain.fragments import ignored_because
+from cni_chain.plugin.fragments import ignored_because
 from tests.agents.war.observer import Change
 from tests.agents.war.run import Seen, Step
 from tests.agents.war.scenarios import NOTHING, WAITS, Scenario

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from cni_chain import chain, facade, fragments
-from cni_chain.errors import CNIError
+from cni_chain.plugin import chain, facade, fragments
+from cni_chain.plugin.errors import CNIError
 from tests.agents.writers import ADVISED, CILIUM, EXCLUSIVE, ISTIO
 from tests.sandbox.node import CHAIN, FACADE, NET
 

@@ -1,0 +1,1 @@
+"""The only writers on a node: plans of changes, atomic files, install, uninstall, owners, records given back."""

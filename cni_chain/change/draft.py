@@ -1,0 +1,118 @@
+"""The text of a facade: what `install` writes, and an owner's entry as a person gives it on the command line. Pure."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cni_chain.agents.registry import AGENTS
+from cni_chain.node.facades import TYPE
+from cni_chain.plugin import facade, spec
+
+OWNERS = ("cilium:cilium-cni", "istio:istio-cni", "local")
+LOCAL = "local"  # the administrator's own directory, which may well be empty
+VERSION = "1.0.0"
+VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
+
+# A runtime sends only what is declared here, and each fragment gets only what it declares itself.
+CAPABILITIES = (
+    "portMappings",
+    "bandwidth",
+    "dns",
+    "ips",
+    "ipRanges",
+    "mac",
+    "infinibandGUID",
+    "deviceID",
+    "aliases",
+    "cgroupPath",
+    "CNIDeviceInfoFile",
+    "io.kubernetes.cri.pod-annotations",
+)
+
+# The pods of agents that need the pod network themselves, by the plugin that they install: it couldn't run for them.
+AGENTS_PODS = {type_: agent.exempt for agent in AGENTS for type_ in agent.types if agent.exempt}
+
+_WIDTH = 110
+
+
+class SpellingError(ValueError):
+    """A value on the command line that can't be; the message says what it must look like."""
+
+
+def owner(text: str, exempt: list[tuple[str, str]] | None = None) -> dict[str, Any]:
+    """Return the entry of an owner given as `NAME[:TYPE,…]`."""
+    name, colon, rest = text.partition(":")
+    if not facade.is_owner_name(name):
+        raise SpellingError(f"{name!r} is no owner's name: lower-case letters, digits and '-', as in cilium:cilium-cni")
+    types = rest.split(",") if colon else []
+    if not all(part and "/" not in part and part == part.strip() for part in types):
+        raise SpellingError(f"{text!r}: plugin types must follow the colon, separated by ',', as in cilium:cilium-cni")
+    entry: dict[str, Any] = {"name": name}
+    if types:
+        entry["types"] = types
+    if name == LOCAL:
+        entry["required"] = False
+    exempt = exempt or [pods for type_ in types for pods in AGENTS_PODS.get(type_, ())]
+    if exempt:
+        entry["exempt"] = [{"namespace": namespace, "podNamePrefix": prefix} for namespace, prefix in exempt]
+    return entry
+
+
+def pods(text: str) -> tuple[str, str]:
+    """Return the namespace and prefix of exempt pods given as `NAMESPACE/PREFIX`."""
+    namespace, slash, prefix = text.partition("/")
+    if not slash or not namespace or not prefix or "/" in prefix:
+        raise SpellingError(f"{text!r}: must be NAMESPACE/PREFIX, as in istio-system/istio-cni-node-")
+    return namespace, prefix.removesuffix("*")
+
+
+def owners(given: list[str], exempt: list[str]) -> list[dict[str, Any]]:
+    """Return the entries for `NAME[:TYPE,…]` in order, with the pods `OWNER=NAMESPACE/PREFIX` that they exempt."""
+    of_owner: dict[str, list[tuple[str, str]]] = {}
+    for text in exempt:
+        name, _, rest = text.partition("=")
+        of_owner.setdefault(name, []).append(pods(rest))
+    entries = [owner(text, of_owner.pop(text.partition(":")[0], None)) for text in given]
+    names = [entry["name"] for entry in entries]
+    if of_owner:
+        raise SpellingError(f"--exempt for {next(iter(of_owner))!r}, which is none of the owners {', '.join(names)}")
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            raise SpellingError(f"owner {name} is given twice")
+    return entries
+
+
+def document(name: str, version: str | None, chain_dir: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a whole facade. A `version` of one's own is the only one that runtimes then use."""
+    versions = {"cniVersion": VERSION, "cniVersions": list(VERSIONS)} if version is None else {"cniVersion": version}
+    plugin = {
+        "type": TYPE,
+        "capabilities": dict.fromkeys(CAPABILITIES, True),
+        "chainDir": chain_dir,
+        "owners": entries,
+    }
+    return {**versions, "name": name, "loadOnlyInlinedPlugins": True, "plugins": [plugin]}
+
+
+def version(text: str) -> str:
+    """Return a version of the specification that a facade may name."""
+    if text not in spec.VERSIONS or text not in VERSIONS:
+        raise SpellingError(f"{text!r} is no version for a facade: one of {', '.join(VERSIONS)}")
+    return text
+
+
+def render(value: object, indent: str = "", before: int = 0) -> str:
+    """Return `value` as JSON for people: what fits in a line, behind `before` other characters, is in one line."""
+    flat = json.dumps(value, ensure_ascii=False)
+    if len(indent) + before + len(flat) < _WIDTH or not isinstance(value, (dict, list)) or not value:
+        return flat
+    deeper = f"{indent}  "
+    if isinstance(value, dict):
+        names = [f"{json.dumps(name, ensure_ascii=False)}: " for name in value]
+        inner = zip(names, value.values(), strict=True)
+        parts = [f"{name}{render(member, deeper, len(name))}" for name, member in inner]
+    else:
+        parts = [render(member, deeper) for member in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return f"{opening}\n" + ",\n".join(f"{deeper}{part}" for part in parts) + f"\n{indent}{closing}"

@@ -1,0 +1,211 @@
+"""`cni-chain owner`: who contributes to the chain, told and changed on a live node. Plans; `changes` makes it so.
+
+A runtime reads the facade again when it is replaced, and pods that are there get their DEL from their records: so the
+owners may change at any time, and only pods that start later are concerned.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any
+
+from cni_chain.agents.plugins import MESHES
+from cni_chain.change import files, installed
+from cni_chain.change.plan import Plan, RefusedError, diff
+from cni_chain.change.splice import OwnersText, SpliceError
+from cni_chain.checks import trial
+from cni_chain.cli.output import paint, paragraph, printable, table
+from cni_chain.node.facades import FacadeFile
+from cni_chain.node.locate import UnreadableError
+from cni_chain.node.survey import Survey, error_of
+from cni_chain.node.tree import Tree
+
+_RUNNING = "pods that are running keep what they have, and get their DEL from their records"
+
+
+def only(files: list[FacadeFile], net_dir: str) -> FacadeFile:
+    """Return the one facade to change. Raises RefusedError."""
+    if not files:
+        raise RefusedError(f"{net_dir}: no facade here: `cni-chain install` makes one, or name it with --conf")
+    if len(files) > 1:
+        raise RefusedError(f"several facades: name one with --conf: {', '.join(file.path for file in files)}")
+    return files[0]
+
+
+class Edit:
+    """One change of one facade's owners."""
+
+    def __init__(self, tree: Tree, file: FacadeFile, bin_dirs: list[str], *, force: bool) -> None:
+        self.tree = tree
+        self.file = file
+        self.bin_dirs = bin_dirs
+        self.force = force
+        self.plan = Plan(tree)
+        self._real = os.path.join(installed.inside(tree, os.path.dirname(file.path)), os.path.basename(file.path))
+        if os.path.islink(self._real):
+            raise RefusedError(f"{file.path}: is a link, and no runtime would notice the change; --conf its target")
+        if file.problems:
+            raise RefusedError(f"{file.path}: {'; '.join(map(str, file.problems))}; `cni-chain verify` tells where")
+        try:
+            self._content = tree.read(file.path)
+            self._owners = OwnersText(self._content.decode(), file)
+        except (OSError, ValueError) as error:
+            told = error if isinstance(error, SpliceError) else f"{file.path}: can't be read: {error}"
+            raise RefusedError(str(told)) from None
+        self._names: list[str] = [entry["name"] for entry in self._owners.owners]
+
+    def add(self, entry: dict[str, Any], *, before: str | None = None, after: str | None = None) -> Plan:
+        """Plan one more owner, last if neither `before` nor `after` is given."""
+        name = entry["name"]
+        if name in self._names:
+            index = self._names.index(name)
+            if self._owners.owners[index] == entry and before is None and after is None:
+                self.plan.notes.append(f"{name} is an owner already.")
+                return self.plan
+            raise RefusedError(f"{self.file.path}: {name} is an owner already; remove it first, or edit the file")
+        index = len(self._names)
+        if before is not None:
+            index = self._index(before)
+        elif after is not None:
+            index = self._index(after) + 1
+        directory = f"{self.file.facade.chain_dir}/{name}.d"
+        real = installed.inside(self.tree, directory)
+        if not os.path.isdir(real):
+            self.plan.add("create", f"{directory}/", lambda: files.directory(real))
+        return self._write(self._splice(lambda: self._owners.insert(index, entry)), "owner " + name)
+
+    def remove(self, name: str) -> Plan:
+        """Plan the facade without an owner; its directory stays."""
+        if name not in self._names:
+            self.plan.notes.append(f"{name} is no owner: {', '.join(self._names)}.")
+            return self.plan
+        index = self._index(name)
+        if len(self._names) == 1:
+            raise RefusedError(
+                f"{self.file.path}: {name} is the only owner, and a facade needs one: add another first, or take "
+                "cni-chain out with `cni-chain uninstall`"
+            )
+        survey = Survey(self.tree, self.file, self.bin_dirs)
+        run = {link.type for part in survey.parts if part.owner.name == name for link in part.links}
+        listed = self._owners.owners[index].get("types") or []
+        text = self._splice(lambda: self._owners.remove(index))
+        plan = self._write(text, f"without owner {name}")
+        meshes = sorted(MESHES & {*run, *listed})
+        if meshes:
+            plan.warnings.append(f"without {', '.join(meshes)} every new pod is outside the mesh; {_RUNNING}")
+        else:
+            plan.notes.append(f"New pods start without {', '.join(sorted(run)) or name}; {_RUNNING}.")
+        plan.notes.append(f"{self.file.facade.chain_dir}/{name}.d stays as it is.")
+        return plan
+
+    def require(self, name: str, *, required: bool) -> Plan:
+        """Plan whether new pods wait for an owner."""
+        index = self._index(name)
+        word = "required" if required else "optional"
+        if self._owners.owners[index].get("required", True) is required:
+            self.plan.notes.append(f"{name} is {word} already.")
+            return self.plan
+        plan = self._write(self._splice(lambda: self._owners.set(index, "required", required)), f"{name} {word}")
+        if not required:
+            plan.warnings.append(f"a new pod that starts while {name} has no usable fragment starts without it")
+        return plan
+
+    def _index(self, name: str) -> int:
+        if name not in self._names:
+            raise RefusedError(f"{self.file.path}: {name} is no owner: {', '.join(self._names)}")
+        return self._names.index(name)
+
+    def _splice(self, change: Any) -> str:
+        try:
+            text = change()
+        except SpliceError as error:
+            raise RefusedError(str(error)) from None
+        assert isinstance(text, str)
+        return text
+
+    def _write(self, text: str, detail: str) -> Plan:
+        self._check(text)
+        old = self._content.decode()
+        mode = stat.S_IMODE(os.stat(self._real).st_mode)
+        self.plan.add(
+            "replace",
+            self.file.path,
+            lambda: files.put(self._real, text.encode(), mode, expected=self._content),
+            detail=detail,
+            diff=diff(self.file.path, old, text),
+        )
+        return self.plan
+
+    def _check(self, text: str) -> None:
+        """Refuse a change for the worse, unless told otherwise; warn of what is new."""
+        try:
+            before = trial.facade(self.tree, self.file.path, self._content.decode(), self.bin_dirs)
+            after = trial.facade(self.tree, self.file.path, text, self.bin_dirs)
+        except UnreadableError as error:
+            raise RefusedError(f"{self.file.path}: {error}") from None
+        if after.survey.file.problems:
+            raise RefusedError(f"{self.file.path}: {'; '.join(map(str, after.survey.file.problems))}")
+        worse = after.worse_than(before)
+        if worse and not self.force:
+            raise RefusedError(f"{self.file.path}: not changed, because then {'; '.join(worse)} (--force changes it)")
+        self.plan.warnings += [f"from now on {error}" for error in worse]
+        left = tuple(f"{path}: " for path in after.survey.unlisted)  # that their owner isn't listed is what is meant
+        new = [told for told in after.warnings() if told not in before.warnings()]
+        self.plan.warnings += [told for told in new if not told.startswith(left)]
+
+
+def document(tree: Tree, surveys: list[Survey]) -> dict[str, Any]:
+    """Return the owners of every facade, for a program."""
+    return {
+        "root": tree.root,
+        "facades": [
+            {
+                "file": survey.file.path,
+                "network": survey.file.network,
+                "problems": survey.file.faults,
+                "owners": [
+                    {
+                        "name": part.owner.name,
+                        "required": part.owner.required,
+                        "types": None if part.owner.types is None else sorted(part.owner.types),
+                        "exempt": [{"namespace": ns, "podNamePrefix": prefix} for ns, prefix in part.owner.exempt],
+                        "directory": part.directory.path,
+                        "usable": part.usable,
+                        "plugins": [link.type for link in part.links],
+                        "error": None if (error := error_of(part)) is None else error.msg,
+                    }
+                    for part in survey.parts
+                ],
+                "unlisted": survey.unlisted,
+            }
+            for survey in surveys
+        ],
+    }
+
+
+def text(survey: Survey) -> list[str]:
+    """Return the owners of one facade for a person."""
+    rows = [["#", "OWNER", "", "MAY RUN", "RUNS", "NOT FOR"]]
+    for number, part in enumerate(survey.parts, 1):
+        rows.append(
+            [
+                str(number),
+                part.owner.name,
+                survey.standing(part.owner),
+                "anything" if part.owner.types is None else ", ".join(sorted(part.owner.types)),
+                ", ".join(link.type for link in part.links) or "nothing",
+                ", ".join(f"{namespace}/{prefix}*" for namespace, prefix in part.owner.exempt),
+            ]
+        )
+    heading = paint("bold", f"network {printable(survey.file.network)}") + f"  {printable(survey.file.path)}"
+    told = [heading, "", *table(rows, styles=["bold"], fold=5)]
+    for part in survey.parts:
+        error = error_of(part)
+        if error is not None:
+            told += [paint("red", line) for line in paragraph(error.msg, "   ")]
+    for fault in survey.file.faults:
+        told += [paint("red", line) for line in paragraph(f"{survey.file.path}: {fault}", "")]
+    for path in survey.unlisted:
+        told += paragraph(f"{path} isn't listed, so nothing in it is run.", "")
+    return told

@@ -1,0 +1,95 @@
+"""Where in a facade's and its fragments' files the things are that a message is about. Reads only."""
+
+from __future__ import annotations
+
+import re
+
+from cni_chain.checks.findings import Finding, Place
+from cni_chain.node import locate
+from cni_chain.node.locate import Locator, Position, UnreadableError
+from cni_chain.node.survey import Survey
+from cni_chain.plugin.chain import Dropped, Link
+from cni_chain.plugin.facade import Owner
+from cni_chain.plugin.fragments import BROKEN, Fault
+
+_KEY = re.compile(r"key (\S+): ")  # how `cni_chain.plugin.fragments` words what is wrong with one
+
+
+class Places:
+    """The places of one survey's facade, owners, fragments and links."""
+
+    def __init__(self, survey: Survey) -> None:
+        self._survey = survey
+        self._locators: dict[str, Locator | UnreadableError] = {}
+
+    def facade(self, key: str) -> Place:
+        """Return the place of a key of cni-chain's own object."""
+        file = self._survey.file
+        return Place(file.path, file.find(file.where + key))
+
+    def owner(self, owner: Owner, key: str = "name") -> Place:
+        """Return the place of an owner's key, of cni-chain's object if the facade doesn't list the owner."""
+        listed = self._survey.facade.owners or []
+        index = next((index for index, other in enumerate(listed) if other is owner), None)
+        return self.facade("type" if index is None else f"owners[{index}].{key}")
+
+    def link(self, link: Link, key: str = "type") -> Place:
+        """Return the place of a key of one link's PluginConf."""
+        fragments = (fragment for part in self._survey.parts for fragment in part.directory.fragments)
+        plugins = next(fragment.plugins for fragment in fragments if fragment.path == link.path)
+        return self._plugin(link.path, next(i for i, plugin in enumerate(plugins) if plugin is link.conf), key)
+
+    def dropped(self, dropped: Dropped) -> Place:
+        """Return the place of a plugin that doesn't run."""
+        fragments = (fragment for part in self._survey.parts for fragment in part.directory.fragments)
+        plugins = next(fragment.plugins for fragment in fragments if fragment.path == dropped.path)
+        types = [plugin["type"] for plugin in plugins]
+        return self._plugin(dropped.path, types.index(dropped.type), "type")
+
+    def is_list(self, path: str) -> bool:
+        """Tell whether a fragment's file is a list of plugins; one that was written anew just now is taken for one."""
+        locator = self._locator(path)
+        return isinstance(locator, UnreadableError) or "plugins" in locator
+
+    def fault(self, fault: Fault) -> Finding:
+        """Return the finding that a fault of a directory is."""
+        locator = self._locator(fault.path)
+        if isinstance(locator, UnreadableError):
+            text = str(locator) if fault.kind == BROKEN else fault.text
+            return Finding(Place(fault.path, locator.at if fault.kind == BROKEN else None), text)
+        return Finding(Place(fault.path, position_in(fault.text, locator)), fault.text)
+
+    def duplicates(self, path: str) -> list[Finding]:
+        """Return the findings that the keys which a file has twice are."""
+        locator = self._locator(path)
+        return [] if isinstance(locator, UnreadableError) else duplicates(path, locator)
+
+    def _plugin(self, path: str, index: int, key: str) -> Place:
+        locator = self._locator(path)
+        if isinstance(locator, UnreadableError):  # written anew since the survey
+            return Place(path)
+        return Place(path, locator.find(f"plugins[{index}].{key}" if "plugins" in locator else key))
+
+    def _locator(self, path: str) -> Locator | UnreadableError:
+        if path not in self._locators:
+            try:
+                self._locators[path] = locate.decode(self._survey.content(path))[1]
+            except UnreadableError as error:
+                self._locators[path] = error
+            except OSError as error:
+                self._locators[path] = UnreadableError(f"can't be read: {error.strerror}")
+        return self._locators[path]
+
+
+def position_in(message: str, locator: Locator) -> Position | None:
+    """Return the place of the key that a fault's message begins with, None if it is about the whole file."""
+    key = _KEY.match(message)
+    return locator.find(key[1]) if key else None
+
+
+def duplicates(path: str, locator: Locator) -> list[Finding]:
+    """Return the findings that the keys which a file has twice are."""
+    return [
+        Finding(Place(path, locator.find(key)), f"key {key}: is there twice; this one counts", warning=True)
+        for key in locator.duplicates
+    ]

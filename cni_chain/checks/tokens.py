@@ -1,0 +1,195 @@
+"""The doctor's look at the tokens with which plugins ask the Kubernetes API. Reads only; nothing is asked of the API.
+
+The plugins of Linkerd, Kuma and Consul, Istio's and mostly Calico's, have no agent to ask: they read a kubeconfig that
+their agent writes and renews. If the agent has ended, or renews another file, the token in it expires after some hours;
+one that is bound to the agent's pod counts no more as soon as that pod is gone. Records keep what was read at ADD.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from cni_chain.agents.plugins import ISTIO, MESHES, MULTUS
+from cni_chain.change import gc
+from cni_chain.checks import fragments
+from cni_chain.checks.words import Node, Trouble, listed, plugins_in
+from cni_chain.node.attachments import words
+from cni_chain.node.tree import Tree
+
+# In a kubeconfig, which is YAML or JSON; a JWT has three parts (RFC 7519).
+_TOKEN = re.compile(r"""["']?token["']?\s*:\s*["']?([\w-]+\.[\w-]+\.[\w-]*)""")
+_TOKEN_FILE = re.compile(r"""["']?tokenFile["']?\s*:\s*["']?(/[^\s"',}]+)""")
+# Where a kubelet keeps a directory for each pod of its node, by the pod's UID: usually, under k0s, under MicroK8s.
+_PODS = (
+    "/var/lib/kubelet/pods",
+    "/var/lib/k0s/kubelet/pods",
+    "/var/snap/microk8s/common/var/lib/kubelet/pods",
+)
+_ASKS_OF_ALL = ", and istio-cni asks about every one, in the mesh or outside it"
+_UID = re.compile(r"[0-9a-f-]{36}")
+
+
+class Token(NamedTuple):
+    """What a token says of itself: when it expires, and to which pod it is bound (its name, and its UID)."""
+
+    expires: float | None = None
+    pod: str = ""
+    uid: str = ""
+
+
+class Delegate(NamedTuple):
+    """Whose a kubeconfig is: an owner's plugin."""
+
+    owner: str
+    type: str
+
+
+def check(node: Node) -> Iterator[Trouble]:
+    """Yield the kubeconfigs of the chain's plugins, and of Multus before it, whose token counts no more."""
+    confs = [link.conf for survey in node.surveys for part in survey.parts for link in part.links]
+    confs += [conf for name in node.directory.names for conf in plugins_in(node, name) if conf.get("type") in MULTUS]
+    users: dict[str, str] = {}
+    for conf in confs:
+        for path in _kubeconfigs(conf):
+            users.setdefault(path, str(conf.get("type")))
+    now = time.time()
+    for path, user in users.items():
+        token = _token(node.tree, path)
+        if token.expires is not None and token.expires < now:
+            yield Trouble(
+                "token-expired",
+                path,
+                f"{user} reads this to ask the Kubernetes API, and its token expired {words(now - token.expires)} ago",
+                "The API answers Unauthorized: no new pod starts that the plugin has to ask about.",
+                "Restart its agent on this node, which writes the file again; if that doesn't help, it writes another "
+                "file, or the node's clock is wrong.",
+            )
+        elif _is_gone(node.tree, token.uid):
+            yield Trouble(
+                "token-revoked",
+                path,
+                f"{user} reads this to ask the Kubernetes API, and its token is bound to the pod {token.pod}, which is "
+                "gone from this node",
+                "The API answers Unauthorized some 10 s after that pod was deleted: no new pod starts that the plugin "
+                f"has to ask about{_ASKS_OF_ALL if user == ISTIO else ''}.",
+                "Look at its agent on this node: the next pod of it writes the file again as it starts. If that runs "
+                "already, it writes another file: only one of its directory settings was changed.",
+            )
+    yield from _recorded(node)
+
+
+def _recorded(node: Node) -> Iterator[Trouble]:
+    """Yield the kubeconfigs that only records name: nobody renews their tokens, and a DEL may need them."""
+    present: dict[Delegate, list[str]] = {}
+    for survey in node.surveys:
+        for part in survey.parts:
+            for link in part.links:
+                present.setdefault(Delegate(part.owner.name, link.type), []).extend(_kubeconfigs(link.conf))
+    found: dict[tuple[str, Delegate], list[str]] = {}
+    for path, delegate, pod in _needed(node):
+        if not _is_among(node.tree, path, present.get(delegate, [])):
+            found.setdefault((path, delegate), []).append(pod)
+    for (path, delegate), pods in found.items():
+        yield _stranded(node.tree, path, delegate, pods, present.get(delegate, []))
+
+
+def _needed(node: Node) -> Iterator[tuple[str, Delegate, str]]:
+    """Yield the kubeconfigs that DELs by record will read: the file, whose it is, the pod."""
+    for state in node.states:
+        for entry in state.entries:
+            pod = gc.name(entry.attachment, entry.pod)
+            for step in (entry.record.steps[index] for index in entry.record.pending):
+                if step.type not in MESHES:  # at DEL these ask nobody
+                    yield from ((path, Delegate(step.owner, step.type), pod) for path in _kubeconfigs(step.conf))
+
+
+def _is_among(tree: Tree, path: str, present: list[str]) -> bool:
+    """Tell whether a file is one of those, or a link to one of them."""
+    real = tree.real(path)
+    if path in present or (os.path.islink(real) and os.readlink(real) in present):
+        return True
+    return os.path.realpath(real) in {os.path.realpath(tree.real(one)) for one in present}
+
+
+def _stranded(tree: Tree, path: str, delegate: Delegate, pods: list[str], present: list[str]) -> Trouble:
+    token, now = _token(tree, path), time.time()
+    if not os.path.exists(tree.real(path)):
+        why = "It isn't there: with it these pods can't be deleted."
+    elif token.expires is not None and token.expires < now:
+        why = f"Its token expired {words(now - token.expires)} ago: with it these pods can't be deleted (Unauthorized)."
+    else:
+        why = "Nobody renews its token: once that has expired, these pods can't be deleted with it (Unauthorized)."
+    if present:
+        why += f" DEL then tries once more with the owner's present configuration, which names {present[0]}."
+        do = (
+            "Nothing, as long as they are deleted with that one. If they stay Terminating: "
+            f"ln -sf {present[0]} {path}, until the last of them is gone."
+        )
+    else:
+        why += " The owner has no present configuration that names one, with which DEL could try once more."
+        do = (
+            f"Look at the agent of {delegate.owner}: it has to write its fragment. If it is uninstalled, and its "
+            f"binary {delegate.type} is gone too, DEL goes on without."
+        )
+    count = f"{len(pods)} attachment{'' if len(pods) == 1 else 's'}"
+    what = f"{delegate.owner}/{delegate.type} of {count} was told to read this, and now no fragment names it"
+    return Trouble("record-kubeconfig", path, f"{what}: {listed(pods)}", why, do, warning=True)
+
+
+def _kubeconfigs(conf: dict[str, Any]) -> Iterator[str]:
+    yield from (path for _, path in fragments.credentials(conf))
+    directory, given = conf.get("cni_agent_run_dir"), conf.get("kubeconfig")
+    if conf.get("type") == ISTIO and isinstance(directory, str):  # Istio 1.24 and later
+        yield f"{directory}/istio-cni-kubeconfig"
+    if conf.get("type") in MULTUS and isinstance(given, str) and given.startswith("/"):
+        yield given
+
+
+def _token(tree: Tree, path: str) -> Token:
+    """Return what the token of a kubeconfig says of itself, nothing if there is none that does."""
+    try:
+        text = tree.read(path).decode()
+        named = _TOKEN_FILE.search(text)
+        token = tree.read(named[1]).decode().strip() if named else (found := _TOKEN.search(text)) and found[1]
+    except (OSError, ValueError):
+        return Token()
+    return _parsed(token) if token else Token()
+
+
+def _parsed(token: str) -> Token:
+    payload = token.split(".")[1] if token.count(".") == 2 else ""
+    try:
+        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    except ValueError:
+        return Token()
+    expires = _object(claims).get("exp")
+    bound = _object(_object(claims).get("kubernetes.io"))
+    pod = _object(bound.get("pod"))
+    return Token(
+        float(expires) if isinstance(expires, (int, float)) else None,
+        f"{bound.get('namespace')}/{pod.get('name')}",
+        str(pod.get("uid", "")),
+    )
+
+
+def _object(value: object) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _is_gone(tree: Tree, uid: str) -> bool:
+    """Tell whether a pod is no pod of this node any more; what no kubelet of it tells isn't known."""
+    if not _UID.fullmatch(uid):
+        return False
+    known: set[str] = set()
+    for path in _PODS:
+        try:
+            known.update(os.listdir(tree.real(path)))
+        except OSError:
+            continue
+    return bool(known) and uid not in known

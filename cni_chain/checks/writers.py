@@ -1,0 +1,97 @@
+"""The doctor's look at who can write where: which directories the agents' processes have for their configuration.
+
+An agent in a pod sees the node's directories only as its pod mounts them, and /proc tells that without the Kubernetes
+API. The age of a fragment tells less: Cilium's agent leaves a file alone that is as it would write it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cni_chain.agents.plugins import CILIUM, ISTIO
+from cni_chain.checks.words import Node, Trouble
+
+_PROC = "/proc"
+
+# The process that writes an agent's configuration as long as it runs, by the plugin's type, and what moves it.
+_WRITERS = {
+    CILIUM: ("cilium-agent", "cni.confPath"),
+    ISTIO: ("install-cni", "cniConfDir, with chained=false"),
+}
+
+
+class Writer(NamedTuple):
+    """A process, and the directories of the node that its pod mounts writable, of those that were asked for."""
+
+    process: int
+    name: str
+    mounted: frozenset[str]
+
+
+def check(node: Node) -> Iterator[Trouble]:
+    """Yield the agents that run here and have not been moved to the directory of their owner."""
+    if not node.tree.is_this_system:
+        return
+    net_dir = node.directory.path
+    for survey in node.surveys:
+        for part in survey.parts:
+            own = part.directory.path
+            for type_ in sorted({link.type for link in part.links} & set(_WRITERS)):
+                name, setting = _WRITERS[type_]
+                for writer in writers(name, (net_dir, own)):
+                    yield from _misplaced(writer, net_dir, own, f"{setting} {own}")
+
+
+def _misplaced(writer: Writer, net_dir: str, own: str, setting: str) -> Iterator[Trouble]:
+    if own in writer.mounted or not writer.mounted:
+        return
+    yield Trouble(
+        "agent-not-moved",
+        own,
+        f"{writer.name} (process {writer.process}) writes to {net_dir}, and nobody keeps what is in {own}",
+        "Its fragment is a copy: what the agent's next version or another setting of it wants reaches no pod. And in "
+        f"{net_dir} it may rename or edit the facade.",
+        f"Give it its own directory (Helm: {setting}; conf/helm has the values) and restart it on this node.",
+        warning=True,
+    )
+
+
+def writers(name: str, directories: tuple[str, ...]) -> Iterator[Writer]:
+    """Yield the processes called `name` that have file systems of their own, and what of `directories` they mount."""
+    wanted = {identity: path for path in directories if (identity := _identity(path)) is not None}
+    for process in map(int, filter(str.isdigit, os.listdir(_PROC))):
+        try:
+            with open(f"{_PROC}/{process}/comm", encoding="utf-8", errors="replace") as comm:
+                if comm.read().rstrip("\n") != name:
+                    continue
+            if os.stat(f"{_PROC}/{process}/ns/mnt").st_ino == os.stat(f"{_PROC}/self/ns/mnt").st_ino:
+                continue  # it sees all of the node, which tells nothing
+            identities = {_identity(f"{_PROC}/{process}/root{point}") for point in _mounted(process)}
+        except OSError:  # it has ended, or isn't ours to look at
+            continue
+        yield Writer(process, name, frozenset(path for identity, path in wanted.items() if identity in identities))
+
+
+def _mounted(process: int) -> Iterator[str]:
+    """Yield where a process has mounted something writable (proc_pid_mountinfo(5))."""
+    with open(f"{_PROC}/{process}/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
+        for line in mounts:
+            fields = line.split()
+            if "rw" in fields[5].split(","):
+                yield _unescaped(fields[4])
+
+
+def _unescaped(point: str) -> str:
+    for code in ("040", "011", "012", "134"):
+        point = point.replace(f"\\{code}", chr(int(code, 8)))
+    return point
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

@@ -1,0 +1,134 @@
+"""Completion in a shell: the scripts that a shell reads, and what they ask this program: what may come next."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import typer
+from typer._click.shell_completion import CompletionItem, ShellComplete
+
+from cni_chain.node import attachments, distros, facades
+from cni_chain.node.facades import FacadeFile
+from cni_chain.node.tree import Tree
+from cni_chain.plugin.facade import STATE_DIR
+from cni_chain.plugin.record import Attachment
+
+ASK = "__complete"  # the hidden command that the scripts call
+
+_BASH = """\
+# bash completion for cni-chain: source it, or save it as /usr/share/bash-completion/completions/cni-chain
+_cni_chain() {
+    local line
+    COMPREPLY=()
+    while IFS= read -r line; do
+        COMPREPLY+=("${line%%$'\\t'*}")
+    done < <("${1/#\\~/$HOME}" __complete -- "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)
+}
+complete -o default -F _cni_chain cni-chain
+"""
+_ZSH = """\
+#compdef cni-chain
+# zsh completion for cni-chain: source it after compinit, or save it as _cni-chain in a directory of $fpath
+_cni_chain() {
+    local line
+    local -a found
+    while IFS= read -r line; do
+        found+=("${${line%%$'\\t'*}//:/\\\\:}${${line#${line%%$'\\t'*}}/$'\\t'/:}")
+    done < <("${~words[1]}" __complete -- "${(@Q)words[2,CURRENT]}" 2>/dev/null)
+    if (( $#found )); then _describe cni-chain found; else _files; fi
+}
+if [ "$funcstack[1]" = _cni_chain ]; then _cni_chain "$@"; else compdef _cni_chain cni-chain; fi
+"""
+_FISH = """\
+# fish completion for cni-chain: source it, or save it as ~/.config/fish/completions/cni-chain.fish
+function __cni_chain
+    set -l words (commandline -opc)
+    set -l current (commandline -ct)
+    set -l found ($words[1] __complete -- $words[2..-1] "$current" 2>/dev/null)
+    if test (count $found) -gt 0
+        printf '%s\\n' $found
+    else
+        __fish_complete_path "$current"
+    end
+end
+complete -c cni-chain -f -a '(__cni_chain)'
+"""
+SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+
+
+class _Asked(ShellComplete):
+    """What typer knows of the words before; what shells say and want is the scripts' business."""
+
+    name = source_template = ""
+
+    def source_vars(self) -> dict[str, Any]:
+        return {}
+
+    def get_completion_args(self) -> tuple[list[str], str]:
+        return [], ""
+
+    def format_completion(self, item: CompletionItem) -> str:
+        return f"{item.value}\t{item.help}" if item.help else str(item.value)
+
+
+def lines(context: typer.Context, words: list[str]) -> Iterator[str]:
+    """Yield what may stand in the place of the last of `words`, each with a tab and its help if it has some.
+
+    Nothing: the shell completes file names then.
+    """
+    before, incomplete = words[:-1], words[-1] if words else ""
+    asked = _Asked(context.find_root().command, {}, "cni-chain", "")
+    for item in asked.get_completions(before, incomplete):
+        if item.type == "plain":  # else it says that a file is wanted
+            yield asked.format_completion(item)
+
+
+def of_distro(incomplete: str) -> list[tuple[str, str]]:
+    """Return the distributions that --distro takes, with the directory that tells them apart."""
+    return [(name, known.bin_dir) for name, known in distros.DISTROS.items() if name.startswith(incomplete)]
+
+
+def one_of(words: Iterable[str]) -> Callable[[str], list[str]]:
+    """Return what completes a value that must be one of `words`."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return complete
+
+
+def of_owner(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Return the owners that the facades list, with the types that each may contribute."""
+    return [
+        (owner.name, ", ".join(sorted(owner.types or ())) or "anything")
+        for file in _facades(ctx)
+        for owner in file.facade.owners or []
+        if owner.name.startswith(incomplete)
+    ]
+
+
+def of_attachment(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Return the containers that have a record, with their network; pods' names would want each record read."""
+    tree = Tree(ctx.params.get("root") or "/")
+    given = ctx.params.get("state_dir") or sorted({STATE_DIR, *(file.facade.state_dir for file in _facades(ctx))})
+    found: list[Attachment] = []
+    for directory in given:
+        with contextlib.suppress(OSError):
+            names = sorted(os.listdir(tree.real(tree.path(directory))))
+            found += filter(None, map(attachments.attachment_in, names))
+    return [(one.container_id, one.network) for one in found if one.container_id.startswith(incomplete)]
+
+
+def _facades(ctx: typer.Context) -> list[FacadeFile]:
+    """Return the facades that the options before mean; where they can't be read there is nothing to complete."""
+    given: dict[str, Any] = ctx.params
+    tree = Tree(given.get("root") or "/")
+    known = distros.DISTROS.get(given.get("distro") or "kubeadm")
+    path = given.get("net_dir") or (known.net_dir if known else facades.NET_DIR)
+    try:
+        return facades.look(tree, tree.path(path)).facades
+    except OSError:
+        return []

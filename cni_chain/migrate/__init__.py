@@ -1,0 +1,1 @@
+"""Splitting a live conflist: plan, proof, write, switch, undo."""

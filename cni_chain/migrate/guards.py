@@ -1,0 +1,211 @@
+"""What would go wrong if the facade were put in place now: the unsafe orders that can be seen on a node. Reads only."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from cni_chain.agents.registry import BY_OWNER, CILIUM, ISTIO, istio_leaves_others_first
+from cni_chain.migrate import split
+from cni_chain.migrate.plan import Paths
+from cni_chain.migrate.split import Share
+from cni_chain.node.conflists import Live
+from cni_chain.node.survey import Survey
+from cni_chain.node.tree import Tree
+
+_BACKUP = ".cilium_bak"
+_CILIUM_FILES = ("05-cilium.conflist", "05-cilium.conf")
+
+
+class Refusal(NamedTuple):
+    """Why not now. With `despite` it is a guess from what lies there, and a person may know better."""
+
+    name: str
+    message: str
+    despite: bool = False
+
+
+class Scene:
+    """What the guards look at: the list as it was and as it is, and the chain behind the facade."""
+
+    def __init__(self, tree: Tree, paths: Paths, survey: Survey, before: Live, live: Live) -> None:
+        self.tree = tree
+        self.paths = paths
+        self.survey = survey
+        self.before = before
+        self.live = live
+
+    def plugins(self, owner: str) -> list[dict[str, Any]]:
+        """Return what the list had of an owner."""
+        types = next((part.owner.types for part in self.survey.parts if part.owner.name == owner), None) or ()
+        return [plugin for plugin in self.before.plugins if plugin["type"] in types]
+
+    def fragment(self, owner: str) -> str:
+        """Return the file that an owner's plugin comes from, "" if it has none."""
+        return next((link.path for link in self.survey.links if link.owner.name == owner), "")
+
+    def is_copy(self, owner: str) -> bool:
+        """Tell whether an owner's fragment is still migrate's own copy, so that its agent has not written there.
+
+        Agents lay their files out in their own ways, none of them as migrate does.
+        """
+        for file in split.files(Share(owner, self.plugins(owner)), self.before):
+            try:
+                if self.tree.read(f"{self.paths.directory(owner)}/{file.name}") == file.content:
+                    return True
+            except OSError:
+                continue
+        return False
+
+    def time(self, path: str, *, renamed: bool = False) -> int:
+        """Return when a file was written, or with `renamed` when it got its name; 0 if there is none."""
+        try:
+            status = os.stat(self.tree.real(path))
+        except OSError:
+            return 0
+        return status.st_ctime_ns if renamed else status.st_mtime_ns
+
+
+def refusals(scene: Scene) -> list[Refusal]:
+    """Return all that stands in the way."""
+    return [refusal for guard in _GUARDS for refusal in guard(scene)]
+
+
+def _place(scene: Scene) -> Iterator[Refusal]:
+    refusal = sorts_behind(scene.paths, scene.live)
+    if refusal:
+        yield refusal
+
+
+def sorts_behind(paths: Paths, live: Live) -> Refusal | None:
+    """Return why the facade would not be taken, None if it sorts before the list."""
+    name = os.path.basename(paths.facade)
+    if os.fsencode(name) < os.fsencode(live.name):
+        return None
+    return Refusal(
+        "sorts-behind",
+        f"{live.path}: sorts before {name}, so no runtime would take the facade: name it otherwise, --facade NAME",
+    )
+
+
+def _programs(scene: Scene) -> Iterator[Refusal]:
+    bin_dirs = scene.survey.bin_dirs
+    if not any(os.access(scene.tree.real(f"{directory}/cni-chain"), os.X_OK) for directory in bin_dirs):
+        yield Refusal("program-missing", f"{bin_dirs[0]}/cni-chain: not there or not executable: install it first")
+    error = scene.survey.refusal()
+    if error is not None:
+        message = f"{scene.survey.file.path}: a new pod would get error {error.code}: {error.msg}"
+        yield Refusal("chain-unusable", message)
+
+
+def _cilium(scene: Scene) -> Iterator[Refusal]:
+    directory = scene.paths.directory(CILIUM)
+    fragment = scene.fragment(CILIUM)
+    if not fragment:
+        return
+    hidden = f"{scene.paths.facade}{_BACKUP}"
+    if os.path.exists(scene.tree.real(hidden)):
+        yield Refusal(
+            "cilium-took-facade",
+            f"{hidden}: Cilium has set the facade aside: set cni.confPath to {directory}, wait until Cilium has "
+            "written there, then remove this file",
+        )
+    if scene.is_copy(CILIUM):
+        yield Refusal(
+            "cilium-not-moved",
+            f"{fragment}: is still migrate's copy, so Cilium still writes to {scene.paths.net_dir}, and unless "
+            f"cni.exclusive is false it would set the facade aside: set cni.confPath to {directory} first",
+            despite=True,
+        )
+    written = scene.time(fragment)
+    # A mesh's agent that has moved took its plugin out: then its writing is the newest.
+    is_stripped = scene.live.types != scene.before.types and not stripped(scene)
+    for name in _CILIUM_FILES:
+        path = f"{scene.paths.net_dir}/{name}"
+        if scene.time(path) > written and not (is_stripped and path == scene.live.path):
+            yield Refusal(
+                "cilium-writes-net-dir",
+                f"{path}: is newer than {fragment}: does Cilium still write here? Set cni.confPath to {directory}",
+                despite=True,
+            )
+    yield from _set_aside(scene, fragment, hidden)
+
+
+def _set_aside(scene: Scene, fragment: str, hidden: str) -> Iterator[Refusal]:
+    since = scene.time(fragment, renamed=True)
+    for name in sorted(os.listdir(scene.tree.real(scene.paths.net_dir))):
+        path = f"{scene.paths.net_dir}/{name}"
+        if name.endswith(_BACKUP) and path != hidden and scene.time(path, renamed=True) > since:
+            yield Refusal(
+                "cilium-sets-aside",
+                f"{path}: was set aside after {fragment} was written: a Cilium that is exclusive still watches "
+                f"{scene.paths.net_dir}; wait until its agent has been restarted with the new cni.confPath",
+                despite=True,
+            )
+
+
+def _istio(scene: Scene) -> Iterator[Refusal]:
+    plugins = scene.plugins(ISTIO)
+    directory = scene.paths.directory(ISTIO)
+    if "istio-cni" in scene.live.types and not scene.fragment(ISTIO):
+        yield Refusal(
+            "istio-edits-first-file",
+            f"{scene.live.path}: has istio-cni, but {directory} has no fragment with it: Istio would append itself to "
+            "the facade; run migrate --write first",
+        )
+    elif plugins and scene.is_copy(ISTIO) and not istio_leaves_others_first(plugins[0]):
+        yield Refusal(
+            "istio-edits-first-file",
+            f"{scene.fragment(ISTIO)}: is still migrate's copy, and an Istio before 1.27 appends itself to whatever "
+            f"file is first, the facade then: set cniConfFileName to {scene.live.name} first",
+            despite=True,
+        )
+
+
+def _editors(scene: Scene) -> Iterator[Refusal]:
+    for part in scene.survey.parts:
+        agent = BY_OWNER.get(part.owner.name)
+        if agent is not None and agent.edits and scene.plugins(agent.owner) and scene.is_copy(agent.owner):
+            yield Refusal(
+                f"{agent.owner}-edits-lists",
+                f"{scene.fragment(agent.owner)}: is still migrate's copy, so {agent.owner}'s agent still edits the "
+                f"lists in {scene.paths.net_dir} and would edit the facade: move it first, with the node cordoned",
+                despite=True,
+            )
+
+
+_GUARDS: tuple[Callable[[Scene], Iterator[Refusal]], ...] = (_place, _programs, _cilium, _istio, _editors)
+NAMES = (
+    "cilium-not-moved",
+    "cilium-writes-net-dir",
+    "cilium-sets-aside",
+    "istio-edits-first-file",
+    *(f"{agent.owner}-edits-lists" for agent in BY_OWNER.values() if agent.edits),
+)
+
+
+def stripped(scene: Scene) -> str:
+    """Return what of the list has changed since the fragments were written, "" if nothing that matters.
+
+    An agent that has moved strips its own plugin from the list; the copy of before has it.
+    """
+    before, live = scene.before, scene.live
+    if live.path != before.path:
+        return f"the runtime now takes {live.path}, the fragments were written from {before.path}"
+    for key in ("name", "cniVersion", "cniVersions", "disableCheck", "disableGC"):
+        if live.document.get(key) != before.document.get(key) and live.is_list:
+            return f"{live.path}: key {key}: has changed since the fragments were written"
+    rest = list(live.plugins)
+    for plugin in before.plugins:
+        kind = plugin["type"]
+        if rest and rest[0]["type"] == kind:
+            if rest.pop(0) != plugin:
+                return f"{live.path}: {kind} has changed since the fragments were written"
+            continue
+        owner = next((name for name, agent in BY_OWNER.items() if kind in agent.types), "")
+        if not owner or not scene.fragment(owner) or scene.is_copy(owner):
+            return f"{live.path}: {kind} is gone, and no agent of it has written a fragment of its own"
+    if rest:
+        return f"{live.path}: {rest[0]['type']} has come since the fragments were written"
+    return ""

@@ -1,0 +1,186 @@
+"""The three things that `migrate` does to a node: write, switch, undo. All is checked before anything changes."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Callable
+
+from cni_chain.change import files
+from cni_chain.change.files import PlacingError, Undo
+from cni_chain.change.plan import Plan as Changes
+from cni_chain.change.plan import RefusedError
+from cni_chain.migrate import guards, plan, proof
+from cni_chain.migrate.guards import Refusal, Scene
+from cni_chain.migrate.plan import WRITE, Paths, Plan
+from cni_chain.migrate.proof import Proof
+from cni_chain.node import conflists, facades, usage
+from cni_chain.node.conflists import Choice, Live, MigrateError
+from cni_chain.node.facades import FacadeFile, NetDir
+from cni_chain.node.locate import UnreadableError
+from cni_chain.node.survey import Survey
+from cni_chain.node.tree import Tree
+
+_FACADE_MODE = 0o644
+# Seconds for which a facade is watched, and between two looks; agents that watch the directory need milliseconds.
+_WATCH, _INTERVAL = 0.5, 0.02
+
+
+def write(tree: Tree, paths: Paths, plan: Plan) -> list[str]:
+    """Write what is missing, the facade under its waiting name last; return the paths. Raises MigrateError."""
+    if plan.unusable is not None:
+        raise MigrateError(f"{paths.facade}: a new pod would get error {plan.unusable.code}: {plan.unusable.msg}")
+    if not plan.proof.holds:
+        raise MigrateError(f"{plan.live.path}: plugins would not get the same as before; nothing was written")
+    behind = guards.sorts_behind(paths, plan.live)
+    if behind:
+        raise MigrateError(behind.message)
+    _not_less_than_recorded(tree, paths, plan.live)
+    changes = Changes(tree)
+    for share in plan.shares:
+        _add_directory(changes, paths.directory(share.owner))
+    for step in plan.steps:
+        if step.action == WRITE:
+            _add_file(changes, step.path, step.content, plan.live.mode)
+    _add_file(changes, paths.record(plan.live), plan.live.content, plan.live.mode)
+    _add_file(changes, paths.pending, plan.content, _FACADE_MODE)
+    return _run(tree, paths, changes)
+
+
+def _not_less_than_recorded(tree: Tree, paths: Paths, live: Live) -> None:
+    before = plan.recorded(tree, paths)
+    if before is None:
+        return
+    gone = [kind for kind in before.types if kind not in live.types]
+    if gone or before.path != live.path:
+        record = paths.record(before)
+        why = f"{live.path} no longer has {', '.join(gone)}" if gone else f"{live.path} is another list"
+        raise MigrateError(
+            f"{record}: {why}, which it had when fragments were written: migrate --switch goes on from there; "
+            "to begin anew from the list as it is now, remove this file"
+        )
+
+
+def _add_directory(changes: Changes, path: str) -> None:
+    real = changes.tree.real(path)
+    if not os.path.isdir(real):
+        changes.add("create", path, lambda: files.directory(real))
+
+
+def _add_file(changes: Changes, path: str, content: bytes, mode: int) -> None:
+    real = changes.tree.real(path)
+    try:
+        if files.read(real) == content and stat.S_IMODE(os.stat(real).st_mode) == mode:
+            return
+        action = "replace"
+    except OSError:
+        action = "create"
+    changes.add(action, path, lambda: files.put(real, content, mode))
+
+
+def _run(tree: Tree, paths: Paths, changes: Changes) -> list[str]:
+    try:
+        with files.locked(tree.real(paths.net_dir)):
+            changes.run()
+    except (RefusedError, PlacingError) as error:
+        raise MigrateError(tree.seen(str(error))) from None
+    return [change.path for change in changes.changes]
+
+
+class Switch:
+    """What stands between the node and the facade that waits: the proof for what is on the disk, and the guards."""
+
+    def __init__(self, tree: Tree, paths: Paths, choice: Choice, bin_dirs: list[str]) -> None:
+        """Raises MigrateError if there is nothing to switch to."""
+        self.tree = tree
+        self.paths = paths
+        self.live = choice.live
+        plan.check(tree, self.live)
+        facade = _waiting(tree, paths)
+        before = plan.recorded(tree, paths)
+        if before is None:
+            raise MigrateError(f"{paths.record(self.live)}: is missing: run cni-chain migrate --write again")
+        self.before: Live = before
+        self.survey = Survey(tree, facade, bin_dirs)
+        self.links, _ = plan.links_of(self.survey.parts)
+        self.proof: Proof = proof.prove(before, facade, self.links)
+        scene = Scene(tree, paths, self.survey, before, self.live)
+        self.refusals: list[Refusal] = guards.refusals(scene)
+        changed = guards.stripped(scene)
+        if changed:
+            self.refusals.insert(0, Refusal("list-changed", f"{changed}: run cni-chain migrate --write again"))
+
+    def standing(self, despite: list[str]) -> list[Refusal]:
+        """Return the refusals that a person hasn't overruled."""
+        return [refusal for refusal in self.refusals if not (refusal.despite and refusal.name in despite)]
+
+    def do(self) -> list[str]:
+        """Put the facade in place. Raises MigrateError."""
+
+        def check_again() -> None:
+            if conflists.load(self.tree, self.live.path).content != self.live.content:
+                raise MigrateError(f"{self.live.path}: was changed by somebody just now: try again")
+
+        content = self.tree.read(self.paths.pending)
+        changed = _move(self.tree, self.paths, self.paths.pending, self.paths.facade, check_again)
+        self._stays(content)
+        return changed
+
+    def _stays(self, content: bytes) -> None:
+        """Watch the facade for a moment: who fights over the directory does so at once. Raises MigrateError."""
+        facade = self.paths.facade
+        until = time.monotonic() + _WATCH
+        while time.monotonic() < until:
+            time.sleep(_INTERVAL)
+            try:
+                now = self.tree.read(facade)
+            except OSError:
+                raise MigrateError(
+                    f"{facade}: was taken away again at once (by Cilium, if there is a {facade}.cilium_bak), and "
+                    f"{self.live.path} counts again: some agent still owns this directory"
+                ) from None
+            if now != content:
+                raise MigrateError(
+                    f"{facade}: was edited by somebody at once: cni-chain migrate --undo, and move that agent first"
+                )
+
+
+def _waiting(tree: Tree, paths: Paths) -> FacadeFile:
+    try:
+        facade = facades.read(tree, paths.pending)
+    except UnreadableError as error:
+        if not os.path.exists(tree.real(paths.pending)):
+            raise MigrateError(f"{paths.pending}: nothing to switch to: run cni-chain migrate --write first") from None
+        raise MigrateError(f"{paths.pending}: {error}") from None
+    if facade is None or not facade.is_list:
+        raise MigrateError(f"{paths.pending}: is no facade: run cni-chain migrate --write again")
+    if facade.faults:
+        raise MigrateError(f"{paths.pending}: {facade.faults[0]}")
+    if facade.facade.chain_dir != paths.chain_dir:
+        raise MigrateError(f"{paths.pending}: key chainDir: is not {paths.chain_dir}: say --chain-dir, as with --write")
+    return facade
+
+
+def _move(tree: Tree, paths: Paths, old: str, new: str, check: Callable[[], None]) -> list[str]:
+    changes = Changes(tree)
+
+    def do() -> Undo:
+        check()
+        return files.move(tree.real(old), tree.real(new))
+
+    changes.add("rename", new, do, detail=f"from {old}")
+    return _run(tree, paths, changes)
+
+
+def undo(tree: Tree, paths: Paths, directory: NetDir, choice: Choice) -> tuple[list[str], list[str]]:
+    """Take the facade away, so that the old list counts again; return the paths and warnings. Raises MigrateError."""
+    facade = next(file for file in directory.facades if file.path == paths.facade)
+    live = choice.live
+    if live.network != facade.network:
+        raise MigrateError(
+            f"{live.path}: is network {live.network}, not {facade.network}: it isn't what the facade stands for, and "
+            "pods of now could not be deleted through it"
+        )
+    warnings = usage.lost(tree, facade, live.path, live.types)
+    return _move(tree, paths, paths.facade, paths.pending, lambda: None), warnings

@@ -1,0 +1,190 @@
+"""What `migrate` would do on a node: the shares, the files that are missing, and the proof for what is then there.
+
+Reads only. The proof is made with what the plugin itself reads and decides (`fragments`, `chain`, `request`): the bytes
+that would be written are parsed like those that are there.
+"""
+
+from __future__ import annotations
+
+import os
+
+from cni_chain.agents.registry import MULTUS
+from cni_chain.migrate import proof, split
+from cni_chain.migrate.split import File, Share, SplitError
+from cni_chain.node import conflists, locate
+from cni_chain.node.conflists import Choice, Live, MigrateError
+from cni_chain.node.facades import FacadeFile, NetDir
+from cni_chain.node.tree import Tree
+from cni_chain.plugin import chain, fragments, jsontext
+from cni_chain.plugin.chain import Link, Part
+from cni_chain.plugin.errors import CNIError
+from cni_chain.plugin.facade import Owner
+
+FACADE = "00-cni-chain.conflist"
+# Runtimes and agents look at three endings only: these two are nobody's.
+PENDING = ".ready"
+_RECORD = ".before-cni-chain"
+_NO_POD = ("", "")  # nobody's: no owner exempts it
+
+WRITE, KEEP = "write", "keep"
+
+
+class Paths:
+    """Where things are, as seen from inside the tree."""
+
+    def __init__(self, net_dir: str, chain_dir: str, facade: str) -> None:
+        self.net_dir = net_dir
+        self.chain_dir = chain_dir
+        self.facade = f"{net_dir}/{facade}"
+        self.pending = self.facade + PENDING
+
+    def record(self, live: Live) -> str:
+        """Return where a copy of the list is kept: agents strip theirs when they move."""
+        return f"{self.net_dir}/{live.name}{_RECORD}"
+
+    def directory(self, owner: str) -> str:
+        """Return an owner's directory."""
+        return f"{self.chain_dir}/{owner}.d"
+
+
+class Step(File):
+    """A fragment of the plan: to be written, or there already (as this file or as another)."""
+
+    def __init__(self, file: File, path: str, action: str) -> None:
+        super().__init__(file.owner, file.name, file.document, file.types)
+        self.path = path
+        self.action = action
+
+
+class Plan:
+    """All that follows from one list and what is on the node already."""
+
+    def __init__(self, choice: Choice, shares: list[Share], facade: FacadeFile, content: bytes) -> None:
+        self.choice = choice
+        self.live = choice.live
+        self.shares = shares
+        self.facade = facade
+        self.content = content  # the facade's
+        self.steps: list[Step] = []
+        self.links: list[Link] = []
+        self.proof = proof.Proof()
+        self.unusable: CNIError | None = None  # why the chain can't run as it would then be
+
+
+def state_of(directory: NetDir, paths: Paths, tree: Tree) -> str:
+    """Return how far the node is: `switched`, `written` or `live`. Raises MigrateError."""
+    if any(file.path == paths.facade for file in directory.facades):
+        return "switched"
+    if os.path.exists(tree.real(paths.facade)):
+        raise MigrateError(f"{paths.facade}: is there already and is no facade: choose another name, --facade NAME")
+    if directory.first is not None and any(file.path == directory.first for file in directory.facades):
+        raise MigrateError(f"{directory.first}: is a facade, so this node's chain is cni-chain's already")
+    return "written" if os.path.exists(tree.real(paths.pending)) else "live"
+
+
+def make(tree: Tree, paths: Paths, choice: Choice, owner_of: dict[str, str]) -> Plan:
+    """Return the plan for the list that `choice` is. Raises MigrateError."""
+    live = choice.live
+    check(tree, live)
+    try:
+        shares = split.split(live, owner_of)
+    except SplitError as error:
+        raise MigrateError(f"{live.path}: {error}") from None
+    document = split.facade(live, shares, paths.chain_dir)
+    content = split.text_of(document)
+    facade = FacadeFile(paths.facade, *locate.decode(content))
+    if facade.problems:
+        raise MigrateError(f"{paths.facade}: {facade.problems[0]}")
+    plan = Plan(choice, shares, facade, content)
+    _fill(plan, tree, paths)
+    return plan
+
+
+def check(tree: Tree, live: Live) -> None:
+    """Refuse what nobody can split from here. Raises MigrateError."""
+    if live.types[0] in MULTUS:
+        raise MigrateError(
+            f"{live.path}: Multus is first: it runs another list as its default network, and that one is what "
+            "cni-chain could stand for, behind Multus' own file; see docs/migrate.md, Multus"
+        )
+    if "cni-chain" in live.types:
+        raise MigrateError(f"{live.path}: has a plugin of type cni-chain: it is a facade, or was one")
+    appended = conflists.drop_ins(tree, live)
+    if appended:
+        raise MigrateError(
+            f"{appended}: containerd 2.1, CRI-O 1.33 and later append this plugin to network {live.network}, older "
+            f"ones don't: list it in {live.path} or take it away, then nobody has to guess"
+        )
+
+
+def _fill(plan: Plan, tree: Tree, paths: Paths) -> None:
+    owners = plan.facade.facade.owners or []
+    directories = []
+    for share, owner in zip(plan.shares, owners, strict=True):
+        there = _read(tree, paths, owner)
+        for file in split.files(share, plan.live):
+            step = Step(file, f"{there.path}/{file.name}", _action(file, there, owner))
+            plan.steps.append(step)
+            if step.action == WRITE:
+                _add(there, step)
+        directories.append(there)
+    parts = chain.resolve(owners, directories, _NO_POD)
+    plan.links, plan.unusable = links_of(parts)
+    plan.proof = proof.prove(plan.live, plan.facade, plan.links)
+
+
+def links_of(parts: list[Part]) -> tuple[list[Link], CNIError | None]:
+    """Return the chain that a new pod gets, or what there is of it and why it can't run."""
+    try:
+        return chain.complete(parts), None
+    except CNIError as error:
+        return chain.present(parts), error
+
+
+def _read(tree: Tree, paths: Paths, owner: Owner) -> fragments.Directory:
+    directory = fragments.read(owner.name, tree.real(paths.chain_dir))
+    directory.path = tree.seen(directory.path)
+    for fragment in directory.fragments:
+        fragment.path = tree.seen(fragment.path)
+    for fault in directory.faults:
+        fault.path, fault.text = tree.seen(fault.path), tree.seen(fault.text)
+    return directory
+
+
+def _action(file: File, there: fragments.Directory, owner: Owner) -> str:
+    """Return whether a file is written; what is there is never overwritten, but for a seed that lists nothing."""
+    path = f"{there.path}/{file.name}"
+    if any(fault.path == path for fault in there.faults):
+        return KEEP
+    same = next((fragment for fragment in there.fragments if fragment.path == path), None)
+    if same is not None:
+        return KEEP if same.plugins else WRITE
+    if owner.duplicates == "all":
+        return WRITE
+    have = {plugin["type"] for fragment in there.fragments for plugin in fragment.plugins}
+    return KEEP if have.issuperset(file.types) else WRITE
+
+
+def _add(directory: fragments.Directory, step: Step) -> None:
+    parsed = fragments.parse(step.path, jsontext.decode(step.content))
+    if not isinstance(parsed, fragments.Fragment):
+        directory.faults += parsed
+        return
+    others = [fragment for fragment in directory.fragments if fragment.path != step.path]
+    directory.fragments = sorted([*others, parsed], key=lambda fragment: os.fsencode(fragment.path))
+    directory.missing = False
+
+
+def recorded(tree: Tree, paths: Paths) -> Live | None:
+    """Return the list as it was when the fragments were written, None if there is no copy. Raises MigrateError."""
+    try:
+        names = [name for name in os.listdir(tree.real(paths.net_dir)) if name.endswith(_RECORD)]
+    except OSError:
+        return None
+    if len(names) > 1:
+        told = ", ".join(sorted(names))
+        raise MigrateError(f"{paths.net_dir}: {told}: which of these lists is to be migrated? Remove the others")
+    if not names:
+        return None
+    path = f"{paths.net_dir}/{names[0]}"
+    return conflists.load(tree, path, path.removesuffix(_RECORD))

@@ -1,0 +1,185 @@
+"""Would every plugin get the same configuration, in the same order, as before? Pure.
+
+Before: what libcni derives from the list (`libcni/api.go`, buildOneConfig). After: what cni-chain derives from the
+fragments, by its own code, from what libcni derives for it from the facade. They are compared value by value, once
+with everything that a runtime may send and once with nothing of it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from itertools import zip_longest
+from typing import Any, NamedTuple
+
+from cni_chain.migrate.split import versions
+from cni_chain.node.conflists import Live
+from cni_chain.node.facades import FacadeFile
+from cni_chain.plugin import request
+from cni_chain.plugin.chain import Link
+
+_EXACT = 2**53  # from here on not every integer is a float64, which is what libcni makes of all of them
+
+
+class Difference(NamedTuple):
+    """One value that isn't the same; `...` stands for none."""
+
+    key: str
+    before: Any
+    after: Any
+
+
+class Delegate:
+    """One place in the order: the plugin before, the one after, and what differs."""
+
+    def __init__(self, number: int, kind: str, link: Link | None) -> None:
+        self.number = number
+        self.type = kind
+        self.link = link
+        self.before: dict[str, Any] | None = None
+        self.after: dict[str, Any] | None = None
+        self.differences: list[Difference] = []
+
+
+class Proof:
+    """All places, what differs in the list as such, and what is worth knowing though nothing differs."""
+
+    def __init__(self) -> None:
+        self.delegates: list[Delegate] = []
+        self.differences: list[Difference] = []  # of the list, not of a plugin
+        self.remarks: list[str] = []
+
+    @property
+    def holds(self) -> bool:
+        """Tell whether nothing differs."""
+        return not self.differences and not any(delegate.differences for delegate in self.delegates)
+
+
+def libcni(
+    conf: Mapping[str, Any], network: str, version: str, prev_result: Any, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what libcni sends to a plugin of a list. Integers stay as they are written (see `_EXACT`)."""
+    sent = {**conf, "name": network, "cniVersion": version}
+    if prev_result is not None:
+        sent["prevResult"] = prev_result
+    granted = {name: given[name] for name in request.capabilities(conf) if name in given}
+    return sent | {"runtimeConfig": granted} if granted else sent
+
+
+def prove(live: Live, facade: FacadeFile, links: list[Link]) -> Proof:
+    """Return the comparison of the list with the chain `links` behind a facade."""
+    proof = Proof()
+    for key, before, after in (
+        ("name", live.network, facade.network),
+        ("cniVersions", versions(live), list(dict.fromkeys([facade.version, *facade.versions]))),
+        ("plugins of the facade beside cni-chain", 0, len(facade.plugins) - 1),
+    ):
+        if before != after:
+            proof.differences.append(Difference(key, before, after))
+    names = sorted({name for plugin in live.plugins for name in request.capabilities(plugin)})
+    everything = {name: f"<{name}, as the runtime sends it>" for name in names}
+    for number, (plugin, link) in enumerate(zip_longest(live.plugins, links), 1):
+        delegate = Delegate(number, link.type if plugin is None else plugin["type"], link)
+        proof.delegates.append(delegate)
+        if plugin is None or link is None:
+            there = (plugin or {}).get("type", ...), link.type if link else ...
+            delegate.differences.append(Difference("type", *there))
+            continue
+        for version in versions(live):
+            for given in (everything, {}):
+                _compare(delegate, plugin, live, facade, version, given, proof)
+        for verb, before, after in (
+            ("disableCheck", live.flag("disableCheck"), _flag(facade, "disableCheck") or link.disable_check),
+            ("disableGC", live.flag("disableGC"), _flag(facade, "disableGC") or link.disable_gc),
+        ):
+            if before != after:
+                delegate.differences.append(Difference(verb, before, after))
+        proof.remarks += _remarks(delegate, plugin)
+    return proof
+
+
+def _compare(
+    delegate: Delegate,
+    plugin: dict[str, Any],
+    live: Live,
+    facade: FacadeFile,
+    version: str,
+    given: Mapping[str, Any],
+    proof: Proof,
+) -> None:
+    assert delegate.link is not None
+    prev_result = None if delegate.number == 1 else {"cniVersion": version, "ips": ["<of the plugin before>"]}
+    before = libcni(plugin, live.network, version, prev_result, given)
+    before.pop("capabilities", None)  # what a plugin has no use for; the specification wants it taken out
+    asked = libcni(facade.conf, facade.network, version, None, given)
+    conf = delegate.link.conf
+    after = request.derive(request.own_part(conf), request.capabilities(conf), asked, version, prev_result)
+    if delegate.before is None:
+        delegate.before, delegate.after = before, after
+    for difference in differences(before, after):
+        remark = _harmless(difference, delegate, os.path.dirname(live.path))
+        if remark and remark not in proof.remarks:
+            proof.remarks.append(remark)
+        if not remark and difference not in delegate.differences:
+            delegate.differences.append(difference)
+
+
+def _harmless(difference: Difference, delegate: Delegate, net_dir: str) -> str:
+    """Return the words for a difference that is meant, "" for any other."""
+    key, before, after = difference
+    if key == "runtimeConfig" and after is ... and _hollow(before):
+        return f"{delegate.type}: the empty runtimeConfig in the list isn't passed on"
+    # Agents keep their credentials beside their configuration, and take them along when they move.
+    directory = os.path.dirname(delegate.link.path) if delegate.link else ""
+    if isinstance(before, str) and f"{before}/".startswith(f"{net_dir}/"):
+        moved = directory + before.removeprefix(net_dir)
+        if after == moved:
+            return f"{delegate.type}: {key}: {moved}, where its agent has moved it, was {before}"
+    return ""
+
+
+def differences(before: Any, after: Any, key: str = "") -> Iterator[Difference]:
+    """Yield where two JSON values differ; true is not 1, but 1.0 is."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for name in dict.fromkeys([*before, *after]):
+            yield from differences(before.get(name, ...), after.get(name, ...), f"{key}.{name}" if key else name)
+    elif isinstance(before, list) and isinstance(after, list):
+        for index, (one, other) in enumerate(zip_longest(before, after, fillvalue=...)):
+            yield from differences(one, other, f"{key}[{index}]")
+    elif isinstance(before, bool) != isinstance(after, bool) or before != after:
+        yield Difference(key, before, after)
+
+
+def _hollow(value: Any) -> bool:
+    """Tell whether a value holds nothing that a plugin could read."""
+    if isinstance(value, dict):
+        return all(map(_hollow, value.values()))
+    return value is None or value in ("", [])
+
+
+def _remarks(delegate: Delegate, plugin: dict[str, Any]) -> Iterator[str]:
+    for key, number in _integers(plugin, ""):
+        if abs(number) > _EXACT and int(float(number)) != number:
+            yield (
+                f"{delegate.type}: {key}: libcni passed {int(float(number))} on; cni-chain passes {number}, as written"
+            )
+
+
+def _integers(value: Any, key: str) -> Iterator[tuple[str, int]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _integers(inner, f"{key}.{name}" if key else name)
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from _integers(inner, f"{key}[{index}]")
+    elif isinstance(value, int) and not isinstance(value, bool):
+        try:
+            float(value)
+        except OverflowError:
+            return  # no runtime reads it either
+        yield key, value
+
+
+def _flag(facade: FacadeFile, key: str) -> bool:
+    value = facade.document.get(key) if facade.is_list else None
+    return value is True or (isinstance(value, str) and value.lower() == "true")

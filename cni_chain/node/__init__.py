@@ -1,0 +1,1 @@
+"""Reading a node, nothing else: the runtime's directory, facades, records, namespaces, distributions."""

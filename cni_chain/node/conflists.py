@@ -1,0 +1,191 @@
+"""Which list the runtime uses now: containerd's and CRI-O's rules, without asking either. Reads only.
+
+containerd (go-cni, `loadFromConfDir`) takes the first file by name, or nothing if that one is invalid. CRI-O (ocicni,
+`loadNetworks`) takes the first that is valid, its plugins' binaries included, or the network that its own
+configuration names.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any
+
+from cni_chain.checks.findings import Place
+from cni_chain.node import crio, facades, locate
+from cni_chain.node.crio import SettingsError
+from cni_chain.node.facades import NetDir
+from cni_chain.node.locate import UnreadableError
+from cni_chain.node.tree import Tree
+from cni_chain.plugin import spec
+from cni_chain.plugin.errors import CNIError
+
+CONTAINERD, CRIO = "containerd", "crio"
+_SOCKETS = {CONTAINERD: crio.CONTAINERD_SOCKET, CRIO: crio.SOCKET}
+
+
+class MigrateError(Exception):
+    """Why nothing was done: one line that begins with the file."""
+
+
+class Live:
+    """A list (or a single plugin) as a runtime loads it."""
+
+    def __init__(self, path: str, content: bytes, mode: int = 0o644) -> None:
+        """Raises MigrateError if no runtime would take it."""
+        self.path = path
+        self.content = content
+        self.mode = mode & 0o644 | 0o600  # never more than its own; fragments with more are refused
+        self.is_list = path.endswith(".conflist")  # the ending decides, for runtimes
+        try:
+            self.document: dict[str, Any] = locate.decode(content)[0]
+        except UnreadableError as error:
+            raise MigrateError(f"{Place(path, error.at)}: {error}") from None
+        self.plugins: list[dict[str, Any]] = self._plugins()
+        try:
+            self.network = spec.network_name(self.document)
+        except CNIError as error:
+            raise MigrateError(f"{path}: {error.msg.removeprefix('network configuration: ')}") from None
+        self.version = self._version()
+
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return os.path.basename(self.path)
+
+    @property
+    def types(self) -> list[str]:
+        """The plugins' types, in order."""
+        return [plugin["type"] for plugin in self.plugins]
+
+    def flag(self, key: str) -> bool:
+        """Return a boolean of the list as libcni reads it."""
+        value = self.document.get(key) if self.is_list else None
+        return value is True or (isinstance(value, str) and value.lower() == "true")
+
+    def _plugins(self) -> list[dict[str, Any]]:
+        plugins = self.document.get("plugins") if self.is_list else [self.document]
+        if not isinstance(plugins, list) or not plugins:
+            raise MigrateError(f"{self.path}: key plugins: must be a list with a plugin, or no runtime takes it")
+        for index, plugin in enumerate(plugins):
+            kind = plugin.get("type") if isinstance(plugin, dict) else None
+            if not isinstance(kind, str) or not kind:
+                where = f"plugins[{index}].type" if self.is_list else "type"
+                raise MigrateError(f"{self.path}: key {where}: must be the name of a plugin, or no runtime takes it")
+            declared = plugin.get("capabilities") or {}
+            if not isinstance(declared, dict) or not all(isinstance(wanted, bool) for wanted in declared.values()):
+                where = f"plugins[{index}].capabilities" if self.is_list else "capabilities"
+                raise MigrateError(f"{self.path}: key {where}: must be an object of true and false")
+        return plugins
+
+    def _version(self) -> str:
+        version = self.document.get("cniVersion", "")
+        if not isinstance(version, str) or (version and version not in spec.VERSIONS):
+            raise MigrateError(f"{self.path}: key cniVersion: cni-chain doesn't speak {version!r}")
+        return version or spec.VERSIONS[0]  # what a plugin takes a missing one for
+
+
+class Choice:
+    """The list that is to be migrated, and why a runtime takes it."""
+
+    def __init__(self, live: Live, runtime: str, reason: str) -> None:
+        self.live = live
+        self.runtime = runtime
+        self.reason = reason
+
+
+def load(tree: Tree, path: str, original: str | None = None) -> Live:
+    """Return the file `path` (a copy of `original`, if that is given) as a runtime loads it. Raises MigrateError."""
+    try:
+        content = tree.read(path)
+        mode = stat.S_IMODE(os.stat(tree.real(path)).st_mode)
+    except OSError as error:
+        raise MigrateError(f"{path}: can't be read: {error.strerror}") from None
+    return Live(original or path, content, mode)
+
+
+def choose(tree: Tree, directory: NetDir, runtime: str | None, bin_dirs: list[str]) -> Choice:
+    """Return what the runtime takes, or would without cni-chain's facades. Raises MigrateError."""
+    ours = {file.path for file in directory.facades}
+    paths = [path for name in directory.names if (path := f"{directory.path}/{name}") not in ours]
+    if not paths:
+        raise MigrateError(f"{directory.path}: no .conf, .conflist or .json of a runtime here: nothing to migrate")
+    running = [name for name in (CONTAINERD, CRIO) if os.path.exists(tree.real(_SOCKETS[name]))]
+    runtime = runtime or (running[0] if len(running) == 1 else None)
+    if runtime:
+        return _containerd(tree, paths) if runtime == CONTAINERD else _crio(tree, directory, paths, bin_dirs)
+    return _both(tree, directory, paths, bin_dirs)
+
+
+def _both(tree: Tree, directory: NetDir, paths: list[str], bin_dirs: list[str]) -> Choice:
+    """Return what both runtimes take, or containerd if CRI-O takes nothing at all: then it isn't CRI-O's node."""
+    error = ""
+    try:
+        containerd: Choice | None = _containerd(tree, paths)
+    except MigrateError as caught:
+        containerd, error = None, str(caught)
+    try:
+        by_crio = _crio(tree, directory, paths, bin_dirs)
+    except MigrateError:
+        if containerd is None:
+            raise MigrateError(error) from None
+        return containerd
+    if containerd is not None and containerd.live.path == by_crio.live.path:
+        reason = f"containerd and CRI-O both take it: it sorts first in {directory.path}"
+        return Choice(containerd.live, "", reason)
+    first = containerd.live.path if containerd else f"nothing, {error}"
+    raise MigrateError(
+        f"{directory.path}: containerd takes {first}, CRI-O {by_crio.live.path}: say which is yours, --runtime"
+    )
+
+
+def _containerd(tree: Tree, paths: list[str]) -> Choice:
+    live = load(tree, paths[0])
+    return Choice(live, CONTAINERD, f"containerd takes it: it sorts first in {os.path.dirname(live.path)}")
+
+
+def _crio(tree: Tree, directory: NetDir, paths: list[str], bin_dirs: list[str]) -> Choice:
+    try:
+        pin = crio.pinned(tree)
+    except SettingsError as error:
+        raise MigrateError(str(error)) from None
+    pinned = pin.network if pin else ""
+    why: list[str] = []
+    for path in paths:
+        try:
+            live = load(tree, path)
+        except MigrateError as error:
+            why.append(str(error))
+            continue
+        missing = [kind for kind in live.types if not _installed(tree, kind, bin_dirs)]
+        if missing:
+            why.append(f"{path}: no {missing[0]} in {':'.join(bin_dirs)}")
+        elif not pinned or live.network == pinned:
+            reason = f"it is the network {pinned} of cni_default_network" if pinned else "it is the first valid one"
+            return Choice(live, CRIO, f"CRI-O takes it: {reason}")
+    network = f" network {pinned}, which CRI-O's cni_default_network names," if pinned else " list that CRI-O takes"
+    raise MigrateError(f"{directory.path}: no{network}" + "".join(f"; {reason}" for reason in why))
+
+
+def _installed(tree: Tree, kind: str, bin_dirs: list[str]) -> bool:
+    return any(os.access(tree.real(f"{directory}/{kind}"), os.X_OK) for directory in bin_dirs)
+
+
+def drop_ins(tree: Tree, live: Live) -> str:
+    """Return a file that runtimes with libcni 1.3 append to the list, "" if there is none."""
+    if live.flag("loadOnlyInlinedPlugins"):
+        return ""
+    path = f"{os.path.dirname(live.path)}/{live.network}"
+    try:
+        names = sorted(name for name in os.listdir(tree.real(path)) if name.endswith(".conf"))
+    except OSError:
+        return ""
+    return f"{path}/{names[0]}" if names else ""
+
+
+def look(tree: Tree, net_dir: str) -> NetDir:
+    """Return the runtime's directory. Raises MigrateError."""
+    try:
+        return facades.look(tree, net_dir)
+    except OSError as error:
+        raise MigrateError(f"{net_dir}: can't be read: {error.strerror}") from None

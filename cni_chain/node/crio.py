@@ -1,0 +1,80 @@
+"""Which network CRI-O is told to take, by its own settings. Reads only.
+
+CRI-O reads crio.conf, then every file below crio.conf.d by name; the last one that has a key counts (`pkg/config`,
+UpdateFromPath). With `cni_default_network` it takes the first valid file of that name, whatever sorts before it, and
+without such a file nothing at all (ocicni, `loadNetworks`).
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cni_chain.node.tree import Tree
+
+CONTAINERD_SOCKET, SOCKET = "/run/containerd/containerd.sock", "/run/crio/crio.sock"
+CONF = "/etc/crio/crio.conf"
+KEY = "cni_default_network"
+
+
+class SettingsError(Exception):
+    """A file of CRI-O's settings that can't be read, and may name the network; the text begins with it."""
+
+
+class Pinned(NamedTuple):
+    """What CRI-O is told, as a rule the network that it is to take, and the file that says so."""
+
+    network: str
+    file: str
+
+
+def pinned(tree: Tree) -> Pinned | None:
+    """Return what `cni_default_network` names, None if it names nothing. Raises SettingsError."""
+    return setting(tree, KEY)
+
+
+def setting(tree: Tree, key: str) -> Pinned | None:
+    """Return what a text of the table crio.network is set to, None if it is not set or empty. Raises SettingsError."""
+    found = None
+    for file in _files(tree):
+        try:
+            document = tomllib.loads(tree.read(file).decode())
+        except FileNotFoundError:
+            continue
+        except (OSError, ValueError) as error:
+            raise SettingsError(f"{file}: can't be read, and may name the network: {error}") from None
+        network = document.get("crio", {})
+        network = network.get("network", {}) if isinstance(network, dict) else {}
+        name = network.get(key) if isinstance(network, dict) else None
+        if isinstance(name, str):
+            found = Pinned(name, file) if name else None
+    return found
+
+
+def may_run(tree: Tree) -> bool:
+    """Tell whether CRI-O may be this node's runtime: it runs, or at least not containerd alone."""
+    return os.path.exists(tree.real(SOCKET)) or not os.path.exists(tree.real(CONTAINERD_SOCKET))
+
+
+def runs_alone(tree: Tree) -> bool:
+    """Tell whether CRI-O is this node's runtime for sure."""
+    return os.path.exists(tree.real(SOCKET)) and not os.path.exists(tree.real(CONTAINERD_SOCKET))
+
+
+def _files(tree: Tree) -> Iterator[str]:
+    yield CONF
+    yield from _below(tree, f"{CONF}.d")
+
+
+def _below(tree: Tree, path: str) -> Iterator[str]:
+    try:
+        names = sorted(os.listdir(tree.real(path)))
+    except NotADirectoryError:
+        yield path
+    except OSError:
+        return
+    else:
+        for name in names:
+            yield from _below(tree, f"{path}/{name}")

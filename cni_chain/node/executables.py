@@ -1,0 +1,60 @@
+"""Asks plugins what they are: the versions they speak (VERSION), and the release they are of. Changes nothing."""
+
+from __future__ import annotations
+
+import re
+
+from cni_chain.node import programs
+from cni_chain.plugin import answer, delegate, jsontext
+from cni_chain.plugin.errors import CNIError
+
+_SECONDS = 5.0
+# As skel's `PluginMainFuncs` writes it to stderr if there is no CNI_COMMAND: "CNI portmap plugin v1.1.1".
+_RELEASE = re.compile(r"\bv?(\d+)\.(\d+)\.(\d+)")
+
+
+_UNKNOWN = "version unknown"  # `pkg/utils/buildversion` of the reference plugins, built without a version
+
+
+class NoAnswerError(Exception):
+    """A plugin didn't answer; the text names it and says why."""
+
+
+def versions(file: str, path: str) -> tuple[str, ...]:
+    """Return the versions that a plugin speaks. `path` is its CNI_PATH. Raises NoAnswerError."""
+    environ = programs.environ() | {
+        "CNI_COMMAND": "VERSION",
+        "CNI_PATH": path,
+        # Plugins built with an old skel want the other variables too (libcni `pkg/invoke/exec.go`, GetVersionInfo).
+        "CNI_IFNAME": "dummy",
+        "CNI_NETNS": "dummy",
+    }
+    try:
+        outcome = delegate.execute(file, environ, jsontext.encode({"cniVersion": "1.0.0"}), _SECONDS)
+        outcome.limit = f"{_SECONDS:g} s"
+        return answer.versions(outcome)
+    except OSError as error:
+        raise NoAnswerError(f"{file} can't be executed: {error.strerror}") from None
+    except CNIError as error:
+        details = f": {error.details}" if error.details else ""
+        raise NoAnswerError(f"{file}, asked for its versions: {error.msg}{details}") from None
+
+
+def about(file: str) -> str:
+    """Return what a plugin says of itself to a person, "" if nothing."""
+    done = programs.run([file], _SECONDS)
+    return done.stderr.partition("\n")[0] if done else ""
+
+
+def release(file: str) -> tuple[int, ...] | None:
+    """Return the release that a plugin says it is of, None if it doesn't say."""
+    said = _RELEASE.search(about(file))
+    return tuple(int(number) for number in said.groups()) if said else None
+
+
+def is_before_1_6(file: str, spoken: tuple[str, ...]) -> bool:
+    """Tell whether a reference plugin that doesn't know its release is older than 1.6.0, as Debian's builds are.
+
+    That release brought version 1.1.0 of the specification.
+    """
+    return about(file).endswith(_UNKNOWN) and "1.1.0" not in spoken

@@ -1,0 +1,71 @@
+"""The version of CNI in which each plugin of a chain is spoken to. Asks them for theirs (VERSION); changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+
+from cni_chain.cli.output import progress
+from cni_chain.node import executables
+from cni_chain.node.facades import FacadeFile
+from cni_chain.node.survey import Survey
+from cni_chain.plugin import spec
+from cni_chain.plugin.chain import Link
+from cni_chain.plugin.errors import CNIError
+
+_VERSION = "1.0.0"
+_AT_ONCE = 32
+
+_Answer = tuple[str, ...] | executables.NoAnswerError
+
+
+class Spoken:
+    """What `links` are spoken to in when the runtime speaks `sent`; plugins of another system's tree are not asked."""
+
+    def __init__(self, survey: Survey, links: Iterable[Link]) -> None:
+        self.sent = _sent(survey.file)
+        self._survey = survey
+        files = [survey.binary(link) for link in links] if survey.tree.is_this_system else []
+        self._answers = _ask({file for file in files if not isinstance(file, CNIError)}, ":".join(survey.bin_dirs))
+
+    def version(self, link: Link) -> str | None:
+        """Return the version that a plugin is spoken to in, None if that couldn't be found out."""
+        versions = self._answer(link)
+        if versions is None or isinstance(versions, executables.NoAnswerError):
+            return None
+        return self.sent if self.sent in versions else versions[-1]
+
+    def silence(self, link: Link) -> str:
+        """Return why a plugin that was asked gave no answer, "" if it gave one or wasn't asked."""
+        answer = self._answer(link)
+        return str(answer) if isinstance(answer, executables.NoAnswerError) else ""
+
+    def _answer(self, link: Link) -> _Answer | None:
+        file = self._survey.binary(link)
+        return None if isinstance(file, CNIError) else self._answers.get(file)
+
+
+def _sent(file: FacadeFile) -> str:
+    """Return the version that newer runtimes pick and send; one that knows no cniVersions sends the other."""
+    spoken = [version for version in (file.version, *file.versions) if version in spec.VERSIONS]
+    return max(spoken, key=spec.VERSIONS.index, default=_VERSION)
+
+
+def _ask(files: set[str], path: str) -> dict[str, _Answer]:
+    """Ask all side by side, so that those that hang cost no more than one of them."""
+    if not files:
+        return {}
+    with ThreadPoolExecutor(min(len(files), _AT_ONCE)) as threads, progress("asking", len(files)) as step:
+        awaited = {file: threads.submit(_versions, file, path) for file in sorted(files)}
+        answers: dict[str, _Answer] = {}
+        for file, answer in awaited.items():
+            step(file)
+            answers[file] = answer.result()
+    return answers
+
+
+def _versions(file: str, path: str) -> _Answer:
+    try:
+        return executables.versions(file, path)
+    except executables.NoAnswerError as error:
+        return error

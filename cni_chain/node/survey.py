@@ -1,0 +1,116 @@
+"""One facade's chain as a call would find it now: owners, fragments, binaries, and what a new pod would get.
+
+The rules are the plugin's own (`fragments`, `chain`, `delegate`); here they are only asked. Reads only.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from cni_chain.node.facades import FacadeFile
+from cni_chain.node.tree import Tree
+from cni_chain.plugin import chain, delegate, fragments
+from cni_chain.plugin.chain import Link, Part
+from cni_chain.plugin.errors import INVALID_CONFIG, IO_FAILURE, TRY_AGAIN, CNIError
+from cni_chain.plugin.facade import Owner
+
+BIN_DIR = "/opt/cni/bin"
+_NO_POD = ("", "")  # nobody's: no owner exempts it
+
+
+class Survey:
+    """What there is for one facade. All paths are as seen from inside the tree."""
+
+    def __init__(self, tree: Tree, file: FacadeFile, bin_dirs: list[str]) -> None:
+        self.tree = tree
+        self.file = file
+        self.facade = file.facade
+        self.bin_dirs = bin_dirs
+        self.failure: CNIError | None = None  # why there are no parts at all
+        self.strangers: list[tuple[str, str]] = []  # entries of chainDir that are no owner's directory, and why
+        names = self._directories()
+        owners = chain.owners(self.facade, names)
+        listed = {owner.name for owner in owners}
+        self.unlisted = [f"{self.facade.chain_dir}/{name}.d" for name in names if name not in listed]
+        self.parts = chain.resolve(owners, map(self._read, owners), _NO_POD)
+
+    def _directories(self) -> list[str]:
+        try:
+            names, self.strangers = fragments.owner_names(self.tree.real(self.facade.chain_dir))
+        except OSError as error:
+            self.failure = CNIError(IO_FAILURE, f"{self.facade.chain_dir}: {error.strerror}")
+            return []
+        return names
+
+    def _read(self, owner: Owner) -> fragments.Directory:
+        directory = fragments.read(
+            owner.name, self.tree.real(self.facade.chain_dir), allow_unsafe=self.facade.allow_unsafe
+        )
+        directory.path = self.tree.seen(directory.path)
+        for fragment in directory.fragments:
+            fragment.path = self.tree.seen(fragment.path)
+        for fault in directory.faults:
+            fault.path = self.tree.seen(fault.path)
+            fault.text = self.tree.seen(fault.text)
+        return directory
+
+    def standing(self, owner: Owner) -> str:
+        """Return in a word or two whether a pod needs an owner."""
+        if self.facade.owners is None:
+            return "not listed"
+        return "required" if owner.required else "optional"
+
+    def content(self, path: str) -> bytes:
+        """Return what a file of an owner's directory holds. Raises OSError.
+
+        A link out of the directory is not followed, as the plugin has it: what it leads to is nobody's fragment, and
+        may be a secret, or never end.
+        """
+        real = self.tree.real(path)
+        target = os.path.realpath(real)
+        if not target.startswith(f"{os.path.realpath(os.path.dirname(real))}/"):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        if not os.path.isfile(target):
+            raise OSError(errno.EINVAL, "no regular file", path)
+        return self.tree.read(path)
+
+    @property
+    def links(self) -> list[Link]:
+        """The chain as far as it can run."""
+        return [link for part in self.parts if part.usable for link in part.links]
+
+    def binary(self, link: Link) -> str | CNIError:
+        """Return a delegate's file, or the error of a call that needs it."""
+        return self.executable(link.type, link)
+
+    def executable(self, name: str, link: Link) -> str | CNIError:
+        """Return the file of a plugin that a delegate is or itself executes, or the error of a call that needs it."""
+        try:
+            return self.tree.seen(delegate.find(name, ":".join(map(self.tree.real, self.bin_dirs))))
+        except delegate.NotFoundError as error:
+            return CNIError(TRY_AGAIN, f"{link.owner.name}/{link.type}: {self.tree.seen(str(error))}")
+
+    def refusal(self) -> CNIError | None:
+        """Return what a new pod gets instead of a network, None if its chain can run."""
+        if self.file.problems:
+            told = "; ".join(map(str, self.file.problems))
+            return CNIError(INVALID_CONFIG, f"facade of network {self.file.network}: {told}")
+        if self.failure is not None:
+            return self.failure
+        try:
+            links = chain.complete(self.parts)
+        except CNIError as error:
+            return error
+        if not links and self.file.index == 0:
+            return chain.nobody((part.owner for part in self.parts), self.facade.chain_dir)
+        return next((found for found in map(self.binary, links) if isinstance(found, CNIError)), None)
+
+
+def error_of(part: Part) -> CNIError | None:
+    """Return the error of a new pod that is this owner's doing, None if the owner has none."""
+    try:
+        chain.complete([part])
+    except CNIError as error:
+        return error
+    return None

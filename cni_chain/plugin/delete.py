@@ -1,0 +1,139 @@
+"""DEL, wherever one is due: asked for, rolling back an ADD, before an ADD that finds a record, in GC, in a sweep."""
+
+from __future__ import annotations
+
+from cni_chain.plugin import results
+from cni_chain.plugin.call import Call, io_error
+from cni_chain.plugin.errors import CNIError, joined
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cni_chain.plugin.record import Attachment, Record
+    from cni_chain.plugin.undoing import Found
+
+_LONGEST_ERROR = 1024  # characters of one that is recorded
+
+
+def find(call: Call, attachment: Attachment) -> Found | None:
+    """Return what a record says, or what stands in for a damaged one; None if there is no record. Raises OSError."""
+    try:
+        record = call.state.load(attachment)
+    except ValueError as error:
+        call.log.note(f"the record is damaged: {error}; the chain as it is now stands in")
+        return _present_chain(call, attachment, damaged=str(error))
+    if record is None:
+        return None
+    from cni_chain.plugin.undoing import Found  # an ADD seldom finds any
+
+    return Found(record, on_disk=True)
+
+
+def _present_chain(call: Call, attachment: Attachment, *, damaged: str = "") -> Found:
+    from cni_chain.plugin.unrecorded import present_chain  # most attachments have their record
+
+    return present_chain(call, attachment, damaged=damaged)
+
+
+def delete(call: Call) -> None:
+    """Carry out DEL: detach the container. Raises CNIError if anything is left to do."""
+    call.refuse_own_namespace()
+    attachment = call.attachment()
+    if not _hold(call, attachment):
+        call.log.note("called by a plugin of this chain, whose own DEL is under way: there is nothing else to delete")
+        return
+    unreadable: list[CNIError] = []
+    found = None
+    try:
+        found = find(call, attachment)
+    except OSError as error:
+        unreadable.append(io_error(error, call.facade.state_dir))
+        call.log.note("the record can't be read, so the chain as it is now is deleted")
+    errors = undo(call, found or _present_chain(call, attachment), call.deadline, asked=True, forget=not unreadable)
+    if unreadable or errors:
+        raise joined(unreadable + errors)
+
+
+def undo(
+    call: Call,
+    found: Found,
+    deadline: float,
+    *,
+    to_come: int = 0,
+    strict: bool = False,
+    forget: bool = True,
+    asked: bool = False,
+    environ: Mapping[str, str] | None = None,
+) -> list[CNIError]:
+    """Carry out the DELs of what was found and return the failures (see Undoing for the arguments).
+
+    Then nothing of the attachment is left on disk, unless `forget` says that this isn't known; of what failed, or was
+    not begun, the record is, if there is one. What stands in for a record is never recorded: the next DEL derives it
+    again, and most often nothing of it had ever run.
+    """
+    from cni_chain.plugin.undoing import Undoing  # an ADD has seldom anything to undo
+
+    undoing = Undoing(call, found.record, on_disk=found.on_disk, asked=asked, environ=environ)
+    errors = undoing.run(deadline, to_come=to_come, strict=strict, before=found.unknown)
+    if errors:
+        if found.on_disk:
+            strand(call, found.record, errors)
+    elif forget and not found.record.pending:
+        errors = _forget(call, found)
+    return errors
+
+
+def _forget(call: Call, found: Found) -> list[CNIError]:
+    """Remove the record of which nothing is left to undo, or set a damaged one aside; return the failure to."""
+    record = found.record
+    try:
+        if found.damaged:
+            call.log.note(f"the damaged record was set aside as {call.state.set_aside(record.attachment)}")
+        call.state.remove(record.attachment)
+    except OSError as error:
+        failures = [io_error(error, call.facade.state_dir)]
+        if found.on_disk:
+            strand(call, record, failures)
+        return failures
+    if record.error is not None:
+        try:
+            call.stranded.unmark(record.attachment.file)
+        except OSError as error:
+            call.log.note(f"the marker of what was stranded is left for the next retry to remove: {error}")
+    return []
+
+
+def _hold(call: Call, attachment: Attachment) -> bool:
+    """Take the attachment; False if the call that called this one has it. Raises CNIError 11 if another has.
+
+    Where no state can be kept there is nothing to take: the pod must go all the same.
+    """
+    try:
+        free = call.state.lock(attachment)
+    except FileNotFoundError:
+        return True
+    except OSError as error:
+        call.log.note(f"without a lock: {error}")
+        return True
+    if not free:
+        from cni_chain.plugin.busy import busy, is_below_holder
+
+        if not is_below_holder(call, attachment):
+            raise busy(call, attachment)
+    return free
+
+
+def strand(call: Call, record: Record, errors: list[CNIError]) -> None:
+    """Note in the record, and for the sweep, what kept it from being deleted."""
+    first = errors[0]
+    # Without details, which differ at each try: the record grows only by what is new.
+    record.error = CNIError(first.code, first.msg[:_LONGEST_ERROR]).document(results.WHOLE)
+    try:
+        call.stranded.mark(record.attachment.file)
+    except OSError as error:
+        call.log.note(f"what failed can't be marked for its retry: {error}")
+    try:
+        call.state.update(record)
+    except OSError as error:
+        call.log.note(f"what failed can't be recorded: {error}")

@@ -1,0 +1,92 @@
+"""What it means that a delegate's DEL failed: done all the same, or to be tried once more as its owner has it now."""
+
+from __future__ import annotations
+
+import time
+
+from cni_chain.plugin import quirks
+from cni_chain.plugin import system as os
+from cni_chain.plugin.errors import CNIError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cni_chain.plugin.call import Call
+    from cni_chain.plugin.record import Record, Step
+
+
+def needs_no_binary(call: Call, record: Record, index: int, *, on_disk: bool) -> bool:
+    """Tell whether the DEL of a delegate whose binary is missing counts as done."""
+    return (on_disk and _never_started(record, index)) or is_uninstalled(call, record.steps[index])
+
+
+def _never_started(record: Record, index: int) -> bool:
+    """Tell whether the record says that a delegate's ADD was never begun.
+
+    Those lines are not synced, so that a power loss may have taken them: they count until the next boot.
+    """
+    booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return index > record.ran and record.created > booted
+
+
+def is_uninstalled(call: Call, step: Step) -> bool:
+    """Tell whether nothing on this node names a delegate any more, so that its plugin won't come back by itself.
+
+    Files that can't be used just now are not nothing: their agent may be in the middle of an upgrade. Neither is a
+    directory of chains that doesn't exist: it is not mounted yet.
+    """
+    owner = call.owner(step.owner)
+    if owner is None:
+        return True
+    directory = call.part(owner, exempt=False).directory
+    if directory.faults or (directory.missing and not os.path.isdir(call.facade.chain_dir)):
+        return False
+    return all(conf["type"] != step.type for fragment in directory.fragments for conf in fragment.plugins)
+
+
+def corrected(call: Call, record: Record, index: int) -> Step | None:
+    """Return a step as its owner would have it now, None if it is there as recorded, or can't be told.
+
+    Of several of one type the one at the same place counts, unless there are more or fewer of them now.
+    """
+    step, steps = record.steps[index], record.steps
+    owner = call.owner(step.owner)
+    if owner is None:
+        return None
+    same = [at for at, other in enumerate(steps) if (other.owner, other.type) == (step.owner, step.type)]
+    part = call.part(owner, exempt=False)
+    present = [call.step(link) for link in part.links if link.type == step.type]
+    as_recorded = any((other.conf, other.capabilities) == (step.conf, step.capabilities) for other in present)
+    if part.directory.faults or as_recorded or len(present) != len(same):
+        return None
+    return present[same.index(index)]
+
+
+def what_is_gone(step: Step, said: str, environ: Mapping[str, str]) -> str:
+    """Return what a delegate's own words say is gone, if without it that delegate has nothing to delete; else ""."""
+    netns = environ.get("CNI_NETNS", "")
+    if (not netns or _leads_nowhere(netns)) and quirks.namespace_is_gone(said, netns):
+        return "the network namespace"
+    if step.type == quirks.HOST_DEVICE and quirks.device_is_back(said, environ.get("CNI_IFNAME", "")):
+        return "the interface"
+    return ""
+
+
+def _leads_nowhere(path: str) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def is_taken_away(call: Call, step: Step) -> bool:
+    """Tell whether a delegate, which was found a moment ago, has been uninstalled since."""
+    try:
+        call.find(step)
+    except CNIError:
+        return is_uninstalled(call, step)
+    return False

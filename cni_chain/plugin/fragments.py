@@ -1,0 +1,310 @@
+"""Owners' directories of fragments: which files count, what they hold, and why the others don't. Reads only.
+
+Nothing is decided here about a call: a caller gets the fragments and the faults, and knows what its verb allows.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+
+from cni_chain.plugin import jsontext
+from cni_chain.plugin import system as os
+from cni_chain.plugin.facade import is_owner_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+# An agent that writes without rename is caught in the act for this long at most (seconds), looked at this often.
+HALF_WRITTEN = 0.2
+_INTERVAL = 0.01
+_LOOKS = 3  # for those who don't wait: a file that is being replaced is there again at once
+
+# Kinds of fault, and what they mean for a call.
+REFUSED = "refused"  # unsafe or malformed for good: never run anything of it
+BROKEN = "broken"  # no JSON object (yet): its writer may be about to finish
+UNREADABLE = "unreadable"  # the system would not let it be read
+
+_S_IFMT, _S_IFREG, _S_IFDIR = 0o170000, 0o100000, 0o040000
+_WRITABLE_BY_OTHERS = 0o022
+
+
+class Fault:
+    """Why a file or a directory can't be used: its path, the kind (above), and a sentence."""
+
+    __slots__ = ("kind", "path", "text")
+
+    def __init__(self, path: str, kind: str, text: str) -> None:
+        self.path = path
+        self.kind = kind
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.text}"
+
+
+class Fragment:
+    """One file of one owner: its plugin objects in order, and what its list says of all of them."""
+
+    __slots__ = ("disable_check", "disable_gc", "path", "plugins", "versions")
+
+    def __init__(self, path: str, plugins: list[dict[str, Any]]) -> None:
+        self.path = path
+        self.plugins = plugins
+        self.disable_check = False
+        self.disable_gc = False
+        self.versions: tuple[str, ...] = ()  # the file's own cniVersion and cniVersions
+
+
+class Directory:
+    """What one owner's directory holds, files bytewise by name."""
+
+    __slots__ = ("dangling", "faults", "fragments", "ignored", "missing", "owner", "path")
+
+    def __init__(self, owner: str, path: str) -> None:
+        self.owner = owner
+        self.path = path
+        self.missing = False
+        self.fragments: list[Fragment] = []
+        self.faults: list[Fault] = []
+        self.ignored: list[tuple[str, str]] = []  # file name, reason
+        self.dangling = False  # a link led nowhere
+
+    @property
+    def unsettled(self) -> bool:
+        """Tell whether another look may find what this one didn't."""
+        return self.dangling or any(fault.kind == BROKEN for fault in self.faults)
+
+
+def owner_names(chain_dir: str) -> tuple[list[str], list[tuple[str, str]]]:
+    """Return the owners that have a directory in `chain_dir`, bytewise, and the other entries with a reason.
+
+    A `chain_dir` that doesn't exist has none. Raises OSError if it can't be read.
+    """
+    try:
+        entries = sorted(os.listdir(chain_dir), key=os.fsencode)
+    except FileNotFoundError:
+        return [], []
+    names: list[str] = []
+    ignored: list[tuple[str, str]] = []
+    for entry in entries:
+        if not entry.endswith(".d") or not is_owner_name(entry.removesuffix(".d")):
+            ignored.append((entry, "not named <owner>.d"))
+        elif not os.path.isdir(f"{chain_dir}/{entry}"):
+            ignored.append((entry, "not a directory"))
+        else:
+            names.append(entry.removesuffix(".d"))
+    return sorted(names), ignored
+
+
+def read(owner: str, chain_dir: str, *, allow_unsafe: bool = False, wait: float = HALF_WRITTEN) -> Directory:
+    """Return what `owner` has in `<chain_dir>/<owner>.d`.
+
+    What its writer may be in the middle of (no JSON yet, a file or a link's target gone since the directory was listed)
+    is looked at again for up to `wait` seconds, at least twice. Never raises for what the directory holds: that is
+    in the faults.
+    """
+    until = time.monotonic() + wait
+    looks = 1
+    directory = _look(owner, f"{chain_dir}/{owner}.d", allow_unsafe)
+    while directory.unsettled and (looks < _LOOKS or time.monotonic() < until):
+        time.sleep(_INTERVAL)
+        looks += 1
+        directory = _look(owner, directory.path, allow_unsafe)
+    return directory
+
+
+def _look(owner: str, path: str, allow_unsafe: bool) -> Directory:
+    directory = Directory(owner, path)
+    try:
+        opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        directory.missing = True
+        return directory
+    except OSError as error:
+        directory.faults.append(_unreadable(path, error))
+        return directory
+    try:
+        unsafe = "" if allow_unsafe else _unsafe(os.fstat(opened))
+        if unsafe:
+            directory.faults.append(Fault(path, REFUSED, unsafe))
+            return directory
+        for name in sorted(os.listdir(opened), key=os.fsencode):
+            reason = ignored_because(name)
+            if reason:
+                directory.ignored.append((name, reason))
+            else:
+                _look_at(directory, opened, name, allow_unsafe)
+    except OSError as error:
+        directory.faults.append(_unreadable(path, error))
+    finally:
+        os.quiet_close(opened)
+    return directory
+
+
+def ignored_because(name: str) -> str:
+    """Return why a file of this name is never a fragment, "" if it may be one.
+
+    The names are those of the agents' temporary files, backups and credentials; they come before the endings.
+    """
+    if name.startswith("."):
+        return "a dot file"
+    if ".tmp" in name:
+        return "a temporary file (*.tmp*)"
+    if name.endswith(".install"):
+        return "a temporary file (*.install)"
+    if name.endswith(".cilium_bak"):
+        return "set aside by Cilium (*.cilium_bak)"
+    if "kubeconfig" in name:
+        return "credentials (*kubeconfig*)"
+    if not name.endswith((".conf", ".conflist", ".json")):
+        return "doesn't end in .conf, .conflist or .json"
+    return ""
+
+
+def _look_at(directory: Directory, opened: int, name: str, allow_unsafe: bool) -> None:
+    path = f"{directory.path}/{name}"
+    try:
+        text, problem = _content(directory, opened, name, allow_unsafe)
+    except FileNotFoundError:
+        # Taken for absent, it would silently be missing from a chain in which it is needed.
+        directory.faults.append(Fault(path, BROKEN, "was taken away while it was being read"))
+        return
+    except OSError as error:
+        directory.faults.append(_unreadable(path, error))
+        return
+    if text is None:
+        if problem:
+            directory.faults.append(Fault(path, REFUSED, problem))
+        else:
+            directory.ignored.append((name, "not a regular file"))
+        return
+    document, problem = _decoded(text)
+    if document is None:
+        directory.faults.append(Fault(path, BROKEN, problem))
+        return
+    parsed = parse(path, document)
+    if isinstance(parsed, Fragment):
+        directory.fragments.append(parsed)
+    else:
+        directory.faults += parsed
+
+
+def _decoded(text: bytes) -> tuple[dict[str, Any] | None, str]:
+    try:
+        document = jsontext.decode(text)
+    except ValueError as error:
+        return None, f"not JSON: {error}" if text.strip() else "empty"
+    return (document, "") if isinstance(document, dict) else (None, "not a JSON object")
+
+
+def _content(directory: Directory, opened: int, name: str, allow_unsafe: bool) -> tuple[bytes | None, str]:
+    """Return a file's bytes, or None with why it is refused ("" if it is no file at all). Raises OSError."""
+    # A FIFO must not hold the call up, and a link is followed only to where it may lead.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+    try:
+        file = os.open(name, flags, dir_fd=opened)
+    except OSError as error:
+        if error.errno == errno.ENXIO:
+            return None, ""  # a socket
+        if error.errno != errno.ELOOP:
+            raise
+        target = os.path.realpath(f"{directory.path}/{name}")
+        if not target.startswith(os.path.realpath(directory.path) + "/"):
+            return None, f"a link out of the owner's directory, to {target}"
+        if not os.path.isfile(target):
+            # A link whose directory is being exchanged leads nowhere for a moment.
+            directory.dangling = True
+            return None, f"a link to {target}, which is no regular file"
+        file = os.open(target, flags)
+    try:
+        status = os.fstat(file)
+        if status.st_mode & _S_IFMT != _S_IFREG:
+            return None, ""
+        unsafe = "" if allow_unsafe else _unsafe(status)
+        return (None, unsafe) if unsafe else (_all(file), "")
+    finally:
+        os.quiet_close(file)
+
+
+def _all(file: int) -> bytes:
+    chunks = []
+    while chunk := os.read(file, 1 << 16):
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _unsafe(status: os.stat_result) -> str:
+    """Return why what root would run from here isn't root's alone, "" if it is."""
+    if status.st_uid != 0:
+        return f"owned by uid {status.st_uid}, must be root's (chown root)"
+    if status.st_mode & _WRITABLE_BY_OTHERS:
+        return f"mode {status.st_mode & 0o7777:04o} lets others than root write (chmod go-w)"
+    return ""
+
+
+def _unreadable(path: str, error: OSError) -> Fault:
+    if error.errno == errno.ENOTDIR:
+        return Fault(path, REFUSED, "not a directory")
+    return Fault(path, UNREADABLE, f"can't be read: {error.strerror}")
+
+
+def parse(path: str, document: dict[str, Any]) -> Fragment | list[Fault]:
+    """Return the fragment in `document`, a list if it has `plugins`, else a plugin; or all that is wrong with it."""
+    listed = "plugins" in document
+    plugins = document["plugins"] if listed else [document]
+    if not isinstance(plugins, list):
+        return [Fault(path, REFUSED, "key plugins: must be a list")]
+    if not listed and "type" not in document:
+        return [Fault(path, REFUSED, "neither a plugin (key type) nor a list of them (key plugins)")]
+    fragment = Fragment(path, plugins)
+    fragment.versions, problem = _declared(document)
+    problems = [problem]
+    for index, plugin in enumerate(plugins):
+        problems += _plugin_problems(plugin, f"plugins[{index}]." if listed else "")
+    if listed:
+        fragment.disable_check, problem = _flag(document, "disableCheck")
+        problems.append(problem)
+        fragment.disable_gc, problem = _flag(document, "disableGC")
+        problems.append(problem)
+    faults = [Fault(path, REFUSED, problem) for problem in problems if problem]
+    return faults or fragment
+
+
+def _plugin_problems(plugin: Any, where: str) -> list[str]:
+    if not isinstance(plugin, dict):
+        return [f"key {where.removesuffix('.')}: must be an object"]
+    name = plugin.get("type")
+    problem = ""
+    if not isinstance(name, str) or not name:
+        problem = "must be the name of a plugin"
+    elif "/" in name or "\0" in name or name in (".", ".."):
+        problem = f"{name!r} must be a plain file name"
+    elif name == "cni-chain":
+        problem = "cni-chain can't run itself"
+    problems = [f"key {where}type: {problem}"] if problem else []
+    capabilities = plugin.get("capabilities")
+    if capabilities is not None and not (
+        isinstance(capabilities, dict) and all(isinstance(value, bool) for value in capabilities.values())
+    ):
+        problems.append(f"key {where}capabilities: must be an object of true and false")
+    return problems
+
+
+def _declared(document: dict[str, Any]) -> tuple[tuple[str, ...], str]:
+    version = document.get("cniVersion", "")
+    versions = document.get("cniVersions") or []
+    if not isinstance(version, str):
+        return (), "key cniVersion: must be a text"
+    if not isinstance(versions, list) or not all(isinstance(entry, str) for entry in versions):
+        return (), "key cniVersions: must be a list of texts"
+    return (version, *versions), ""
+
+
+def _flag(document: dict[str, Any], key: str) -> tuple[bool, str]:
+    """Return a list's boolean as libcni reads it (`libcni/conf.go`, readBool): also "true" and "false" in any case."""
+    value = document.get(key, False)
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        value = value.lower() == "true"
+    return (value, "") if isinstance(value, bool) else (False, f"key {key}: must be true or false")

@@ -1,0 +1,142 @@
+"""GC: what the runtime doesn't list any more is deleted as it was recorded, then the list is handed on."""
+
+from __future__ import annotations
+
+import time
+
+from cni_chain.plugin import delete
+from cni_chain.plugin.call import Call, io_error
+from cni_chain.plugin.errors import INTERNAL, INVALID_CONFIG, TRY_AGAIN, CNIError, joined
+from cni_chain.plugin.fragments import REFUSED, UNREADABLE
+from cni_chain.plugin.record import Attachment
+from cni_chain.plugin.spec import is_interface_name, is_name
+from cni_chain.plugin.undoing import LISTS, environ_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni_chain.plugin.record import Step
+
+
+def collect(call: Call) -> None:
+    """Carry out GC. Nothing that fails keeps the rest from being done; raises CNIError with all failures."""
+    listed = _listed(call)
+    errors: list[CNIError] = []
+    steps = _steps(call, errors)
+    conf = dict(call.conf)
+    if listed is not None:
+        kept = _collect_stale(call, {(a.container_id, a.ifname) for a in listed}, len(steps), errors)
+        if kept is None:  # what else is valid isn't known, and a delegate would free it
+            steps = []
+        elif kept:
+            keys = [key for key in LISTS if key in conf]
+            told = [{"containerID": a.container_id, "ifname": a.ifname} for a in kept]
+            conf |= {key: [*(conf[key] or []), *told] for key in keys}
+    for behind, step in zip(range(len(steps) - 1, -1, -1), steps, strict=True):
+        until = time.monotonic() + max(1.0, call.deadline - time.monotonic() - behind)
+        try:
+            file = call.find(step)
+            if "1.1.0" in call.speaks(step, file, until):
+                call.run(step, file, "GC", None, until - time.monotonic(), conf=conf)
+        except CNIError as error:
+            errors.append(error)
+        except OSError as error:
+            errors.append(io_error(error, step.path))
+    if errors:
+        raise joined(errors)
+
+
+def _steps(call: Call, errors: list[CNIError]) -> list[Step]:
+    """Return the delegates that may be given the list: those of the chain as it is now, as far as it can be used."""
+    try:
+        parts = call.parts()
+    except CNIError as error:
+        errors.append(error)
+        return []
+    for part in parts:
+        if not part.usable and not part.exempt:
+            why = part.why_unusable()
+            call.log.note(f"not called: {why.msg}")
+            # An owner that has written nothing yet has nothing to collect either.
+            if part.fault(REFUSED, UNREADABLE):
+                errors.append(why)
+    links = [link for part in parts if part.usable for link in part.links]
+    return [call.step(link) for link in links if not link.disable_gc]
+
+
+def _listed(call: Call) -> list[Attachment] | None:
+    """Return the attachments that the runtime still has; None if it gave no list. Raises CNIError 7."""
+    lists = {key: call.conf[key] for key in LISTS if key in call.conf}
+    if not lists:
+        return None
+    key, entries = next(iter(lists.items()))
+    if any((other or []) != (entries or []) for other in lists.values()):
+        raise CNIError(INVALID_CONFIG, f"network configuration: keys {' and '.join(lists)}: must be the same")
+    attachments = []
+    for entry in [] if entries is None else entries if isinstance(entries, list) else [None]:
+        # Go reads keys in any case, and so do the delegates that are given the list.
+        fields = {name.lower(): value for name, value in entry.items()} if isinstance(entry, dict) else {}
+        container_id, ifname = fields.get("containerid"), fields.get("ifname")
+        if not (isinstance(container_id, str) and isinstance(ifname, str)):
+            raise CNIError(
+                INVALID_CONFIG, f"network configuration: key {key}: must be a list of containerID and ifname"
+            )
+        if is_name(container_id) and is_interface_name(ifname):
+            attachments.append(Attachment(call.network, container_id, ifname))
+    return attachments
+
+
+def _collect_stale(
+    call: Call, listed: set[tuple[str, str]], to_come: int, errors: list[CNIError]
+) -> list[Attachment] | None:
+    """Delete the attachments that are not `listed` and return those that must be kept all the same.
+
+    None if the attachments can't be told.
+    """
+    try:
+        stale = [a for a in call.state.attachments(call.network) if (a.container_id, a.ifname) not in listed]
+    except OSError as error:
+        errors.append(io_error(error, call.facade.state_dir))
+        return None
+    kept = []
+    late = 0
+    try:
+        call.state.clear_unfinished(call.network)
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            errors.append(io_error(error, call.facade.state_dir))
+    for behind, attachment in zip(range(len(stale) - 1, -1, -1), stale, strict=True):
+        if time.monotonic() >= call.deadline:
+            late += 1
+            kept.append(attachment)
+        elif not _collect_one(call, attachment, to_come + behind, errors):
+            kept.append(attachment)
+    if late:
+        errors.append(CNIError(TRY_AGAIN, f"no time left for {late} of {len(stale)} stale attachments: the next GC"))
+    return kept
+
+
+def _collect_one(call: Call, attachment: Attachment, to_come: int, errors: list[CNIError]) -> bool:
+    """Delete one attachment unless another call holds it; return whether it is gone."""
+    try:
+        if not call.state.lock(attachment):
+            return False
+    except OSError as error:
+        errors.append(io_error(error, call.facade.state_dir))
+        return False
+    failures: list[CNIError]
+    try:
+        found = delete.find(call, attachment)
+        if found is None:
+            return True
+        environ = environ_of(call, found.record)
+        failures = delete.undo(call, found, call.deadline, environ=environ, to_come=to_come)
+    except OSError as error:
+        failures = [io_error(error, call.facade.state_dir)]
+    except Exception as error:  # noqa: BLE001  # whatever one attachment comes to, the others are collected
+        failures = [CNIError(INTERNAL, f"{type(error).__name__}: {error}")]
+    finally:
+        call.state.unlock(attachment)
+    # Stale attachments fail alike, and only this tells one from another.
+    name = str(attachment)
+    errors += [CNIError(failure.code, f"{name}: {failure.msg}", failure.details) for failure in failures]
+    return not failures

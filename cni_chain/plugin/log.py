@@ -1,0 +1,97 @@
+"""The log: one JSON object a line, one line a verb, for whoever asks later why a pod had no network.
+
+libcni drops a plugin's stderr when it fails, and an event's text must be the same for the same fault; so what is
+particular to one call is here. No configuration is written at any level: it may hold credentials.
+"""
+
+from __future__ import annotations
+
+import time
+
+from cni_chain.plugin import jsontext
+from cni_chain.plugin import system as os
+
+_LONGEST = 4096  # characters of one text
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from cni_chain.plugin.answer import Outcome
+    from cni_chain.plugin.errors import CNIError
+    from cni_chain.plugin.spec import CmdArgs
+
+
+class Log:
+    """What happens in one call, until it is written as one line."""
+
+    def __init__(self, args: CmdArgs, network: object) -> None:
+        self._args = args
+        self._network = network if isinstance(network, str) else ""
+        self._start = time.monotonic()
+        self._time = time.time()
+        self._calls: list[dict[str, Any]] = []
+        self._notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Keep a sentence about something that didn't fail the call but that an operator may look for."""
+        self._notes.append(text)
+
+    def call(self, owner: str, type_: str, command: str, outcome: Outcome | None, error: CNIError | None) -> None:
+        """Keep one delegate's execution; `outcome` is None if there was none."""
+        entry: dict[str, Any] = {"owner": owner, "type": type_, "command": command}
+        if outcome is not None:
+            entry["ms"] = round(outcome.ms, 1)
+        if error is not None:
+            entry.update(_told(error))
+            if outcome is not None and outcome.stderr:
+                entry["stderr"] = outcome.stderr.decode("utf-8", "replace")
+        self._calls.append(entry)
+
+    def write(self, path: str, level: str, error: CNIError | None) -> None:
+        """Append the call's line to the file `path`, unless `level` leaves it out. Never fails."""
+        if not path or (level == "error" and error is None and not self._failed()):
+            return
+        try:
+            line = jsontext.encode(self._line(level, error)) + b"\n"
+            file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, 0o600)
+            try:
+                os.write(file, line)
+            finally:
+                os.close(file)
+        except (OSError, ValueError):
+            return
+
+    def _failed(self) -> list[dict[str, Any]]:
+        return [call for call in self._calls if "code" in call]
+
+    def _line(self, level: str, error: CNIError | None) -> dict[str, Any]:
+        namespace, pod = self._args.pod()
+        second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(self._time))
+        line: dict[str, Any] = {
+            "time": f"{second}.{int(self._time % 1 * 1000):03d}Z",
+            "level": "info" if error is None else "error",
+            "verb": self._args.command,
+            "network": self._network[:_LONGEST],
+            "containerID": self._args.container_id,
+            "ifname": self._args.ifname,
+            "netns": self._args.netns,
+            "pod": f"{namespace}/{pod}" if pod else "",
+            "ms": round((time.monotonic() - self._start) * 1000, 1),
+        }
+        if error is not None:
+            line.update(_told(error))
+        if self._notes:
+            line["notes"] = self._notes
+        calls = self._calls if level == "debug" else self._failed()
+        if calls:
+            line["delegates"] = calls
+        return line
+
+
+def _told(error: CNIError) -> dict[str, Any]:
+    """Return what a line says of an error; a delegate's words may be without end."""
+    told: dict[str, Any] = {"code": error.code, "msg": error.msg[:_LONGEST]}
+    if error.details:
+        told["details"] = error.details[:_LONGEST]
+    return told

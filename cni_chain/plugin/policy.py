@@ -1,0 +1,92 @@
+"""The owners as the facade on disk has them, for DEL and GC. Reads only.
+
+CRI-O calls DEL with the facade that the ADD was called with (ocicni, from libcni's cache): an owner that was removed
+since, or whose failing DELs are to be ignored since, would keep a pod Terminating for ever.
+"""
+
+from __future__ import annotations
+
+from cni_chain.plugin import facade, jsontext
+from cni_chain.plugin import system as os
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from cni_chain.plugin.facade import Owner
+
+# Where a runtime reads its networks by default, which no call tells: beside the chain's directory as laid out by
+# default, and there whatever the chain's directory is.
+_BESIDE = "net.d"
+_DEFAULT = "/etc/cni/net.d"
+_ENDINGS = (".conflist", ".conf", ".json")
+_S_IFMT, _S_IFREG, _WRITABLE_BY_OTHERS = 0o170000, 0o100000, 0o022
+
+
+def owners_on_disk(
+    network: str, chain_dir: str, sent: object, note: Callable[[str], None], *, allow_unsafe: bool = False
+) -> list[Owner] | None:
+    """Return the owners of the first facade on disk for that network and chain directory.
+
+    None if there is no such facade, or if its owners are those that the runtime has `sent`, as written. Never fails a
+    call: a facade with a fault in its owners counts as none, and `note` is told of every fault, as of a file that isn't
+    root's alone.
+    """
+    for directory in dict.fromkeys((f"{os.path.dirname(chain_dir.rstrip('/'))}/{_BESIDE}", _DEFAULT)):
+        if not os.access(directory, os.R_OK):
+            continue
+        try:
+            names = sorted(os.listdir(directory), key=os.fsencode)
+        except OSError:
+            continue
+        for name in names:
+            path = f"{directory}/{name}"
+            text, unsafe = _content(path) if name.endswith(_ENDINGS) else (b"", False)
+            found = _facade_in(text, network, chain_dir) if b"cni-chain" in text else None
+            if found is None:
+                continue
+            if unsafe and not allow_unsafe:
+                note(f"{path}: not asked for its owners: not root's, or writable by others (chown root, chmod 0644)")
+            elif found.get("owners") == sent:
+                return None
+            else:
+                parsed, problems, _ = facade.parse(found)
+                for problem in problems:
+                    note(f"{path}: {problem}")
+                if not any(problem.key.startswith("owners") for problem in problems):
+                    return parsed.owners
+    return None
+
+
+def _facade_in(text: bytes, network: str, chain_dir: str) -> dict[str, Any] | None:
+    try:
+        document = jsontext.decode(text)
+    except ValueError:
+        return None
+    plugins = document.get("plugins") if isinstance(document, dict) and document.get("name") == network else None
+    for plugin in plugins if isinstance(plugins, list) else ():
+        ours = isinstance(plugin, dict) and plugin.get("type") == "cni-chain"
+        if ours and plugin.get("chainDir", facade.CHAIN_DIR) == chain_dir:
+            return dict(plugin)
+    return None
+
+
+def _content(path: str) -> tuple[bytes, bool]:
+    """Return a file's bytes, none if it can't be read, and whether others than root could have written them."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except OSError:
+        return b"", False
+    try:
+        status = os.fstat(file)
+        if status.st_mode & _S_IFMT != _S_IFREG:
+            return b"", False
+        pieces = []
+        while piece := os.read(file, 1 << 16):
+            pieces.append(piece)
+        return b"".join(pieces), status.st_uid != 0 or bool(status.st_mode & _WRITABLE_BY_OTHERS)
+    except OSError:
+        return b"", False
+    finally:
+        os.quiet_close(file)

@@ -1,0 +1,269 @@
+"""The CNI protocol: environment and standard input in, one verb, one JSON document (or nothing) out.
+
+This is run for every pod of a node, so nothing here or below it may import what only people need: no typer, rich,
+pyroute2, asyncio, logging, dataclasses, pathlib, subprocess, argparse, enum, re or json. A test holds it to that.
+"""
+
+from __future__ import annotations
+
+# The signal module wraps this one in enumerations, which takes longer than a whole VERSION.
+import _signal  # type: ignore[import-not-found]
+import sys
+
+from cni_chain.plugin import spec
+from cni_chain.plugin import system as os
+from cni_chain.plugin.errors import (
+    DECODING_FAILURE,
+    INCOMPATIBLE_VERSION,
+    INTERNAL,
+    INVALID_CONFIG,
+    IO_FAILURE,
+    CNIError,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+    from cni_chain.plugin.call import Call
+    from cni_chain.plugin.facade import Problem
+    from cni_chain.plugin.log import Log
+    from cni_chain.plugin.spec import CmdArgs
+
+_LATEST = spec.VERSIONS[-1]
+
+
+def main(environ: Mapping[str, str]) -> int:
+    """Carry out the call that `environ` and standard input ask for; return the exit status, 0 or 1."""
+    answer_to = _claim_stdout()
+    _restore_signals()
+    speaking = _LATEST
+    document: dict[str, Any] | None = None
+    failure: CNIError | None = None
+    call: Call | None = None
+    try:
+        args = spec.parse_environment(environ)
+        if args.command == "VERSION":
+            # A runtime asks this with a made-up environment: nothing is read, and the answer is always the same.
+            document = {"cniVersion": _LATEST, "supportedVersions": list(spec.VERSIONS)}
+        else:
+            _keep_to_ourselves()
+            conf = _read_conf()
+            version = _told_version(conf)
+            speaking = version if version in spec.VERSIONS else _LATEST
+            document, call = _carry_out(args, conf, environ)
+    except BaseException as error:  # noqa: BLE001  # whatever it is, a runtime must be told in its own terms
+        failure = _as_failure(error)
+    if failure is not None:
+        if environ.get("CNI_COMMAND") == "DEL":
+            failure = _reworded(failure)
+        document = failure.document(speaking)
+    told = document is None or _answer(answer_to, document)
+    if told and call is not None and call.args.command in ("ADD", "DEL"):
+        _sweep(call)
+    return 0 if told and failure is None else 1
+
+
+def _as_failure(error: BaseException) -> CNIError:
+    if isinstance(error, CNIError):
+        return error
+    if isinstance(error, OSError):
+        return CNIError(IO_FAILURE, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    return CNIError(INTERNAL, f"{type(error).__name__}: {error}")
+
+
+def _reworded(failure: CNIError) -> CNIError:
+    try:
+        from cni_chain.plugin.quirks import reworded
+    except Exception as error:  # noqa: BLE001  # whatever keeps it from being loaded: its words are not to be trusted
+        return CNIError(INTERNAL, f"{type(error).__name__} while an error was being told")
+    return reworded(failure)
+
+
+def _sweep(call: Call) -> None:
+    """Retry what is stranded, now that the answer is out; the call has succeeded, whatever comes of that."""
+    try:
+        if os.path.exists(call.state.stranded):
+            from cni_chain.plugin.sweep import sweep
+
+            sweep(call)
+    except Exception:  # noqa: BLE001  # the next call tries again
+        return
+
+
+def _claim_stdout() -> int:
+    """Return a descriptor for the one document, and turn standard output itself into standard error.
+
+    So nothing that any library prints can spoil the answer, and no delegate can inherit it. Descriptors that the
+    caller left closed are opened, or a delegate's pipes would take their numbers.
+    """
+    try:
+        while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
+            os.set_inheritable(spare, True)
+        os.close(spare)
+        answer_to = os.dup(1)
+        os.dup2(2, 1)
+    except OSError:  # no /dev/null, no descriptors: whatever is there must do
+        return 1
+    return answer_to
+
+
+def _restore_signals() -> None:
+    """Have SIGINT end the process as SIGTERM does, and ended children wait to be asked for.
+
+    Python's exception for the first could come in the middle of anything, where the kernel's way leaves the record to
+    the next DEL; and whoever starts us with SIGCHLD ignored would have us never learn how a delegate ended.
+    """
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+
+
+def _keep_to_ourselves() -> None:
+    """Keep what the caller may have left open beyond the standard three from delegates."""
+    try:
+        descriptors = os.listdir("/proc/self/fd")
+    except OSError:
+        return
+    for descriptor in descriptors:
+        if int(descriptor) > 2:
+            try:
+                os.set_inheritable(int(descriptor), False)
+            except OSError:  # the one that listed the others
+                continue
+
+
+def _answer(descriptor: int, document: Mapping[str, Any]) -> bool:
+    """Print the document in whole; False if nobody takes it, or another had to be printed."""
+    told = True
+    try:
+        from cni_chain.plugin import jsontext  # after the answer is known, so that this can't keep it from being told
+
+        unwritten = jsontext.encode(document) + b"\n"
+    except Exception as error:  # noqa: BLE001  # a missing module, or one that can't be read
+        unwritten, told = _incomplete(error), False
+    try:
+        while unwritten:
+            unwritten = unwritten[os.write(descriptor, unwritten) :]
+    except OSError:
+        return False
+    return told
+
+
+def _incomplete(error: Exception) -> bytes:
+    """Return the error of a program that was copied without what is beside it: it has nothing to make JSON with."""
+    text = f"{sys.executable}: {error}; the program runs only with what is installed beside it"
+    plain = "".join(char if " " <= char <= "~" and char not in '"\\' else "?" for char in text)
+    return f'{{"cniVersion":"{_LATEST}","code":{INTERNAL},"msg":"{plain}"}}\n'.encode()
+
+
+def _read_conf() -> dict[str, Any]:
+    from cni_chain.plugin import jsontext  # VERSION does without
+
+    chunks = []
+    try:
+        while chunk := os.read(0, 1 << 16):
+            chunks.append(chunk)
+    except OSError as error:
+        raise CNIError(IO_FAILURE, f"standard input can't be read: {error.strerror}") from None
+    try:
+        conf = jsontext.decode(b"".join(chunks))
+    except ValueError as error:
+        raise CNIError(DECODING_FAILURE, f"network configuration on standard input is not JSON: {error}") from None
+    if not isinstance(conf, dict):
+        raise CNIError(DECODING_FAILURE, "network configuration on standard input is not a JSON object")
+    return conf
+
+
+def _carry_out(
+    args: CmdArgs, conf: Mapping[str, Any], environ: Mapping[str, str]
+) -> tuple[dict[str, Any] | None, Call]:
+    """Carry out a verb; return its answer, and the call that it was."""
+    from cni_chain.plugin import facade as keys
+    from cni_chain.plugin.log import Log
+
+    log = Log(args, conf.get("name"))
+    facade, problems, _ = keys.parse(conf)
+    failure: CNIError | None = None
+    try:
+        version = _version(conf, args.command)
+        network = spec.network_name(conf)
+        conf = _without_faults(args.command, network, conf, problems, log)
+        from cni_chain.plugin.call import Call
+
+        call = Call(args, conf, version, facade, environ, log)
+        return _verb(args.command)(call), call
+    except BaseException as error:  # noqa: BLE001  # as in `main`
+        failure = _as_failure(error)
+        raise failure from None
+    finally:
+        log.write(facade.log_file, facade.log_level, failure)
+
+
+def _without_faults(
+    command: str, network: str, conf: Mapping[str, Any], problems: list[Problem], log: Log
+) -> Mapping[str, Any]:
+    """Return the request without what DEL and GC do without: a typo must not keep a pod Terminating.
+
+    Raises CNIError 7 for every other verb, and where it isn't known what the records are of.
+    """
+    wrong = [str(problem) for problem in problems]
+    if not isinstance(conf.get("runtimeConfig") or {}, dict):
+        wrong.append("key runtimeConfig: must be an object")
+        conf = {key: value for key, value in conf.items() if key != "runtimeConfig"}
+    if wrong:
+        told = f"facade of network {network}: {'; '.join(wrong)}"
+        if command not in ("DEL", "GC") or any(problem.key in ("chainDir", "stateDir") for problem in problems):
+            raise CNIError(INVALID_CONFIG, told)
+        log.note(f"{told}: done without")
+    return conf
+
+
+def _version(conf: Mapping[str, Any], command: str) -> str:
+    """Return the request's version. Raises CNIError 1 or 6 if it is none, or one that has no such command."""
+    version = _told_version(conf)
+    if not isinstance(version, str):
+        raise CNIError(DECODING_FAILURE, "network configuration: key cniVersion: must be a text")
+    if version not in spec.VERSIONS:
+        raise CNIError(
+            INCOMPATIBLE_VERSION,
+            "incompatible CNI versions",
+            f"config is {version!r}, cni-chain supports {', '.join(spec.VERSIONS)}",
+        )
+    minimum = spec.MINIMUM.get(command)
+    if minimum and not spec.at_least(version, minimum):
+        raise CNIError(
+            INCOMPATIBLE_VERSION,
+            f"cniVersion {version} does not allow {command}",
+            f"{command} exists since {minimum}",
+        )
+    return version
+
+
+def _told_version(conf: Mapping[str, Any]) -> Any:
+    """Return the request's cniVersion; the specification's first where it has none, as in libcni."""
+    version = conf.get("cniVersion")
+    return spec.VERSIONS[0] if version is None or version == "" else version
+
+
+def _verb(command: str) -> Callable[[Call], dict[str, Any] | None]:
+    if command == "ADD":
+        from cni_chain.plugin.add import add
+
+        return add
+    if command == "DEL":
+        from cni_chain.plugin.delete import delete
+
+        return delete
+    if command == "CHECK":
+        from cni_chain.plugin.check import check
+
+        return check
+    if command == "STATUS":
+        from cni_chain.plugin.status import status
+
+        return status
+    from cni_chain.plugin.gc import collect
+
+    return collect

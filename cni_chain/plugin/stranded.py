@@ -1,0 +1,105 @@
+"""Which attachments wait for the retry of a DEL that failed, as markers beside the records.
+
+<stateDir>/.stranded/<the record's file name>   a byte for each try that failed, written at the last one
+
+An ADD that failed and could not be undone is often one of a container that the runtime has forgotten, so that no DEL
+comes any more; nor does a GC, where containerd is the runtime. The directory exists only while there are markers: a
+node without any learns that by one system call.
+"""
+
+from __future__ import annotations
+
+import time
+
+from cni_chain.plugin import system as os
+
+# Seconds. An attachment waits twice as long after each try that fails; after a try that fails all others pause.
+_FIRST_WAIT, _LONGEST_WAIT = 10.0, 3600.0
+_PAUSE = 10.0
+_RACES = 100  # more than one may lose against others who come and go in the same millisecond
+
+
+class Stranded:
+    """The markers of one state directory. An attachment goes by its record's file name. Methods may raise OSError."""
+
+    def __init__(self, directory: str) -> None:
+        self.directory = directory
+
+    def mark(self, file: str) -> None:
+        """Note that a DEL of the attachment has failed."""
+        swept = self._swept()
+        marker = -1
+        for _ in range(_RACES):
+            try:
+                os.mkdir(self.directory, 0o700)
+            except FileExistsError:
+                pass
+            try:
+                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
+                marker = os.open(f"{self.directory}/{file}", flags, 0o600)
+                break
+            except FileNotFoundError:  # whoever removed the last other marker took the directory away
+                continue
+        try:
+            os.write(marker, b".")
+        finally:
+            os.quiet_close(marker)
+        self._set_swept(swept)
+
+    def unmark(self, file: str) -> None:
+        """Note that nothing of the attachment is left to retry."""
+        swept = self._swept()
+        try:
+            os.unlink(f"{self.directory}/{file}")
+        except FileNotFoundError:
+            pass
+        try:
+            os.rmdir(self.directory)
+        except OSError:  # there are others, or it is gone
+            self._set_swept(swept)
+
+    def _swept(self) -> float:
+        """Return when the last sweep ended: the directory's time, which markers that come and go don't change."""
+        try:
+            return os.stat(self.directory).st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def due(self, network: str) -> list[str]:
+        """Return the record file names whose retry is due, the one that has waited longest first.
+
+        `network`: a name, of which a file's begins with the first 100 characters. Nothing if none is, or if the last
+        sweep's pause isn't over.
+        """
+        now = time.time()
+        try:
+            if _is_recent(os.stat(self.directory).st_mtime, now, _PAUSE):
+                return []
+            found = []
+            names = os.listdir(self.directory)
+            if not names:  # its last marker's remover was killed
+                os.rmdir(self.directory)
+            for name in names:
+                if name.partition(":")[0] in (network, network[:100]):
+                    status = os.stat(f"{self.directory}/{name}")
+                    wait = min(_FIRST_WAIT * 2 ** min(max(status.st_size - 1, 0), 16), _LONGEST_WAIT)
+                    if not _is_recent(status.st_mtime, now, wait):
+                        found.append((status.st_mtime, name))
+        except OSError:  # none, or being changed: the next call looks again
+            return []
+        return [name for _, name in sorted(found)]
+
+    def pause(self, *, resume_at_once: bool) -> None:
+        """Let the next sweep begin with the next call, or after the pause."""
+        self._set_swept(0.0 if resume_at_once else time.time())
+
+    def _set_swept(self, then: float) -> None:
+        try:
+            os.utime(self.directory, (then, then))
+        except FileNotFoundError:
+            pass
+
+
+def _is_recent(then: float, now: float, seconds: float) -> bool:
+    """Tell whether `then` is less than `seconds` ago; a time to come is of a clock that was set back."""
+    return 0 <= now - then < seconds

@@ -99,7 +99,7 @@ def guard(targets: list[Target]) -> None:
     for target in targets:
         why = _in_use(target.entry, target.damaged)
         if why:
-            name = gc.name(target.attachment, target.pod)
+            name = attachments.name(target.attachment, target.pod)
             raise ForgetError(f"{name} is not forgotten: {why} (--force forgets it all the same)")
 
 
@@ -156,7 +156,7 @@ def document(targets: list[Target], outcomes: list[Outcome], *, dry_run: bool) -
 
 def _told(target: Target, outcome: Outcome | None) -> dict[str, Any]:
     error = outcome.error if outcome else None
-    return gc.named(target.attachment, target.pod) | {
+    return attachments.named(target.attachment, target.pod) | {
         "state": target.entry.record.state if target.entry else None,
         "left": target.left,
         "addresses": target.addresses,

@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from cni_chain.cli.output import Step
 from cni_chain.node import attachments, programs
 from cni_chain.node.attachments import Damaged, Entry, StateDir
 from cni_chain.node.facades import FacadeFile, NetDir
+from cni_chain.node.progress import Step
 from cni_chain.plugin import delete, spec
 from cni_chain.plugin.call import Call, io_error
 from cni_chain.plugin.errors import INVALID_CONFIG, IO_FAILURE, CNIError
@@ -137,7 +137,7 @@ def carry_out(
 ) -> Iterator[Outcome]:
     """Free what is left, one attachment after another. `bin_dirs` are for those whose record can't be read."""
     for left in made.left:
-        step(name(left.attachment, left.pod))
+        step(attachments.name(left.attachment, left.pod))
         errors: list[CNIError] = []
         kept = ""
         try:
@@ -254,7 +254,7 @@ def document(made: Plan, outcomes: list[Outcome], failures: list[str], *, dry_ru
             for left in made.stranded
             if left.entry
         ],
-        "kept": [named(entry.attachment, entry.pod) | {"why": why} for entry, why in made.kept],
+        "kept": [attachments.named(entry.attachment, entry.pod) | {"why": why} for entry, why in made.kept],
         "remove": made.removed,
         "damaged": [{"file": one.path, "reason": one.reason, "setAside": one.set_aside} for one in made.damaged],
         "errors": failures,
@@ -262,27 +262,12 @@ def document(made: Plan, outcomes: list[Outcome], failures: list[str], *, dry_ru
 
 
 def _told(left: Left, outcome: Outcome | None) -> dict[str, Any]:
-    return named(left.attachment, left.pod) | {
+    return attachments.named(left.attachment, left.pod) | {
         "why": left.why,
         "freed": outcome is not None and not outcome.errors and not outcome.kept,
         "kept": (outcome.kept or None) if outcome else None,
         "errors": [error.document(VERSION) for error in outcome.errors] if outcome else [],
     }
-
-
-def named(attachment: Attachment, pod: str) -> dict[str, Any]:
-    """Return an attachment as a program is told which it is."""
-    return {
-        "network": attachment.network,
-        "containerID": attachment.container_id,
-        "ifname": attachment.ifname,
-        "pod": pod,
-    }
-
-
-def name(attachment: Attachment, pod: str) -> str:
-    """Return an attachment as gc calls it."""
-    return f"{pod or 'a container'} {attachment.ifname} ({attachment.container_id[:13]})"
 
 
 def plural(count: int, noun: str) -> str:

@@ -6,11 +6,11 @@ import os
 from typing import Any, NamedTuple
 
 from cni_chain.change import draft, files, installed
-from cni_chain.change.plan import Plan, RefusedError, diff
+from cni_chain.change.plan import Plan, diff
 from cni_chain.checks import trial
-from cni_chain.migrate.plan import PENDING
 from cni_chain.node import usage
-from cni_chain.node.facades import FacadeFile, NetDir
+from cni_chain.node.errors import RefusedError
+from cni_chain.node.facades import PENDING, FacadeFile, NetDir
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import facade, spec
 from cni_chain.plugin.errors import CNIError

@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from cni_chain import __version__
 from cni_chain.change import files
 from cni_chain.change.files import PlacingError, Undo
-from cni_chain.change.plan import Plan, RefusedError
+from cni_chain.change.plan import Plan
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import answer, delegate, jsontext
 from cni_chain.plugin.errors import CNIError

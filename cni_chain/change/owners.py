@@ -12,13 +12,13 @@ from typing import Any
 
 from cni_chain.agents.plugins import MESHES
 from cni_chain.change import files, installed
-from cni_chain.change.plan import Plan, RefusedError, diff
+from cni_chain.change.plan import Plan, diff
 from cni_chain.change.splice import OwnersText, SpliceError
 from cni_chain.checks import trial
-from cni_chain.cli.output import paint, paragraph, printable, table
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import FacadeFile
 from cni_chain.node.locate import UnreadableError
-from cni_chain.node.survey import Survey, error_of
+from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
 
 _RUNNING = "pods that are running keep what they have, and get their DEL from their records"
@@ -153,59 +153,3 @@ class Edit:
         left = tuple(f"{path}: " for path in after.survey.unlisted)  # that their owner isn't listed is what is meant
         new = [told for told in after.warnings() if told not in before.warnings()]
         self.plan.warnings += [told for told in new if not told.startswith(left)]
-
-
-def document(tree: Tree, surveys: list[Survey]) -> dict[str, Any]:
-    """Return the owners of every facade, for a program."""
-    return {
-        "root": tree.root,
-        "facades": [
-            {
-                "file": survey.file.path,
-                "network": survey.file.network,
-                "problems": survey.file.faults,
-                "owners": [
-                    {
-                        "name": part.owner.name,
-                        "required": part.owner.required,
-                        "types": None if part.owner.types is None else sorted(part.owner.types),
-                        "exempt": [{"namespace": ns, "podNamePrefix": prefix} for ns, prefix in part.owner.exempt],
-                        "directory": part.directory.path,
-                        "usable": part.usable,
-                        "plugins": [link.type for link in part.links],
-                        "error": None if (error := error_of(part)) is None else error.msg,
-                    }
-                    for part in survey.parts
-                ],
-                "unlisted": survey.unlisted,
-            }
-            for survey in surveys
-        ],
-    }
-
-
-def text(survey: Survey) -> list[str]:
-    """Return the owners of one facade for a person."""
-    rows = [["#", "OWNER", "", "MAY RUN", "RUNS", "NOT FOR"]]
-    for number, part in enumerate(survey.parts, 1):
-        rows.append(
-            [
-                str(number),
-                part.owner.name,
-                survey.standing(part.owner),
-                "anything" if part.owner.types is None else ", ".join(sorted(part.owner.types)),
-                ", ".join(link.type for link in part.links) or "nothing",
-                ", ".join(f"{namespace}/{prefix}*" for namespace, prefix in part.owner.exempt),
-            ]
-        )
-    heading = paint("bold", f"network {printable(survey.file.network)}") + f"  {printable(survey.file.path)}"
-    told = [heading, "", *table(rows, styles=["bold"], fold=5)]
-    for part in survey.parts:
-        error = error_of(part)
-        if error is not None:
-            told += [paint("red", line) for line in paragraph(error.msg, "   ")]
-    for fault in survey.file.faults:
-        told += [paint("red", line) for line in paragraph(f"{survey.file.path}: {fault}", "")]
-    for path in survey.unlisted:
-        told += paragraph(f"{path} isn't listed, so nothing in it is run.", "")
-    return told

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from cni_chain.change.files import PlacingError, Undo
-from cni_chain.cli.output import Step, paint, printable, table, unseen
+from cni_chain.node.errors import RefusedError
+from cni_chain.node.progress import Step, unseen
 from cni_chain.node.tree import Tree
-
-
-class RefusedError(Exception):
-    """What the command doesn't do, and why; `shown` is text that belongs to it, in lines."""
-
-    def __init__(self, message: str, shown: str = "") -> None:
-        super().__init__(message)
-        self.shown = shown
 
 
 class Change(NamedTuple):
@@ -72,37 +65,6 @@ class Plan:
                     told += "; nothing was changed"
                 raise RefusedError(self.tree.seen(told)) from None
 
-    def document(self, *, dry_run: bool) -> dict[str, Any]:
-        """Return the plan for a program."""
-        return {
-            "root": self.tree.root,
-            "dryRun": dry_run,
-            "changes": [
-                {"action": change.action, "path": change.path, "detail": change.detail, "diff": change.diff}
-                for change in self.changes
-            ],
-            "warnings": self.warnings,
-            "notes": self.notes,
-        }
-
-    def text(self, *, dry_run: bool) -> list[str]:
-        """Return the plan for a person; with `dry_run` also what would be in the files."""
-        lines = table([(change.action, change.path, change.detail) for change in self.changes], fold=2)
-        if dry_run:
-            for change in self.changes:
-                if change.diff:
-                    lines += ["", *map(_coloured, change.diff.splitlines())]
-        lines += [f"{printable(note)}" for note in self.notes]
-        lines += [f"{paint('yellow', 'warning')}: {printable(warning)}" for warning in self.warnings]
-        return [*lines, self._count(dry_run=dry_run)]
-
-    def _count(self, *, dry_run: bool) -> str:
-        count = len(self.changes)
-        if not count:
-            return "Nothing to change."
-        changes = f"{count} change{'' if count == 1 else 's'}"
-        return f"{changes}, none made (--dry-run)." if dry_run else paint("green", f"{changes} made.")
-
 
 def diff(path: str, before: str | None, after: str | None) -> str:
     """Return a unified diff of a file; None is one that isn't there."""
@@ -113,11 +75,6 @@ def diff(path: str, before: str | None, after: str | None) -> str:
         "/dev/null" if after is None else path,
     )
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
-
-
-def _coloured(line: str) -> str:
-    colours = {"+": "green", "-": "red", "@": "dim"}
-    return paint(colours.get(line[:1], ""), printable(line)) if line[:1] in colours else printable(line)
 
 
 def _take_back(undone: list[Undo]) -> list[str]:

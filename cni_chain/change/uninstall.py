@@ -15,10 +15,10 @@ from cni_chain.change import files, installed
 from cni_chain.change.files import PlacingError, Undo
 from cni_chain.change.install import LOGROTATE, LOGROTATE_DIR
 from cni_chain.change.installed import Programs
-from cni_chain.change.plan import Plan, RefusedError
-from cni_chain.migrate.plan import PENDING
+from cni_chain.change.plan import Plan
 from cni_chain.node import crio, facades, usage
-from cni_chain.node.facades import FacadeFile, NetDir
+from cni_chain.node.errors import RefusedError
+from cni_chain.node.facades import PENDING, FacadeFile, NetDir
 from cni_chain.node.locate import UnreadableError
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import delegate, facade

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from cni_chain.checks.findings import Finding
 from cni_chain.checks.places import Places
-from cni_chain.cli.output import Step
 from cni_chain.node import crio, executables
+from cni_chain.node.progress import Step
 from cni_chain.node.survey import Survey
 from cni_chain.plugin.chain import Link
 from cni_chain.plugin.errors import CNIError

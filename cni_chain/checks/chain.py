@@ -7,9 +7,10 @@ from itertools import takewhile
 
 from cni_chain.agents.plugins import CILIUM, CILIUM_CHAINING, CILIUM_NEEDS, NEVER_FIRST
 from cni_chain.agents.registry import seeds
-from cni_chain.checks.findings import Finding, Place
+from cni_chain.checks.findings import Finding
 from cni_chain.checks.fragments import SEEDS
 from cni_chain.checks.places import Places
+from cni_chain.node.locate import Place
 from cni_chain.node.survey import Survey, error_of
 from cni_chain.plugin import request
 from cni_chain.plugin.chain import Link, Part

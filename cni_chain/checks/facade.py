@@ -6,9 +6,10 @@ import os
 from collections.abc import Callable, Iterator
 
 from cni_chain.checks import multus
-from cni_chain.checks.findings import Finding, Place
+from cni_chain.checks.findings import Finding
 from cni_chain.node import programs
 from cni_chain.node.facades import TYPE, FacadeFile, NetDir
+from cni_chain.node.locate import Place
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import spec
 from cni_chain.plugin.errors import CNIError

@@ -5,18 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from cni_chain.cli.output import paint, printable
-from cni_chain.node.locate import Position
-
-
-class Place(NamedTuple):
-    """A file or directory and, if that is known, the line and column in it."""
-
-    path: str
-    at: Position | None = None
-
-    def __str__(self) -> str:
-        return self.path if self.at is None else f"{self.path}:{self.at.line}:{self.at.column}"
+from cni_chain.node.locate import Place, Position
 
 
 class Finding(NamedTuple):
@@ -25,11 +14,6 @@ class Finding(NamedTuple):
     place: Place
     message: str
     warning: bool = False
-
-    def line(self) -> str:
-        """Return the finding as compilers print theirs."""
-        kind = f"{paint('yellow', 'warning')}: " if self.warning else ""
-        return f"{printable(str(self.place))}: {kind}{printable(self.message)}"
 
 
 class Report:

@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable, Iterator
 
 from cni_chain.agents.plugins import ISTIO, MESHES
-from cni_chain.checks.findings import Finding, Place
+from cni_chain.checks.findings import Finding
 from cni_chain.checks.places import Places
+from cni_chain.node.locate import Place
 from cni_chain.node.survey import Survey
 
 NO_RETRY = (

@@ -7,8 +7,9 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from cni_chain.checks.findings import Finding, Place
+from cni_chain.checks.findings import Finding
 from cni_chain.node.facades import FacadeFile, NetDir, is_facade
+from cni_chain.node.locate import Place
 from cni_chain.node.tree import Tree
 
 

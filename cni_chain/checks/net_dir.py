@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 from cni_chain.agents.plugins import CILIUM, MESHES
 from cni_chain.checks.words import Node, Trouble, document_in, listed, types_in
-from cni_chain.migrate import plan
 from cni_chain.node import facades
 from cni_chain.node.facades import FacadeFile
 from cni_chain.node.locate import UnreadableError
@@ -68,7 +67,7 @@ def _waits(node: Node, file: FacadeFile) -> Trouble:
 def _waiting(node: Node) -> FacadeFile | None:
     """Return the facade that waits for `migrate --switch`."""
     for name in _names(node):
-        if name.endswith(plan.PENDING):
+        if name.endswith(facades.PENDING):
             try:
                 found = facades.read(node.tree, f"{node.directory.path}/{name}")
             except UnreadableError:

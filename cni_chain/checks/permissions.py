@@ -9,7 +9,8 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 
-from cni_chain.checks.findings import Finding, Place
+from cni_chain.checks.findings import Finding
+from cni_chain.node.locate import Place
 from cni_chain.node.tree import Tree
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from cni_chain.checks.findings import Finding, Place
+from cni_chain.checks.findings import Finding
 from cni_chain.node import locate
-from cni_chain.node.locate import Locator, Position, UnreadableError
+from cni_chain.node.locate import Locator, Place, Position, UnreadableError
 from cni_chain.node.survey import Survey
 from cni_chain.plugin.chain import Dropped, Link
 from cni_chain.plugin.facade import Owner

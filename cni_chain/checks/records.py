@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from cni_chain.change import gc
 from cni_chain.checks.words import Node, Trouble, listed
 from cni_chain.node import attachments
 from cni_chain.node.attachments import Entry, StateDir
@@ -110,7 +109,7 @@ def _stale(state: StateDir) -> Iterator[Trouble]:
         and attachments.namespace(entry.record.call["netns"], entry.record.created)[0] == attachments.GONE
     ]
     if stale:
-        names = [gc.name(entry.attachment, entry.pod) for entry in stale]
+        names = [attachments.name(entry.attachment, entry.pod) for entry in stale]
         yield Trouble(
             "records-stale",
             state.path,
@@ -130,7 +129,7 @@ def _stranded(state: StateDir) -> Iterator[Trouble]:
             causes.setdefault(key, []).append(entry)
     for (_, left), entries in causes.items():
         last = max(entries, key=lambda entry: entry.marker.last)
-        names = [gc.name(entry.attachment, entry.pod) for entry in entries]
+        names = [attachments.name(entry.attachment, entry.pod) for entry in entries]
         told = f"; {left} left" if left else ""
         what = f"{names[0]}: {attachments.failure(last)}{told}"
         if len(names) > 1:
@@ -162,7 +161,7 @@ def _stuck(state: StateDir) -> Iterator[Trouble]:
         yield Trouble(
             "record-stuck",
             entry.path,
-            f"{gc.name(entry.attachment, entry.pod)}: {what}",
+            f"{attachments.name(entry.attachment, entry.pod)}: {what}",
             "cni-chain was killed in the middle of it, or version 0.1.0 has left it so when a DEL failed.",
             do,
             warning=True,

@@ -8,11 +8,11 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from cni_chain.change.plan import RefusedError
 from cni_chain.checks import holes
 from cni_chain.checks.words import Node, Trouble, document_in
 from cni_chain.node import crio, facades, programs, usage
 from cni_chain.node.crio import SettingsError
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.tree import Tree
 from cni_chain.plugin.spec import at_least
 

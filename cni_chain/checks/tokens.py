@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from cni_chain.agents.plugins import ISTIO, MESHES, MULTUS
-from cni_chain.change import gc
 from cni_chain.checks import fragments
 from cni_chain.checks.words import Node, Trouble, listed, plugins_in
+from cni_chain.node import attachments
 from cni_chain.node.attachments import words
 from cni_chain.node.tree import Tree
 
@@ -103,7 +103,7 @@ def _needed(node: Node) -> Iterator[tuple[str, Delegate, str]]:
     """Yield the kubeconfigs that DELs by record will read: the file, whose it is, the pod."""
     for state in node.states:
         for entry in state.entries:
-            pod = gc.name(entry.attachment, entry.pod)
+            pod = attachments.name(entry.attachment, entry.pod)
             for step in (entry.record.steps[index] for index in entry.record.pending):
                 if step.type not in MESHES:  # at DEL these ask nobody
                     yield from ((path, Delegate(step.owner, step.type), pod) for path in _kubeconfigs(step.conf))

@@ -160,7 +160,7 @@ def verify_command(
         print_json(report.document())
     else:
         for finding in report.sorted():
-            print(finding.line())
+            print(verify.line(finding))
         print(report.count())
     raise typer.Exit(1 if report.errors else 0)
 

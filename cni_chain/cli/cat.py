@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from cni_chain.cli.output import paint, paragraph, printable
+from cni_chain.cli.output import paint, paragraph, printable, progress
 from cni_chain.node.negotiation import Spoken
 from cni_chain.node.survey import Survey, error_of
 from cni_chain.plugin import chain, request
@@ -95,7 +95,7 @@ class Effective:
         self.parts = chain.resolve(owners, directories, pod)
         self.exempt = [part.owner.name for part in self.parts if part.exempt]
         self.links = chain.present(self.parts)
-        self._spoken = Spoken(survey, self.links)
+        self._spoken = Spoken(survey, self.links, progress)
         self.version = self._spoken.sent
         self.error = self._error()
 

@@ -7,7 +7,6 @@ from typing import Annotated
 import typer
 
 from cni_chain.change import draft, install, installed, uninstall
-from cni_chain.change.plan import RefusedError
 from cni_chain.cli import owner
 from cni_chain.cli.apply import (
     ABinDir,
@@ -24,6 +23,7 @@ from cni_chain.cli.apply import (
     tree_of,
 )
 from cni_chain.cli.options import DistroName, Json
+from cni_chain.node.errors import RefusedError
 
 
 def register(app: typer.Typer) -> None:

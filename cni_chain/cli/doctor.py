@@ -10,7 +10,8 @@ from cni_chain.checks.findings import Finding
 from cni_chain.checks.runtimes import Runtime
 from cni_chain.checks.words import Node, Trouble
 from cni_chain.cli import verify
-from cni_chain.cli.output import Step, paint, paragraph, printable
+from cni_chain.cli.output import paint, paragraph, printable
+from cni_chain.node.progress import Step
 
 # What a check of its own has said already, in other words than verify's.
 _COVERS = {

@@ -120,10 +120,10 @@ def _ask(question: str) -> None:
 
 
 def _print_plan(made: gc.Plan, unseen: list[str]) -> None:
-    lines = [f"stale: {gc.name(left.attachment, left.pod)}: {left.why}" for left in made.stale]
-    lines += [f"stranded: {gc.name(left.attachment, left.pod)}: {left.why}" for left in made.stranded]
+    lines = [f"stale: {attachments.name(left.attachment, left.pod)}: {left.why}" for left in made.stale]
+    lines += [f"stranded: {attachments.name(left.attachment, left.pod)}: {left.why}" for left in made.stranded]
     lines += [f"to remove: {path}" for path in made.removed]
-    lines += [f"left alone: {gc.name(entry.attachment, entry.pod)}: {why}" for entry, why in made.kept]
+    lines += [f"left alone: {attachments.name(entry.attachment, entry.pod)}: {why}" for entry, why in made.kept]
     for damaged in made.damaged:
         if not damaged.set_aside:
             then = "fails with 5 until that is mended" if damaged.unreadable else "sets it aside"
@@ -135,7 +135,7 @@ def _print_plan(made: gc.Plan, unseen: list[str]) -> None:
 
 
 def _print_outcome(outcome: gc.Outcome) -> None:
-    whose = printable(gc.name(outcome.left.attachment, outcome.left.pod))
+    whose = printable(attachments.name(outcome.left.attachment, outcome.left.pod))
     if outcome.kept:
         print(f"left alone: {whose}: {outcome.kept}")
     elif not outcome.errors:
@@ -154,7 +154,7 @@ def _forget(
             forget.guard(targets)
     except ForgetError as error:
         raise failure(str(error)) from None
-    names = [gc.name(target.attachment, target.pod) for target in targets]
+    names = [attachments.name(target.attachment, target.pod) for target in targets]
     if not json:
         told = [f"to forget: {name}: {target.remains()}" for name, target in zip(names, targets, strict=True)]
         print("\n".join(map(printable, told)))
@@ -170,7 +170,7 @@ def _forget(
 
 def _print_forgotten(outcomes: list[forget.Outcome]) -> None:
     for outcome in outcomes:
-        whose = printable(gc.name(outcome.target.attachment, outcome.target.pod))
+        whose = printable(attachments.name(outcome.target.attachment, outcome.target.pod))
         if outcome.kept:
             print(f"left alone: {whose}: {outcome.kept}")
         elif outcome.error:

@@ -13,12 +13,11 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from cni_chain.checks.findings import Place
 from cni_chain.cli import completion
 from cni_chain.cli.output import printable
 from cni_chain.node import distros, facades, survey
 from cni_chain.node.facades import FacadeFile, NetDir
-from cni_chain.node.locate import UnreadableError
+from cni_chain.node.locate import Place, UnreadableError
 from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
 

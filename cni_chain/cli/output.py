@@ -13,15 +13,15 @@ import os
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
+
+from cni_chain.node.progress import Step, unseen
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 WIDTH = 100  # of text that is read; a terminal may have less
-
-Step = Callable[[str], None]
 
 _GAP = "  "  # between columns
 _NARROW = 16  # what a column that is folded keeps at least
@@ -105,10 +105,6 @@ def table(rows: Sequence[Sequence[str]], *, styles: Sequence[str] = (), indent: 
             line = indent + _GAP.join(map(pad, parts, columns))
             lines.append(paint(style, line.rstrip()))
     return lines
-
-
-def unseen(_: str) -> None:
-    """Be the Step of what nobody watches."""
 
 
 @contextlib.contextmanager

@@ -13,7 +13,9 @@ from cni_chain.change.plan import Plan
 from cni_chain.cli import apply, completion
 from cni_chain.cli.apply import DryRun, Force, carry_out, locked, told
 from cni_chain.cli.options import Command, Json, Where, declared, find, located, no_facade, parameters
-from cni_chain.cli.output import print_json
+from cni_chain.cli.output import paint, paragraph, print_json, printable, table
+from cni_chain.node.survey import Survey, error_of
+from cni_chain.node.tree import Tree
 
 OwnerName = Annotated[
     str,
@@ -43,9 +45,9 @@ def owner_list(where: Where, json: Json = False) -> None:
     if not surveys:
         raise no_facade(directory)
     if json:
-        print_json(owners.document(where.tree, surveys))
+        print_json(_document(where.tree, surveys))
     else:
-        print("\n\n".join("\n".join(owners.text(one)) for one in surveys))
+        print("\n\n".join("\n".join(_text(one)) for one in surveys))
     raise typer.Exit(1 if any(one.file.faults for one in surveys) else 0)
 
 
@@ -156,3 +158,59 @@ def owner_require(
     Exit status: 0 if it is so, 1 if that was refused or failed.
     """
     return edit.require(name, required=not no)
+
+
+def _document(tree: Tree, surveys: list[Survey]) -> dict[str, Any]:
+    """Return the owners of every facade, for a program."""
+    return {
+        "root": tree.root,
+        "facades": [
+            {
+                "file": survey.file.path,
+                "network": survey.file.network,
+                "problems": survey.file.faults,
+                "owners": [
+                    {
+                        "name": part.owner.name,
+                        "required": part.owner.required,
+                        "types": None if part.owner.types is None else sorted(part.owner.types),
+                        "exempt": [{"namespace": ns, "podNamePrefix": prefix} for ns, prefix in part.owner.exempt],
+                        "directory": part.directory.path,
+                        "usable": part.usable,
+                        "plugins": [link.type for link in part.links],
+                        "error": None if (error := error_of(part)) is None else error.msg,
+                    }
+                    for part in survey.parts
+                ],
+                "unlisted": survey.unlisted,
+            }
+            for survey in surveys
+        ],
+    }
+
+
+def _text(survey: Survey) -> list[str]:
+    """Return the owners of one facade for a person."""
+    rows = [["#", "OWNER", "", "MAY RUN", "RUNS", "NOT FOR"]]
+    for number, part in enumerate(survey.parts, 1):
+        rows.append(
+            [
+                str(number),
+                part.owner.name,
+                survey.standing(part.owner),
+                "anything" if part.owner.types is None else ", ".join(sorted(part.owner.types)),
+                ", ".join(link.type for link in part.links) or "nothing",
+                ", ".join(f"{namespace}/{prefix}*" for namespace, prefix in part.owner.exempt),
+            ]
+        )
+    heading = paint("bold", f"network {printable(survey.file.network)}") + f"  {printable(survey.file.path)}"
+    told = [heading, "", *table(rows, styles=["bold"], fold=5)]
+    for part in survey.parts:
+        error = error_of(part)
+        if error is not None:
+            told += [paint("red", line) for line in paragraph(error.msg, "   ")]
+    for fault in survey.file.faults:
+        told += [paint("red", line) for line in paragraph(f"{survey.file.path}: {fault}", "")]
+    for path in survey.unlisted:
+        told += paragraph(f"{path} isn't listed, so nothing in it is run.", "")
+    return told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cni_chain.cli.output import pad, paint, paragraph, printable, width, widths
+from cni_chain.cli.output import pad, paint, paragraph, printable, progress, width, widths
 from cni_chain.node.facades import FacadeFile, NetDir
 from cni_chain.node.negotiation import Spoken
 from cni_chain.node.survey import Survey, error_of
@@ -58,7 +58,7 @@ def _facade(survey: Survey, directory: NetDir) -> dict[str, Any]:
 
 
 def _spoken(survey: Survey) -> Spoken:
-    return Spoken(survey, (link for part in survey.parts for link in part.links))
+    return Spoken(survey, (link for part in survey.parts for link in part.links), progress)
 
 
 def _link(survey: Survey, spoken: Spoken, link: Link) -> dict[str, Any]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cni_chain.checks import binaries, chain, facade, fragments, permissions, places
-from cni_chain.checks.findings import Finding, Place, Report
+from cni_chain.checks.findings import Finding, Report
 from cni_chain.checks.places import Places
-from cni_chain.cli.output import Step, unseen
+from cni_chain.cli.output import paint, printable
 from cni_chain.node import facades, locate
 from cni_chain.node.facades import FacadeFile, NetDir
-from cni_chain.node.locate import Locator, UnreadableError
+from cni_chain.node.locate import Locator, Place, UnreadableError
+from cni_chain.node.progress import Step, unseen
 from cni_chain.node.survey import Survey
 from cni_chain.plugin.fragments import Fragment, parse
 
@@ -99,3 +100,9 @@ def _fragment(path: str, document: dict[str, object], locator: Locator) -> Itera
         if fragments.lacks_retry(conf):
             key = f"plugins[{index}].type" if "plugins" in locator else "type"
             yield Finding(Place(path, locator.find(key)), fragments.NO_RETRY, warning=True)
+
+
+def line(finding: Finding) -> str:
+    """Return the finding as compilers print theirs."""
+    kind = f"{paint('yellow', 'warning')}: " if finding.warning else ""
+    return f"{printable(str(finding.place))}: {kind}{printable(finding.message)}"

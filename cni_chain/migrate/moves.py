@@ -10,13 +10,13 @@ from collections.abc import Callable
 from cni_chain.change import files
 from cni_chain.change.files import PlacingError, Undo
 from cni_chain.change.plan import Plan as Changes
-from cni_chain.change.plan import RefusedError
 from cni_chain.migrate import guards, plan, proof
 from cni_chain.migrate.guards import Refusal, Scene
 from cni_chain.migrate.plan import WRITE, Paths, Plan
 from cni_chain.migrate.proof import Proof
 from cni_chain.node import conflists, facades, usage
 from cni_chain.node.conflists import Choice, Live, MigrateError
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import FacadeFile, NetDir
 from cni_chain.node.locate import UnreadableError
 from cni_chain.node.survey import Survey

@@ -13,7 +13,7 @@ from cni_chain.migrate import proof, split
 from cni_chain.migrate.split import File, Share, SplitError
 from cni_chain.node import conflists, locate
 from cni_chain.node.conflists import Choice, Live, MigrateError
-from cni_chain.node.facades import FacadeFile, NetDir
+from cni_chain.node.facades import PENDING, FacadeFile, NetDir
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import chain, fragments, jsontext
 from cni_chain.plugin.chain import Link, Part
@@ -21,8 +21,7 @@ from cni_chain.plugin.errors import CNIError
 from cni_chain.plugin.facade import Owner
 
 FACADE = "00-cni-chain.conflist"
-# Runtimes and agents look at three endings only: these two are nobody's.
-PENDING = ".ready"
+# No runtime and no agent takes such a file for a configuration.
 _RECORD = ".before-cni-chain"
 _NO_POD = ("", "")  # nobody's: no owner exempts it
 

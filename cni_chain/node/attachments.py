@@ -9,7 +9,7 @@ import errno
 import os
 import stat
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from cni_chain.node.facades import FacadeFile
 from cni_chain.node.tree import Tree
@@ -284,3 +284,18 @@ def words(seconds: float) -> str:
         if seconds >= 2 * length or (unit == "d" and seconds >= length):
             return f"{int(seconds // length)}{unit}"
     return f"{int(seconds)}s"
+
+
+def named(attachment: Attachment, pod: str) -> dict[str, Any]:
+    """Return an attachment as a program is told which it is."""
+    return {
+        "network": attachment.network,
+        "containerID": attachment.container_id,
+        "ifname": attachment.ifname,
+        "pod": pod,
+    }
+
+
+def name(attachment: Attachment, pod: str) -> str:
+    """Return an attachment as commands call it."""
+    return f"{pod or 'a container'} {attachment.ifname} ({attachment.container_id[:13]})"

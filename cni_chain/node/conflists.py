@@ -11,11 +11,10 @@ import os
 import stat
 from typing import Any
 
-from cni_chain.checks.findings import Place
 from cni_chain.node import crio, facades, locate
 from cni_chain.node.crio import SettingsError
 from cni_chain.node.facades import NetDir
-from cni_chain.node.locate import UnreadableError
+from cni_chain.node.locate import Place, UnreadableError
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import spec
 from cni_chain.plugin.errors import CNIError

@@ -13,6 +13,7 @@ from cni_chain.plugin.facade import Problem
 
 NET_DIR = "/etc/cni/net.d"
 TYPE = "cni-chain"
+PENDING = ".ready"  # behind the name of a facade that waits: no runtime takes such a file
 
 # What runtimes take for a configuration (libcni `ConfFiles`, as containerd and CRI-O call it). Dot files too.
 _ENDINGS = (".conf", ".conflist", ".json")

@@ -22,6 +22,16 @@ class Position(NamedTuple):
     column: int
 
 
+class Place(NamedTuple):
+    """A file or directory and, if that is known, the line and column in it."""
+
+    path: str
+    at: Position | None = None
+
+    def __str__(self) -> str:
+        return self.path if self.at is None else f"{self.path}:{self.at.line}:{self.at.column}"
+
+
 class _Open:
     """An object or list whose end is not yet seen: its key, and what it has so far."""
 

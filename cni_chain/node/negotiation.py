@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
-from cni_chain.cli.output import progress
 from cni_chain.node import executables
 from cni_chain.node.facades import FacadeFile
+from cni_chain.node.progress import Progress, silent
 from cni_chain.node.survey import Survey
 from cni_chain.plugin import spec
 from cni_chain.plugin.chain import Link
@@ -22,11 +22,13 @@ _Answer = tuple[str, ...] | executables.NoAnswerError
 class Spoken:
     """What `links` are spoken to in when the runtime speaks `sent`; plugins of another system's tree are not asked."""
 
-    def __init__(self, survey: Survey, links: Iterable[Link]) -> None:
+    def __init__(self, survey: Survey, links: Iterable[Link], progress: Progress = silent) -> None:
         self.sent = _sent(survey.file)
         self._survey = survey
         files = [survey.binary(link) for link in links] if survey.tree.is_this_system else []
-        self._answers = _ask({file for file in files if not isinstance(file, CNIError)}, ":".join(survey.bin_dirs))
+        self._answers = _ask(
+            {file for file in files if not isinstance(file, CNIError)}, ":".join(survey.bin_dirs), progress
+        )
 
     def version(self, link: Link) -> str | None:
         """Return the version that a plugin is spoken to in, None if that couldn't be found out."""
@@ -51,7 +53,7 @@ def _sent(file: FacadeFile) -> str:
     return max(spoken, key=spec.VERSIONS.index, default=_VERSION)
 
 
-def _ask(files: set[str], path: str) -> dict[str, _Answer]:
+def _ask(files: set[str], path: str, progress: Progress) -> dict[str, _Answer]:
     """Ask all side by side, so that those that hang cost no more than one of them."""
     if not files:
         return {}

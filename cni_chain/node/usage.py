@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from cni_chain.change.plan import RefusedError
 from cni_chain.node import crio, facades, locate
 from cni_chain.node.crio import Pinned, SettingsError
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import FacadeFile, NetDir
 from cni_chain.node.locate import UnreadableError
 from cni_chain.node.survey import Survey

@@ -108,6 +108,16 @@ def test_imports_point_down_only(path: Path) -> None:
     assert upward == set()
 
 
+@pytest.mark.parametrize("path", modules(), ids=name_of)
+def test_packages_import_from_those_below_them_only(path: Path) -> None:
+    package = path.relative_to(PACKAGE).parts[0]
+    if package == "__main__.py":
+        return
+    upward = {name for name in imported(path) if PACKAGES.index(name.split(".")[0]) > PACKAGES.index(package)}
+
+    assert upward == set()
+
+
 @pytest.mark.parametrize("path", modules("plugin"), ids=name_of)
 def test_effects_stay_in_the_modules_that_are_named_for_them(path: Path) -> None:
     calls = os_calls(path)

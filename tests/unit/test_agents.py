@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -17,7 +19,7 @@ from cni_chain.migrate.plan import Paths
 from cni_chain.migrate.split import Share
 from cni_chain.node.conflists import Live
 from tests.cli.migrating import CASES, list_of
-from tests.cli.node import CONF
+from tests.cli.node import CHECKOUT, CONF
 
 OWNERS = list(BY_OWNER.values())
 PATHS = Paths("/etc/cni/net.d", "/etc/cni/chain.d", "00-cni-chain.conflist")
@@ -145,3 +147,15 @@ def test_istios_own_word_for_where_it_runs_counts() -> None:
 def test_multus_has_no_part_in_the_chain() -> None:
     assert MULTUS.owner == ""
     assert "" not in BY_OWNER
+
+
+def test_the_tables_of_the_documentation_are_up_to_date() -> None:
+    script = (
+        "import sys; sys.path.insert(0, 'build'); import agents\n"
+        "print(*(name for page, name, table in agents.TABLES"
+        " if agents.written(page, name, table()) != (agents.DOCS / page).read_text()))"
+    )
+
+    stale = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+
+    assert stale.stdout == "\n", "an entry has changed: python build/agents.py writes the tables again"

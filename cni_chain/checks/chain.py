@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import takewhile
 
-from cni_chain.agents.plugins import CILIUM, CILIUM_CHAINING, CILIUM_NEEDS, NEVER_FIRST
-from cni_chain.agents.registry import seeds
+from cni_chain.agents import cilium
+from cni_chain.agents.cilium import CILIUM
+from cni_chain.agents.registry import NEVER_FIRST, seeds
 from cni_chain.checks.findings import Finding
 from cni_chain.checks.fragments import SEEDS
 from cni_chain.checks.places import Places
@@ -102,23 +103,23 @@ def _cilium(survey: Survey, places: Places) -> Iterator[Finding]:
         return
     network = survey.file.network
     for link in survey.links:
-        if link.type != CILIUM:
+        if link.type != CILIUM.type:
             continue
         is_first = link is survey.links[0] and survey.file.index == 0
         mode = link.conf.get("chaining-mode")
-        if is_first and mode in CILIUM_CHAINING:
+        if is_first and mode in cilium.CHAINING:
             message = f"cilium-cni is first, but its chaining-mode {mode} needs a plugin before it"
             yield Finding(places.link(link, "chaining-mode"), message)
-        elif is_first and not mode and network in CILIUM_CHAINING:
+        elif is_first and not mode and network in cilium.CHAINING:
             message = (
                 f"key name: {network} switches cilium-cni, which is first, to chaining; name the network otherwise"
             )
             yield Finding(Place(survey.file.path, survey.file.find("name")), message)
         elif not is_first and not mode:
             message = 'cilium-cni is not first: without "chaining-mode" it refuses the result of the plugin before it'
-            if network in CILIUM_CHAINING:
+            if network in cilium.CHAINING:
                 message = f'cilium-cni chains only because of the network\'s name {network}: write "chaining-mode"'
-            yield Finding(places.link(link), message, warning=network in CILIUM_CHAINING)
+            yield Finding(places.link(link), message, warning=network in cilium.CHAINING)
 
 
 def _twice(survey: Survey, places: Places) -> Iterator[Finding]:
@@ -135,13 +136,13 @@ def _twice(survey: Survey, places: Places) -> Iterator[Finding]:
 
 
 def _budgets(survey: Survey, places: Places) -> Iterator[Finding]:
-    owners = {link.owner for link in _links(survey) if link.type == CILIUM}
-    for verb, needed in CILIUM_NEEDS.items() if owners else ():
+    owners = {link.owner for link in _links(survey) if link.type == CILIUM.type}
+    for verb, needed in cilium.NEEDS.items() if owners else ():
         if survey.facade.timeouts[verb] < needed:
             yield Finding(places.facade(f"timeouts.{verb}"), _too_short(f"timeouts.{verb}", verb, needed), warning=True)
     for owner in owners:
-        if owner.timeout is not None and owner.timeout < CILIUM_NEEDS["DEL"]:
-            message = _too_short("timeoutSeconds", "DEL", CILIUM_NEEDS["DEL"])
+        if owner.timeout is not None and owner.timeout < cilium.NEEDS["DEL"]:
+            message = _too_short("timeoutSeconds", "DEL", cilium.NEEDS["DEL"])
             yield Finding(places.owner(owner, "timeoutSeconds"), message, warning=True)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from cni_chain.agents.plugins import ISTIO, MESHES
+from cni_chain.agents.istio import ISTIO, lacks_retry
+from cni_chain.agents.registry import BY_TYPE, MESHES
 from cni_chain.checks.findings import Finding
 from cni_chain.checks.places import Places
 from cni_chain.node.locate import Place
@@ -16,16 +17,7 @@ NO_RETRY = (
     "enable_ambient_detection_retry (Helm: ambient.enableAmbientDetectionRetry, Istio 1.28 and later)"
 )
 # Agents that write no file of their own, by the plugin that they add to one.
-SEEDS = {
-    "linkerd-cni": (
-        'Linkerd only edits lists that are here: put one with "plugins": [] in as its seed, under a name without '
-        '"linkerd" (conf/examples/linkerd).'
-    ),
-    "consul-cni": (
-        "Consul only edits a list that has a plugin: put one with loopback in as its seed (conf/examples/consul), and "
-        "leave that out by types."
-    ),
-}
+SEEDS = {type_: agent.hint for type_, agent in BY_TYPE.items() if agent.seed}
 MISNAMED = (
     "Istio's agent takes a single plugin in a file of this name for invalid, and writes it and its binary again "
     "without end: set cniConfFileName to a name that ends in .conf"
@@ -36,15 +28,6 @@ def agents(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield what is wrong with what the agents of one facade's owners wrote."""
     for trap in _TRAPS:
         yield from trap(survey, places)
-
-
-def lacks_retry(conf: dict[str, object]) -> bool:
-    """Tell whether a plugin's object is an istio-cni's that is for ambient pods and lets them go when the API fails."""
-    return (
-        conf.get("type") == ISTIO
-        and conf.get("ambient_enabled") is True
-        and conf.get("enable_ambient_detection_retry") is not True
-    )
 
 
 def _exempt(survey: Survey, places: Places) -> Iterator[Finding]:
@@ -62,7 +45,7 @@ def _exempt(survey: Survey, places: Places) -> Iterator[Finding]:
         for link in part.links:
             namespace = link.conf.get("pod_namespace")  # where Istio's agent itself runs (1.26 and later)
             exempt = [of for of, _ in owner.exempt]
-            if link.type == ISTIO and isinstance(namespace, str) and exempt and namespace not in exempt:
+            if link.type == ISTIO.type and isinstance(namespace, str) and exempt and namespace not in exempt:
                 message = (
                     f"owner {owner.name} exempts pods of {', '.join(exempt)}, but its agent runs in {namespace} "
                     f"(pod_namespace in {link.path}) and may wait for itself"
@@ -80,7 +63,7 @@ def _retry(survey: Survey, places: Places) -> Iterator[Finding]:
 def _names(survey: Survey, places: Places) -> Iterator[Finding]:
     for part in survey.parts:
         for fragment in part.directory.fragments:
-            is_istios = any(plugin["type"] == ISTIO for plugin in fragment.plugins)
+            is_istios = any(plugin["type"] == ISTIO.type for plugin in fragment.plugins)
             if is_istios and not fragment.path.endswith(".conf") and not places.is_list(fragment.path):
                 yield Finding(Place(fragment.path), MISNAMED, warning=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from cni_chain.agents.plugins import CILIUM, MESHES
+from cni_chain.agents.registry import REWRITERS
 from cni_chain.checks.words import Node, Trouble, document_in, listed, types_in
 from cni_chain.node import facades
 from cni_chain.node.facades import FacadeFile
@@ -180,7 +180,7 @@ def _newer(node: Node, facade: FacadeFile) -> Iterator[Trouble]:
 
 def _agents(node: Node) -> set[str]:
     """Return the plugin types that agents write: those that are known for it, and those that owners are for."""
-    found = {CILIUM, *MESHES}
+    found = set(REWRITERS)
     for survey in node.surveys:
         for part in survey.parts:
             found |= part.owner.types or set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cni_chain.agents.istio import lacks_retry
 from cni_chain.checks import binaries, chain, facade, fragments, permissions, places
 from cni_chain.checks.findings import Finding, Report
 from cni_chain.checks.places import Places
@@ -97,7 +98,7 @@ def _fragment(path: str, document: dict[str, object], locator: Locator) -> Itera
             yield Finding(Place(path, places.position_in(fault.text, locator)), fault.text)
         return
     for index, conf in enumerate(fragment.plugins):
-        if fragments.lacks_retry(conf):
+        if lacks_retry(conf):
             key = f"plugins[{index}].type" if "plugins" in locator else "type"
             yield Finding(Place(path, locator.find(key)), fragments.NO_RETRY, warning=True)
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import typer
+
 from cni_chain.checks import net_dir, owners, plugins, records, runtimes, sockets, tokens, writers
 from cni_chain.checks.findings import Finding
 from cni_chain.checks.runtimes import Runtime
 from cni_chain.checks.words import Node, Trouble
 from cni_chain.cli import verify
-from cni_chain.cli.output import paint, paragraph, printable
+from cni_chain.cli.options import Json, Where, located
+from cni_chain.cli.output import paint, paragraph, print_json, printable, progress
+from cni_chain.node import attachments
 from cni_chain.node.progress import Step
 
 # What a check of its own has said already, in other words than verify's.
@@ -59,6 +63,34 @@ _KINDS = (
         ),
     ),
 )
+
+
+@located("state_dir", "net_dir", "conf", "bin_dir", "distro", "root")
+def command(where: Where, json: Json = False) -> None:
+    """Find out whether this node is all right: which file the runtime takes, who fights over it, what is left behind.
+
+    Each finding says what is so, why it matters and what to do. Everything that verify finds is among them. Plugins
+    and runtimes are asked for their versions, and agents' sockets are tried, unless --root is given; nothing changes.
+
+    \b
+    Examples:
+      cni-chain doctor
+      cni-chain doctor --json | jq -r '.findings[] | select(.severity == "error") | .what'
+      cni-chain doctor --root /mnt/node
+
+    \b
+    Exit status: 0 if there is no error (there may be warnings), 1 if there is.
+    """
+    directory, surveys = where.surveys()
+    states = attachments.look(where.tree, [survey.file for survey in surveys], where.state_dirs)
+    node = Node(where.tree, directory, surveys, where.bin_dirs, states)
+    with progress("looking at", STEPS) as step:
+        diagnosis = Diagnosis(node, step)
+    if json:
+        print_json(diagnosis.document())
+    else:
+        print("\n".join(diagnosis.lines()))
+    raise typer.Exit(1 if diagnosis.errors else 0)
 
 
 class Diagnosis:

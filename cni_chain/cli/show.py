@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from cni_chain.cli.output import pad, paint, paragraph, printable, progress, width, widths
+import typer
+
+from cni_chain.cli.options import Json, Where, located, no_facade
+from cni_chain.cli.output import pad, paint, paragraph, print_json, printable, progress, width, widths
 from cni_chain.node.facades import FacadeFile, NetDir
 from cni_chain.node.negotiation import Spoken
 from cni_chain.node.survey import Survey, error_of
@@ -15,6 +18,43 @@ from cni_chain.plugin.errors import CNIError
 
 _NONE = "-"
 _CNI = 3  # the place of a column that is left out where nothing is known for it
+
+
+@located("net_dir", "conf", "bin_dir", "distro", "root")
+def command(
+    where: Where,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Also list ignored files, plugins that a file before has, and directories that aren't listed."
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show the effective chain: which plugins run for a new pod, in which order, whose they are, and what is left out.
+
+    A line that begins with '!' can't run; below it is what a new pod gets instead of a network. CNI is the version in
+    which a plugin is spoken to. For it plugins are asked (VERSION, which changes nothing) unless --root is given.
+
+    \b
+    Examples:
+      cni-chain show --all
+      cni-chain show --json | jq -r '.facades[].chain[].type'
+      cni-chain show --root /mnt/node --distro k3s
+
+    \b
+    Exit status: 0 if every facade gives a new pod a network, 1 if not, for a misspelt key, or without a facade.
+    """
+    directory, surveys = where.surveys()
+    if json:
+        print_json(document(where.tree, directory, surveys))
+    else:
+        texts = ["\n".join(text(directory, one, everything=everything)) for one in surveys]
+        if not texts:
+            raise no_facade(directory)
+        print("\n\n".join(texts))
+    fine = all(one.refusal() is None and not one.file.faults for one in surveys)
+    raise typer.Exit(0 if surveys and fine else 1)
 
 
 def document(tree: Tree, directory: NetDir, surveys: list[Survey]) -> dict[str, Any]:

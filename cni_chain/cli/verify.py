@@ -3,17 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
+
+import typer
 
 from cni_chain.checks import binaries, chain, facade, fragments, permissions, places
 from cni_chain.checks.findings import Finding, Report
 from cni_chain.checks.places import Places
-from cni_chain.cli.output import paint, printable
+from cni_chain.cli.options import Json, Where, located
+from cni_chain.cli.output import paint, print_json, printable, progress
 from cni_chain.node import facades, locate
 from cni_chain.node.facades import FacadeFile, NetDir
 from cni_chain.node.locate import Locator, Place, UnreadableError
 from cni_chain.node.progress import Step, unseen
 from cni_chain.node.survey import Survey
 from cni_chain.plugin.fragments import Fragment, parse
+
+
+@located("net_dir", "conf", "bin_dir", "distro", "root")
+def command(
+    where: Where,
+    file: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE]...",
+            show_default=False,
+            help="Facades or fragments that are not in place yet, by the path that you see: each is checked by itself.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Find every problem at once: in the facade, the owners' fragments, their plugins, and who may write them.
+
+    Each line is 'path:line:column: message', errors first; warnings say so. The last line counts. Plugins are
+    asked for the versions that they speak (VERSION, which changes nothing) unless --root is given.
+
+    \b
+    Examples:
+      cni-chain verify
+      cni-chain verify ./10-portmap.conf && install -m 644 ./10-portmap.conf /etc/cni/chain.d/local.d/
+      cni-chain verify --root ./image --bin-dir /opt/cni/bin --bin-dir /usr/lib/cni
+
+    \b
+    Exit status: 0 if there is no error (there may be warnings), 1 if there is.
+    """
+    if file:
+        with progress("checking", len(file)) as step:
+            report = files(file, step)
+    else:
+        directory, surveys = where.surveys()
+        with progress("checking", steps(surveys)) as step:
+            report = node(directory, surveys, step)
+    if json:
+        print_json(report.document())
+    else:
+        for finding in report.sorted():
+            print(line(finding))
+        print(report.count())
+    raise typer.Exit(1 if report.errors else 0)
 
 
 def node(directory: NetDir, surveys: list[Survey], step: Step = unseen) -> Report:

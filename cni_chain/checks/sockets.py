@@ -1,4 +1,4 @@
-"""The doctor's look at the agents whose plugins are in the chain: is anybody behind their sockets. Sends nothing.
+"""Rules about the agents whose plugins are in the chain: is anybody behind their sockets. Sends nothing.
 
 A connection alone tells little: the kernel makes it for a process that is stopped, too, and lets it wait. Whether it is
 taken is in /proc/net/unix. No question is asked, for none is known that is harmless to every agent.
@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from cni_chain.agents.plugins import CILIUM, ISTIO, MULTUS
-from cni_chain.checks.words import Node, Trouble, plugins_in
+from cni_chain.checks.node import Node, plugins_in
+from cni_chain.checks.rule import ERROR, Finding, Kind, Needs, of_node
 
 _SECONDS = 1.0
 _INTERVAL = 0.01  # seconds between two looks at a connection that waits
@@ -25,6 +26,29 @@ _ZTUNNEL = "/var/run/ztunnel/ztunnel.sock"
 _ZTUNNEL_NAME = "/ztunnel/ztunnel.sock"  # each sees it at the path of its own mount namespace
 _CONNECTED, _WAITING, _LISTENING = "03", "02", "01"  # column St of /proc/net/unix
 _LISTEN = "0A"  # column st of /proc/net/tcp
+
+
+DOWN = Kind(
+    "agent-down",
+    ERROR,
+    "an agent that a plugin of the chain needs is not there",
+    "No new pod starts that the plugin has to ask its agent about.",
+    "Look at the agent's pod of this node.",
+)
+FROZEN = Kind(
+    "agent-frozen",
+    ERROR,
+    "such an agent is there and takes no connection: it is stopped (SIGSTOP, a paused container) or hangs",
+    "The plugin waits for it until its time is up.",
+    "Let its process go on (kill -CONT), or restart its pod on this node.",
+)
+PROXY_DOWN = Kind(
+    "proxy-down",
+    ERROR,
+    "Istio's agent runs, but no ztunnel is connected to it",
+    "Pods in the ambient mesh have no network at all, and no new pod can join the mesh.",
+    "Look at the ztunnel pod of this node. Pods that wait come up within about 20 s after it is back.",
+)
 
 
 class Agent(NamedTuple):
@@ -77,7 +101,8 @@ _SOCKETS = {
 }
 
 
-def check(node: Node) -> Iterator[Trouble]:
+@of_node(DOWN, FROZEN, PROXY_DOWN, needs=Needs.NODE)
+def check(node: Node) -> Iterator[Finding]:
     """Yield the agents that are down. Those of another system's tree are not asked."""
     if not node.tree.is_this_system:
         return
@@ -86,18 +111,11 @@ def check(node: Node) -> Iterator[Trouble]:
     for agent in dict.fromkeys(agent for conf in confs for agent in _agents(conf)):
         state = _state(agent.sign)
         if state and state.frozen:
-            why = agent.frozen or agent.why
-            yield Trouble("agent-frozen", agent.sign, f"{agent.name} {state.what}", why, state.frozen)
+            yield FROZEN.at(agent.sign, f"{agent.name} {state.what}", why=agent.frozen or agent.why, do=state.frozen)
         elif state:
-            yield Trouble("agent-down", agent.sign, f"{agent.name} {state.what}", agent.why, agent.do)
+            yield DOWN.at(agent.sign, f"{agent.name} {state.what}", why=agent.why, do=agent.do)
         elif agent.name == _ISTIO_AGENT and _proxy_is_away():
-            yield Trouble(
-                "proxy-down",
-                _ZTUNNEL,
-                "Istio's agent runs, but no ztunnel is connected to it",
-                "Pods in the ambient mesh have no network at all, and no new pod can join the mesh.",
-                "Look at the ztunnel pod of this node. Pods that wait come up within about 20 s after it is back.",
-            )
+            yield PROXY_DOWN.at(_ZTUNNEL, "Istio's agent runs, but no ztunnel is connected to it")
 
 
 def _agents(conf: dict[str, Any]) -> Iterator[Agent]:

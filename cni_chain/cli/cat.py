@@ -46,7 +46,8 @@ def command(
       cni-chain cat --effective --json | jq '.facades[0].delegates[].stdin'
 
     \b
-    Exit status: 0; 1 if a file can't be used, with --effective if the pod gets no network, or without a facade.
+    Exit status: 0; 1 if a file keeps its owner from being used, with --effective if the pod gets no network, or without
+    a facade.
     """
     if for_pod is not None and not effective:
         raise typer.BadParameter("goes with --effective", param_hint="--pod")
@@ -62,7 +63,8 @@ def command(
     else:
         documents = [files_document(one) for one in surveys] if json else []
         texts = [] if json else [_files(one) for one in surveys]
-        fine = all(not part.directory.faults for one in surveys for part in one.parts)
+        parts = (part for one in surveys for part in one.parts)
+        fine = not any(part.directory.faults and error_of(part) for part in parts)
     if json:
         print_json({"root": where.tree.root, "facades": documents})
     else:

@@ -1,1 +1,1 @@
-"""What the program knows of agents and of particular plugins."""
+"""What the program knows of agents: one entry for each, and the questions that others ask about them."""

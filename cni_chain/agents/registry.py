@@ -1,62 +1,29 @@
-"""The agents that `migrate` knows: what they contribute, and which file each writes, in which form. Data only."""
+"""All agents, and the questions that the rest of the program asks about plugins and owners. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
 
-LOCAL = "local"
-CILIUM, ISTIO = "cilium", "istio"
-MULTUS = frozenset(("multus", "multus-shim"))
+from cni_chain.agents.agent import Agent
+from cni_chain.agents.cilium import CILIUM
+from cni_chain.agents.istio import ISTIO
+from cni_chain.agents.multus import MULTUS
+from cni_chain.agents.table import TABLE
 
+LOCAL = "local"  # the administrator's directory
 
-class Agent(NamedTuple):
-    """One agent: the owner's name, its plugins, and its file as it writes it itself."""
+AGENTS: tuple[Agent, ...] = (CILIUM, ISTIO, *TABLE, MULTUS)
 
-    owner: str
-    types: tuple[str, ...]
-    file: str
-    single: bool = False  # writes the bare plugin, no list
-    exempt: tuple[tuple[str, str], ...] = ()  # its own pods: namespace, beginning of the name
-    seed: str = ""  # it only edits lists that are there: the name of the one that it gets
-    before: tuple[str, ...] = ()  # plugins that must be in that list before its own; the facade leaves them out
-    edits: bool = False  # while it is not moved it edits whatever list it finds, so also the facade
+BY_TYPE = {type_: agent for agent in AGENTS for type_ in agent.types}
+BY_OWNER = {agent.owner: agent for agent in AGENTS if agent.owner}
+OWNER_OF = {type_: agent.owner for type_, agent in BY_TYPE.items() if agent.owner}
 
-
-AGENTS = (
-    Agent(CILIUM, ("cilium-cni",), "05-cilium.conflist"),
-    Agent(ISTIO, ("istio-cni",), "10-istio.conf", single=True, exempt=(("istio-system", "istio-cni-node-"),)),
-    Agent(
-        "linkerd",
-        ("linkerd-cni",),
-        "10-seed.conflist",  # its installer skips files that are named after it
-        exempt=(("linkerd-cni", "linkerd-cni-"),),
-        seed="seed",
-        edits=True,
-    ),
-    Agent("kuma", ("kuma-cni",), "kuma-cni.conf", single=True, exempt=(("kube-system", "kuma-cni-node-"),), edits=True),
-    Agent(
-        "consul",
-        ("consul-cni",),
-        "10-seed.conflist",
-        exempt=(("consul", "consul-cni-"),),
-        seed="seed",
-        before=("loopback",),
-        edits=True,
-    ),
-    Agent("calico", ("calico",), "10-calico.conflist"),
-    Agent("flannel", ("flannel",), "10-flannel.conflist"),
-    Agent("aws", ("aws-cni", "egress-cni", "egress-v4-cni", "egress-v6-cni"), "10-aws.conflist"),
-    Agent("azure", ("azure-vnet",), "10-azure.conflist"),
-    Agent("antrea", ("antrea",), "10-antrea.conflist"),
-    Agent("kube-ovn", ("kube-ovn",), "01-kube-ovn.conflist"),
-    Agent("ovn-kubernetes", ("ovn-k8s-cni-overlay",), "10-ovn-kubernetes.conf", single=True),
-    Agent("weave", ("weave-net",), "10-weave.conflist"),
-    Agent("terway", ("terway",), "10-terway.conflist"),
-)
-
-BY_OWNER = {agent.owner: agent for agent in AGENTS}
-OWNER_OF = {kind: agent.owner for agent in AGENTS for kind in agent.types}
+MESHES = frozenset(type_ for type_, agent in BY_TYPE.items() if agent.mesh)
+# Plugins whose agents edit, or set aside, what others have in the directory that they write to.
+REWRITERS = frozenset(type_ for type_, agent in BY_TYPE.items() if agent.edits or agent.renames)
+# Plugins that change what an earlier one made, and fail, or answer with nothing, without its result; the second part
+# are reference plugins, which no agent writes.
+NEVER_FIRST = MESHES | {"portmap", "bandwidth", "tuning", "firewall", "sbr", "vrf"}
 
 
 def seeds(types: Iterable[str] | None) -> set[str]:
@@ -64,19 +31,11 @@ def seeds(types: Iterable[str] | None) -> set[str]:
     return {kind for agent in AGENTS if set(agent.types).intersection(types or ()) for kind in agent.before}
 
 
+def exempt(types: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the pods of agents that need the pod network themselves, for an owner's types: namespace, prefix."""
+    return [pods for type_ in types if type_ in BY_TYPE for pods in BY_TYPE[type_].exempt]
+
+
 def is_local(owner: str) -> bool:
     """Tell whether an owner is the administrator: `local`, or a further part of it, `local-2`."""
     return owner == LOCAL or owner.startswith(f"{LOCAL}-")
-
-
-def istio_leaves_others_first(conf: dict[str, Any]) -> bool:
-    """Tell whether an Istio that wrote `conf` only warns when another file sorts first (1.27); older ones append.
-
-    Its version isn't written anywhere on the node; these keys came with 1.27.
-    """
-    return "native_nftables" in conf or "enablement_selectors" in conf
-
-
-def istio_has_own_chart(conf: dict[str, Any]) -> bool:
-    """Tell whether an Istio that wrote `conf` has the chart's values at the top (1.24), not below `cni`."""
-    return "plugin_log_level" in conf

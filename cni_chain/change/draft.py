@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cni_chain.agents.registry import AGENTS
+from cni_chain.agents import registry
+from cni_chain.agents.registry import LOCAL
 from cni_chain.node.facades import TYPE
 from cni_chain.plugin import facade, spec
 
 OWNERS = ("cilium:cilium-cni", "istio:istio-cni", "local")
-LOCAL = "local"  # the administrator's own directory, which may well be empty
 VERSION = "1.0.0"
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
@@ -30,9 +30,6 @@ CAPABILITIES = (
     "io.kubernetes.cri.pod-annotations",
 )
 
-# The pods of agents that need the pod network themselves, by the plugin that they install: it couldn't run for them.
-AGENTS_PODS = {type_: agent.exempt for agent in AGENTS for type_ in agent.types if agent.exempt}
-
 _WIDTH = 110
 
 
@@ -51,9 +48,9 @@ def owner(text: str, exempt: list[tuple[str, str]] | None = None) -> dict[str, A
     entry: dict[str, Any] = {"name": name}
     if types:
         entry["types"] = types
-    if name == LOCAL:
+    if name == LOCAL:  # may well be empty
         entry["required"] = False
-    exempt = exempt or [pods for type_ in types for pods in AGENTS_PODS.get(type_, ())]
+    exempt = exempt or registry.exempt(types)
     if exempt:
         entry["exempt"] = [{"namespace": namespace, "podNamePrefix": prefix} for namespace, prefix in exempt]
     return entry

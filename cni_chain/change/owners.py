@@ -10,7 +10,7 @@ import os
 import stat
 from typing import Any
 
-from cni_chain.agents.plugins import MESHES
+from cni_chain.agents.registry import MESHES
 from cni_chain.change import files, installed
 from cni_chain.change.plan import Plan, diff
 from cni_chain.change.splice import OwnersText, SpliceError

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import takewhile
 
-from cni_chain.agents.plugins import CILIUM, CILIUM_CHAINING, CILIUM_NEEDS, NEVER_FIRST
-from cni_chain.agents.registry import seeds
+from cni_chain.agents import cilium
+from cni_chain.agents.cilium import CILIUM
+from cni_chain.agents.registry import NEVER_FIRST, seeds
 from cni_chain.checks.places import Places
 from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_chain
 from cni_chain.node.locate import Place
@@ -162,23 +163,23 @@ def first(survey: Survey, places: Places) -> Iterator[Finding]:
 
 
 @of_chain(CILIUM_MODE)
-def cilium(survey: Survey, places: Places) -> Iterator[Finding]:
+def chaining(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield a Cilium whose chaining mode doesn't fit its place."""
     if _first_link(survey) is None:
         return
     network = survey.file.network
     for link in survey.links:
-        if link.type != CILIUM:
+        if link.type != CILIUM.type:
             continue
         is_first = link is survey.links[0] and survey.file.index == 0
         mode = link.conf.get("chaining-mode")
-        if is_first and mode in CILIUM_CHAINING:
+        if is_first and mode in cilium.CHAINING:
             what = f"cilium-cni is first, but its chaining-mode {mode} needs a plugin before it"
             yield CILIUM_MODE.at(places.link(link, "chaining-mode"), what)
-        elif is_first and not mode and network in CILIUM_CHAINING:
+        elif is_first and not mode and network in cilium.CHAINING:
             what = f"key name: {network} switches cilium-cni, which is first, to chaining; name the network otherwise"
             yield CILIUM_MODE.at(Place(survey.file.path, survey.file.find("name")), what)
-        elif not is_first and not mode and network in CILIUM_CHAINING:
+        elif not is_first and not mode and network in cilium.CHAINING:
             what = f'cilium-cni chains only because of the network\'s name {network}: write "chaining-mode"'
             yield CILIUM_MODE.at(places.link(link), what, why=_BY_NAME, severity=WARNING)
         elif not is_first and not mode:
@@ -203,13 +204,13 @@ def twice(survey: Survey, places: Places) -> Iterator[Finding]:
 @of_chain(TOO_SHORT)
 def budgets(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield the timeouts that kill cilium-cni while its agent is stopped."""
-    owners = {link.owner for link in _links(survey) if link.type == CILIUM}
-    for verb, needed in CILIUM_NEEDS.items() if owners else ():
+    owners = {link.owner for link in _links(survey) if link.type == CILIUM.type}
+    for verb, needed in cilium.NEEDS.items() if owners else ():
         if survey.facade.timeouts[verb] < needed:
             yield TOO_SHORT.at(places.facade(f"timeouts.{verb}"), _too_short(f"timeouts.{verb}", verb, needed))
     for owner in owners:
-        if owner.timeout is not None and owner.timeout < CILIUM_NEEDS["DEL"]:
-            what = _too_short("timeoutSeconds", "DEL", CILIUM_NEEDS["DEL"])
+        if owner.timeout is not None and owner.timeout < cilium.NEEDS["DEL"]:
+            what = _too_short("timeoutSeconds", "DEL", cilium.NEEDS["DEL"])
             yield TOO_SHORT.at(places.owner(owner, "timeoutSeconds"), what)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from cni_chain.agents.plugins import ISTIO, MESHES
+from cni_chain.agents.istio import ISTIO, lacks_retry
+from cni_chain.agents.registry import MESHES
 from cni_chain.checks.places import Places
 from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_chain
 from cni_chain.node.locate import Place
@@ -15,17 +16,6 @@ NO_RETRY = (
     "istio-cni lets a pod run outside the mesh if it can't look up the pod's namespace: set "
     "enable_ambient_detection_retry (Helm: ambient.enableAmbientDetectionRetry, Istio 1.28 and later)"
 )
-# Agents that write no file of their own, by the plugin that they add to one.
-SEEDS = {
-    "linkerd-cni": (
-        'Linkerd only edits lists that are here: put one with "plugins": [] in as its seed, under a name without '
-        '"linkerd" (conf/examples/linkerd).'
-    ),
-    "consul-cni": (
-        "Consul only edits a list that has a plugin: put one with loopback in as its seed (conf/examples/consul), and "
-        "leave that out by types."
-    ),
-}
 MISNAMED = (
     "Istio's agent takes a single plugin in a file of this name for invalid, and writes it and its binary again "
     "without end: set cniConfFileName to a name that ends in .conf"
@@ -72,15 +62,6 @@ NO_KUBECONFIG = Kind(
 )
 
 
-def lacks_retry(conf: dict[str, object]) -> bool:
-    """Tell whether a plugin's object is an istio-cni's that is for ambient pods and lets them go when the API fails."""
-    return (
-        conf.get("type") == ISTIO
-        and conf.get("ambient_enabled") is True
-        and conf.get("enable_ambient_detection_retry") is not True
-    )
-
-
 @of_chain(NO_EXEMPTION, EXEMPT_ELSEWHERE)
 def exemptions(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield the meshes' owners whose agent may wait for itself; without a list of owners nothing can be exempt."""
@@ -96,7 +77,7 @@ def exemptions(survey: Survey, places: Places) -> Iterator[Finding]:
         for link in part.links:
             namespace = link.conf.get("pod_namespace")  # where Istio's agent itself runs (1.26 and later)
             exempt = [of for of, _ in owner.exempt]
-            if link.type == ISTIO and isinstance(namespace, str) and exempt and namespace not in exempt:
+            if link.type == ISTIO.type and isinstance(namespace, str) and exempt and namespace not in exempt:
                 message = (
                     f"owner {owner.name} exempts pods of {', '.join(exempt)}, but its agent runs in {namespace} "
                     f"(pod_namespace in {link.path}) and may wait for itself"
@@ -118,7 +99,7 @@ def names(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield the files of Istio's that its agent takes for invalid."""
     for part in survey.parts:
         for fragment in part.directory.fragments:
-            is_istios = any(plugin["type"] == ISTIO for plugin in fragment.plugins)
+            is_istios = any(plugin["type"] == ISTIO.type for plugin in fragment.plugins)
             if is_istios and not fragment.path.endswith(".conf") and not places.is_list(fragment.path):
                 yield FILE_NAME.at(Place(fragment.path), MISNAMED)
 

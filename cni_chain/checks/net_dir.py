@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from cni_chain.agents.plugins import CILIUM, MESHES
+from cni_chain.agents.registry import REWRITERS
 from cni_chain.checks.node import Node, document_in, types_in
 from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_node
 from cni_chain.checks.wording import listed
@@ -289,7 +289,7 @@ def agents(node: Node) -> Iterator[Finding]:
 
 def _agents(node: Node) -> set[str]:
     """Return the plugin types that agents write: those that are known for it, and those that owners are for."""
-    found = {CILIUM, *MESHES}
+    found = set(REWRITERS)
     for survey in node.surveys:
         for part in survey.parts:
             found |= part.owner.types or set()

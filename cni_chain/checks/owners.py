@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from cni_chain.agents.plugins import CILIUM, ISTIO, MESHES
-from cni_chain.checks import fragments
+from cni_chain.agents.registry import BY_TYPE, REWRITERS
 from cni_chain.checks.places import Located, Places
 from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_chain
 from cni_chain.checks.wording import listed
@@ -14,11 +13,7 @@ from cni_chain.node.survey import Survey, error_of
 from cni_chain.plugin.chain import Part
 
 # What keeps an agent from writing into a directory of its own, by the plugin that it installs.
-_HINTS = {
-    CILIUM: "For Cilium: cni.confPath must be this directory, and cni.chainingMode must not wait for another's file.",
-    ISTIO: "For Istio: cniConfDir must be this directory and chained=false, or it waits here for ever.",
-    **fragments.SEEDS,
-}
+_HINTS = {type_: agent.hint for type_, agent in BY_TYPE.items() if agent.hint}
 
 
 UNUSABLE = Kind(
@@ -112,15 +107,14 @@ def _foreign(survey: Survey, part: Part) -> Iterator[Finding]:
     for other in survey.parts:
         if other.owner is not part.owner:
             others |= dict.fromkeys(other.owner.types or (), other.owner.name)
-    known = {CILIUM, *MESHES}
     ours = part.owner.types
-    agents = sorted({plugin["type"] for one in part.directory.fragments for plugin in one.plugins} & known)
+    agents = sorted({plugin["type"] for one in part.directory.fragments for plugin in one.plugins} & REWRITERS)
     for fragment in part.directory.fragments:
         types = [plugin["type"] for plugin in fragment.plugins]
         if ours is not None:
-            foreign = [type_ for type_ in types if type_ not in ours and (type_ in others or type_ in known)]
+            foreign = [type_ for type_ in types if type_ not in ours and (type_ in others or type_ in REWRITERS)]
         else:
-            foreign = [type_ for type_ in types if type_ in known and len(agents) > 1]
+            foreign = [type_ for type_ in types if type_ in REWRITERS and len(agents) > 1]
         if foreign:
             whose = next((f"owner {others[type_]}'s" for type_ in foreign if type_ in others), "another agent's")
             yield TWO_WRITERS.at(

@@ -15,13 +15,15 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from cni_chain.agents.plugins import CILIUM, ISTIO, MULTUS
+from cni_chain.agents.agent import Sign
+from cni_chain.agents.istio import ISTIO
+from cni_chain.agents.multus import MULTUS
+from cni_chain.agents.registry import BY_TYPE
 from cni_chain.checks.node import Node, plugins_in
 from cni_chain.checks.rule import ERROR, Finding, Kind, Needs, of_node
 
 _SECONDS = 1.0
 _INTERVAL = 0.01  # seconds between two looks at a connection that waits
-_ISTIO_RUN = "/var/run/istio-cni"
 _ZTUNNEL = "/var/run/ztunnel/ztunnel.sock"
 _ZTUNNEL_NAME = "/ztunnel/ztunnel.sock"  # each sees it at the path of its own mount namespace
 _CONNECTED, _WAITING, _LISTENING = "03", "02", "01"  # column St of /proc/net/unix
@@ -51,54 +53,11 @@ PROXY_DOWN = Kind(
 )
 
 
-class Agent(NamedTuple):
-    """What a plugin needs of its agent at every call: its name, what shows that it is there, what its absence does.
-
-    `sign` is a socket, a port of the node's own address, or a file that the agent writes when it starts. `frozen`: what
-    it does if the agent is there and takes no connection, where that differs.
-    """
-
-    name: str
-    sign: str
-    why: str
-    do: str
-    frozen: str = ""
-
-
 class State(NamedTuple):
     """What is wrong with an agent; `frozen`: it is there, and what to do, as a process that can go on."""
 
     what: str
     frozen: str = ""
-
-
-_NO_POD = "No new pod starts."
-_ISTIO_AGENT = "Istio's CNI agent"
-
-# The kubelet's retry, behind what istio-cni's own tries take (constants of it).
-_ISTIO_AWAY = (
-    "New pods of the ambient mesh don't start. Once the agent's pod has been gone for about 10 s no new pod does, in "
-    "the mesh or outside: istio-cni asks the Kubernetes API about each, and the token in {kubeconfig} is bound to that "
-    "pod and has died with it (Unauthorized). Pods that run are not affected, and pods are deleted as ever."
-)
-_ISTIO_BACK = (
-    "Look at the istio-cni-node pod of this node. Pods that wait come up by themselves, mostly within 45 s after it is "
-    "back: istio-cni tries for 31 s with the token that it has read, and the kubelet tries again 12 to 15 s later. "
-    "timeoutSeconds of the owner shortens that (docs/agents.md)."
-)
-
-# Where plugins without a key for it find their agent: constants of theirs, or the default of the key.
-_SOCKETS = {
-    "antrea": ("Antrea's agent", "/var/run/antrea/cni.sock", "", "antrea-agent"),
-    "kube-ovn": ("Kube-OVN's daemon", "/run/openvswitch/kube-ovn-daemon.sock", "server_socket", "kube-ovn-cni"),
-    "ovn-k8s-cni-overlay": ("OVN-Kubernetes", "/var/run/ovn-kubernetes/cni/ovn-cni-server.sock", "", "ovnkube-node"),
-    "terway": ("Terway's daemon", "/var/run/eni/eni.socket", "", "terway-eniip"),
-    "aws-cni": ("Amazon's ipamd", "127.0.0.1:50051", "", "aws-node"),
-    "weave-net": ("Weave's router", "127.0.0.1:6784", "", "weave-net"),
-    # These ask no agent, but want what it writes when it starts, into a directory that a boot or an uninstall empties.
-    "calico": ("Calico's node agent", "/var/lib/calico/nodename", "nodename_file", "calico-node"),
-    "flannel": ("Flannel's daemon", "/run/flannel/subnet.env", "subnetFile", "kube-flannel"),
-}
 
 
 @of_node(DOWN, FROZEN, PROXY_DOWN, needs=Needs.NODE)
@@ -107,62 +66,22 @@ def check(node: Node) -> Iterator[Finding]:
     if not node.tree.is_this_system:
         return
     confs = [link.conf for survey in node.surveys for part in survey.parts for link in part.links]
-    confs += [conf for name in node.directory.names for conf in plugins_in(node, name) if conf.get("type") in MULTUS]
-    for agent in dict.fromkeys(agent for conf in confs for agent in _agents(conf)):
-        state = _state(agent.sign)
+    confs += [
+        conf for name in node.directory.names for conf in plugins_in(node, name) if conf.get("type") in MULTUS.types
+    ]
+    for sign in dict.fromkeys(sign for conf in confs if (sign := _sign(conf)) is not None):
+        state = _state(sign.path)
         if state and state.frozen:
-            yield FROZEN.at(agent.sign, f"{agent.name} {state.what}", why=agent.frozen or agent.why, do=state.frozen)
+            yield FROZEN.at(sign.path, f"{sign.agent} {state.what}", why=sign.frozen or sign.why, do=state.frozen)
         elif state:
-            yield DOWN.at(agent.sign, f"{agent.name} {state.what}", why=agent.why, do=agent.do)
-        elif agent.name == _ISTIO_AGENT and _proxy_is_away():
+            yield DOWN.at(sign.path, f"{sign.agent} {state.what}", why=sign.why, do=sign.todo)
+        elif ISTIO.sign is not None and sign.agent == ISTIO.sign.agent and _proxy_is_away():
             yield PROXY_DOWN.at(_ZTUNNEL, "Istio's agent runs, but no ztunnel is connected to it")
 
 
-def _agents(conf: dict[str, Any]) -> Iterator[Agent]:
-    type_ = conf.get("type")
-    if type_ == CILIUM:
-        # cilium-cni itself takes the address from this variable of the runtime's.
-        path = os.environ.get("CILIUM_SOCK", "").removeprefix("unix://") or "/var/run/cilium/cilium.sock"
-        yield Agent(
-            "Cilium's agent",
-            path,
-            "No new pod starts, and each DEL takes up to 42 s.",
-            "Look at the cilium pod of this node. (Pods that are gone are made up for when it is back.)",
-            "No new pod starts, and none is deleted: its plugin waits for an answer until its time is up.",
-        )
-    elif type_ == ISTIO and conf.get("ambient_enabled") is True:
-        yield Agent(
-            _ISTIO_AGENT,
-            _istio(conf),
-            _ISTIO_AWAY.format(kubeconfig=f"{_text(conf, 'cni_agent_run_dir') or _ISTIO_RUN}/istio-cni-kubeconfig"),
-            _ISTIO_BACK,
-            "New pods of the ambient mesh don't start: istio-cni gives up after 5 s. Those that run, and pods outside "
-            "the mesh, are not affected.",
-        )
-    elif type_ == "multus-shim":
-        directory = _text(conf, "socketDir") or "/run/multus"
-        yield Agent(
-            "Multus's daemon",
-            f"{directory.rstrip('/')}/multus.sock",
-            "Multus is what the runtime calls, so no new pod starts, and none is deleted.",
-            "Look at the kube-multus pod of this node.",
-        )
-    elif isinstance(type_, str) and type_ in _SOCKETS and conf.get("nodename_file_optional") is not True:
-        name, sign, key, pod = _SOCKETS[type_]
-        yield Agent(name, _text(conf, key) or sign, _NO_POD, f"Look at the {pod} pod of this node.")
-
-
-def _text(conf: dict[str, Any], key: str) -> str:
-    value = conf.get(key)
-    return value if isinstance(value, str) else ""
-
-
-def _istio(conf: dict[str, Any]) -> str:
-    for key, ending in (("cni_event_address", ""), ("cni_agent_run_dir", "/pluginevent.sock")):
-        value = conf.get(key)
-        if isinstance(value, str) and value:
-            return value + ending
-    return f"{_ISTIO_RUN}/pluginevent.sock"
+def _sign(conf: dict[str, Any]) -> Sign | None:
+    agent = BY_TYPE.get(str(conf.get("type")))
+    return agent.sign_of(conf) if agent else None
 
 
 def _state(sign: str) -> State | None:

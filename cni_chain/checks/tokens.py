@@ -15,7 +15,10 @@ import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from cni_chain.agents.plugins import ISTIO, MESHES, MULTUS
+from cni_chain.agents import istio
+from cni_chain.agents.istio import ISTIO
+from cni_chain.agents.multus import MULTUS
+from cni_chain.agents.registry import MESHES
 from cni_chain.checks import fragments
 from cni_chain.checks.node import Node, plugins_in
 from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, Needs, of_node
@@ -83,7 +86,9 @@ class Delegate(NamedTuple):
 def tokens(node: Node) -> Iterator[Finding]:
     """Yield the kubeconfigs of the chain's plugins, and of Multus before it, whose token counts no more."""
     confs = [link.conf for survey in node.surveys for part in survey.parts for link in part.links]
-    confs += [conf for name in node.directory.names for conf in plugins_in(node, name) if conf.get("type") in MULTUS]
+    confs += [
+        conf for name in node.directory.names for conf in plugins_in(node, name) if conf.get("type") in MULTUS.types
+    ]
     users: dict[str, str] = {}
     for conf in confs:
         for path in _kubeconfigs(conf):
@@ -98,7 +103,7 @@ def tokens(node: Node) -> Iterator[Finding]:
             yield REVOKED.at(
                 path,
                 f"{reads} is bound to the pod {token.pod}, which is gone from this node",
-                why=f"{REVOKED.why.removesuffix('.')}{_ASKS_OF_ALL}." if user == ISTIO else "",
+                why=f"{REVOKED.why.removesuffix('.')}{_ASKS_OF_ALL}." if user == ISTIO.type else "",
             )
 
 
@@ -164,9 +169,9 @@ def _stranded(tree: Tree, path: str, delegate: Delegate, pods: list[str], presen
 def _kubeconfigs(conf: dict[str, Any]) -> Iterator[str]:
     yield from (path for _, path in fragments.credentials(conf))
     directory, given = conf.get("cni_agent_run_dir"), conf.get("kubeconfig")
-    if conf.get("type") == ISTIO and isinstance(directory, str):  # Istio 1.24 and later
-        yield f"{directory}/istio-cni-kubeconfig"
-    if conf.get("type") in MULTUS and isinstance(given, str) and given.startswith("/"):
+    if conf.get("type") == ISTIO.type and isinstance(directory, str):  # Istio 1.24 and later
+        yield istio.kubeconfig(directory)
+    if conf.get("type") in MULTUS.types and isinstance(given, str) and given.startswith("/"):
         yield given
 
 

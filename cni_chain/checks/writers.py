@@ -10,17 +10,14 @@ import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cni_chain.agents.plugins import CILIUM, ISTIO
+from cni_chain.agents.registry import BY_TYPE
 from cni_chain.checks.node import Node
 from cni_chain.checks.rule import WARNING, Finding, Kind, Needs, of_node
 
 _PROC = "/proc"
 
-# The process that writes an agent's configuration as long as it runs, by the plugin's type, and what moves it.
-_WRITERS = {
-    CILIUM: ("cilium-agent", "cni.confPath"),
-    ISTIO: ("install-cni", "cniConfDir, with chained=false"),
-}
+# Who writes an agent's configuration as long as it runs, by the plugin's type.
+_WRITERS = {type_: agent.writer for type_, agent in BY_TYPE.items() if agent.writer is not None}
 
 
 NOT_MOVED = Kind(
@@ -51,9 +48,9 @@ def check(node: Node) -> Iterator[Finding]:
         for part in survey.parts:
             own = part.directory.path
             for type_ in sorted({link.type for link in part.links} & set(_WRITERS)):
-                name, setting = _WRITERS[type_]
-                for writer in writers(name, (net_dir, own)):
-                    yield from _misplaced(writer, net_dir, own, f"{setting} {own}")
+                known = _WRITERS[type_]
+                for writer in writers(known.process, (net_dir, own)):
+                    yield from _misplaced(writer, net_dir, own, f"{known.setting} {own}")
 
 
 def _misplaced(writer: Writer, net_dir: str, own: str, setting: str) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cni_chain.agents.istio import lacks_retry
 from cni_chain.checks import facade, fragments, owners, registry
 from cni_chain.checks.places import Located
 from cni_chain.checks.rule import Finding
@@ -40,6 +41,6 @@ def _fragment(path: str, document: dict[str, object], locator: Locator) -> Itera
             yield owners.unusable(Located(place, fault.text), why=_WHY)
         return
     for index, conf in enumerate(fragment.plugins):
-        if fragments.lacks_retry(conf):
+        if lacks_retry(conf):
             key = f"plugins[{index}].type" if "plugins" in locator else "type"
             yield fragments.WITHOUT_RETRY.at(Place(path, locator.find(key)), fragments.NO_RETRY)

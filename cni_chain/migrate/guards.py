@@ -6,7 +6,10 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from cni_chain.agents.registry import BY_OWNER, CILIUM, ISTIO, istio_leaves_others_first
+from cni_chain.agents import istio
+from cni_chain.agents.cilium import CILIUM
+from cni_chain.agents.istio import ISTIO
+from cni_chain.agents.registry import BY_OWNER, OWNER_OF
 from cni_chain.migrate import split
 from cni_chain.migrate.plan import Paths
 from cni_chain.migrate.split import Share
@@ -15,7 +18,7 @@ from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
 
 _BACKUP = ".cilium_bak"
-_CILIUM_FILES = ("05-cilium.conflist", "05-cilium.conf")
+_EDITORS = {agent.owner: agent for agent in BY_OWNER.values() if agent.edits and agent is not ISTIO}  # it has its own
 
 
 class Refusal(NamedTuple):
@@ -100,8 +103,8 @@ def _programs(scene: Scene) -> Iterator[Refusal]:
 
 
 def _cilium(scene: Scene) -> Iterator[Refusal]:
-    directory = scene.paths.directory(CILIUM)
-    fragment = scene.fragment(CILIUM)
+    directory = scene.paths.directory(CILIUM.owner)
+    fragment = scene.fragment(CILIUM.owner)
     if not fragment:
         return
     hidden = f"{scene.paths.facade}{_BACKUP}"
@@ -111,7 +114,7 @@ def _cilium(scene: Scene) -> Iterator[Refusal]:
             f"{hidden}: Cilium has set the facade aside: set cni.confPath to {directory}, wait until Cilium has "
             "written there, then remove this file",
         )
-    if scene.is_copy(CILIUM):
+    if scene.is_copy(CILIUM.owner):
         yield Refusal(
             "cilium-not-moved",
             f"{fragment}: is still migrate's copy, so Cilium still writes to {scene.paths.net_dir}, and unless "
@@ -121,7 +124,7 @@ def _cilium(scene: Scene) -> Iterator[Refusal]:
     written = scene.time(fragment)
     # A mesh's agent that has moved took its plugin out: then its writing is the newest.
     is_stripped = scene.live.types != scene.before.types and not stripped(scene)
-    for name in _CILIUM_FILES:
+    for name in (CILIUM.file, *CILIUM.older):
         path = f"{scene.paths.net_dir}/{name}"
         if scene.time(path) > written and not (is_stripped and path == scene.live.path):
             yield Refusal(
@@ -146,27 +149,27 @@ def _set_aside(scene: Scene, fragment: str, hidden: str) -> Iterator[Refusal]:
 
 
 def _istio(scene: Scene) -> Iterator[Refusal]:
-    plugins = scene.plugins(ISTIO)
-    directory = scene.paths.directory(ISTIO)
-    if "istio-cni" in scene.live.types and not scene.fragment(ISTIO):
+    plugins = scene.plugins(ISTIO.owner)
+    directory = scene.paths.directory(ISTIO.owner)
+    if ISTIO.type in scene.live.types and not scene.fragment(ISTIO.owner):
         yield Refusal(
             "istio-edits-first-file",
             f"{scene.live.path}: has istio-cni, but {directory} has no fragment with it: Istio would append itself to "
             "the facade; run migrate --write first",
         )
-    elif plugins and scene.is_copy(ISTIO) and not istio_leaves_others_first(plugins[0]):
+    elif plugins and scene.is_copy(ISTIO.owner) and not istio.leaves_others_first(plugins[0]):
         yield Refusal(
             "istio-edits-first-file",
-            f"{scene.fragment(ISTIO)}: is still migrate's copy, and an Istio before 1.27 appends itself to whatever "
-            f"file is first, the facade then: set cniConfFileName to {scene.live.name} first",
+            f"{scene.fragment(ISTIO.owner)}: is still migrate's copy, and an Istio before 1.27 appends itself to "
+            f"whatever file is first, the facade then: set cniConfFileName to {scene.live.name} first",
             despite=True,
         )
 
 
 def _editors(scene: Scene) -> Iterator[Refusal]:
     for part in scene.survey.parts:
-        agent = BY_OWNER.get(part.owner.name)
-        if agent is not None and agent.edits and scene.plugins(agent.owner) and scene.is_copy(agent.owner):
+        agent = _EDITORS.get(part.owner.name)
+        if agent is not None and scene.plugins(agent.owner) and scene.is_copy(agent.owner):
             yield Refusal(
                 f"{agent.owner}-edits-lists",
                 f"{scene.fragment(agent.owner)}: is still migrate's copy, so {agent.owner}'s agent still edits the "
@@ -181,7 +184,7 @@ NAMES = (
     "cilium-writes-net-dir",
     "cilium-sets-aside",
     "istio-edits-first-file",
-    *(f"{agent.owner}-edits-lists" for agent in BY_OWNER.values() if agent.edits),
+    *(f"{owner}-edits-lists" for owner in _EDITORS),
 )
 
 
@@ -203,7 +206,7 @@ def stripped(scene: Scene) -> str:
             if rest.pop(0) != plugin:
                 return f"{live.path}: {kind} has changed since the fragments were written"
             continue
-        owner = next((name for name, agent in BY_OWNER.items() if kind in agent.types), "")
+        owner = OWNER_OF.get(kind, "")
         if not owner or not scene.fragment(owner) or scene.is_copy(owner):
             return f"{live.path}: {kind} is gone, and no agent of it has written a fragment of its own"
     if rest:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from cni_chain.agents.registry import MULTUS
+from cni_chain.agents.multus import MULTUS
 from cni_chain.migrate import proof, split
 from cni_chain.migrate.split import File, Share, SplitError
 from cni_chain.node import conflists, locate
@@ -101,7 +101,7 @@ def make(tree: Tree, paths: Paths, choice: Choice, owner_of: dict[str, str]) -> 
 
 def check(tree: Tree, live: Live) -> None:
     """Refuse what nobody can split from here. Raises MigrateError."""
-    if live.types[0] in MULTUS:
+    if live.types[0] in MULTUS.types:
         raise MigrateError(
             f"{live.path}: Multus is first: it runs another list as its default network, and that one is what "
             "cni-chain could stand for, behind Multus' own file; see docs/migrate.md, Multus"

@@ -6,7 +6,8 @@ import json
 import re
 from typing import Any
 
-from cni_chain.agents.registry import BY_OWNER, LOCAL, OWNER_OF, Agent, is_local
+from cni_chain.agents.agent import Agent
+from cni_chain.agents.registry import BY_OWNER, LOCAL, OWNER_OF, is_local
 from cni_chain.change.draft import CAPABILITIES
 from cni_chain.node.conflists import Live
 from cni_chain.node.facades import TYPE
@@ -116,8 +117,8 @@ def files(share: Share, live: Live) -> list[File]:
     if agent is not None:
         if agent.single and len(share.plugins) == 1 and "plugins" not in share.plugins[0]:
             return [_single(share.owner, agent.file, share.plugins[0], live)]
-        if not live.is_list and agent.owner == "cilium" and live.name == "05-cilium.conf":
-            return [_single(share.owner, live.name, share.plugins[0], live)]  # 1.12 and 1.13
+        if not live.is_list and live.name in agent.older:
+            return [_single(share.owner, live.name, share.plugins[0], live)]
         seeded: list[dict[str, Any]] = [{"type": kind} for kind in agent.before]
         return [_list(share.owner, agent.file, agent.seed or live.network, seeded + share.plugins, live)]
     found = []
@@ -191,10 +192,7 @@ def _owner(share: Share, *, is_first: bool) -> dict[str, Any]:
 
 def exempt_pods(share: Share) -> list[tuple[str, str]]:
     """Return the pods of the share's own agent, which have to start without it."""
-    if share.agent is None:
-        return []
-    told = share.plugins[0].get("pod_namespace")  # Istio's own word for where it runs
-    return [(told if isinstance(told, str) and told else usual, prefix) for usual, prefix in share.agent.exempt]
+    return [] if share.agent is None else list(share.agent.own_pods(share.plugins[0]))
 
 
 def parse_owners(given: list[str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from cni_chain.agents.multus import MULTUS
 from cni_chain.node import crio, facades, locate
 from cni_chain.node.crio import Pinned, SettingsError
 from cni_chain.node.errors import RefusedError
@@ -87,7 +88,7 @@ def types(document: dict[str, Any]) -> list[str]:
 
 def is_multus(document: dict[str, Any]) -> bool:
     """Tell whether a configuration is Multus's own: it takes another one for the pods' network."""
-    return any(type_ in {"multus", "multus-shim"} for type_ in types(document))
+    return any(type_ in MULTUS.types for type_ in types(document))
 
 
 def lost(tree: Tree, file: FacadeFile, path: str, kept: Iterable[str]) -> list[str]:

@@ -106,24 +106,26 @@ def settings(values: Path) -> dict[str, str]:
     return found
 
 
-# The value of each chart that names the host's directory, and the owner whose directory that is.
-DIRECTORIES = {
-    "cilium": ("cni.confPath", "cilium"),
-    "istio-cni": ("cniConfDir", "istio"),
-    "linkerd2-cni": ("destCNINetDir", "linkerd"),
-    "kuma": ("cni.netDir", "kuma"),
-    "consul": ("connectInject.cni.cniNetDir", "consul"),
-    "flannel": ("flannel.cniConfDir", "flannel"),
-    "kube-ovn": ("cni_conf.CNI_CONF_DIR", "kube-ovn"),
-}
+CHARTS = {agent.chart.file: agent for agent in registry.AGENTS if agent.chart}
+
+
+def test_every_chart_that_moves_an_agent_has_its_values_here() -> None:
+    assert [values.name for values in VALUES] == sorted(CHARTS)
 
 
 @pytest.mark.parametrize("values", VALUES, ids=lambda path: path.name)
-def test_helm_values_send_each_agent_to_its_owners_directory(values: Path) -> None:
-    key, owner = DIRECTORIES[values.name.removesuffix("-values.yaml")]
+def test_helm_values_are_those_of_the_agents_entry(values: Path) -> None:
+    agent = CHARTS[values.name]
+    assert agent.chart is not None
+    moved = {
+        key: value.format(directory=f"/etc/cni/chain.d/{agent.owner}.d") for key, value in agent.chart.values.items()
+    }
 
-    assert settings(values)[key] == f"/etc/cni/chain.d/{owner}.d"
-    assert owner in registry.BY_OWNER
+    assert settings(values) == {**moved, **agent.chart.more}
+    releases = f", {agent.chart.releases}" if agent.chart.releases else ""
+    assert f"\n# Chart {agent.chart.name}{releases}; add it to your values: " in values.read_text()
+    words = " ".join(values.read_text().replace("#", "").split())
+    assert all(f"namespace {namespace}, name {prefix}…" in words for namespace, prefix in agent.exempt)
 
 
 def test_helm_values_name_the_files_that_are_in_chain_d() -> None:

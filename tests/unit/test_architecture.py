@@ -52,7 +52,7 @@ FLOORS: list[list[str]] = [
     ["protocol"],
 ]
 # The program, from the ground up: a package imports from itself and from those before it.
-PACKAGES = ["plugin", "node", "agents", "checks", "change", "migrate", "cli"]
+PACKAGES = ["plugin", "agents", "node", "checks", "change", "migrate", "cli"]
 
 PLACES = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
 

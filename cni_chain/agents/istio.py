@@ -1,0 +1,121 @@
+"""Istio's node agent: its chart and its plugin's keys changed with its releases, which nothing on a node names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from cni_chain.agents.agent import Agent, Chart, Sign, Writer, text
+
+RUN_DIR = "/var/run/istio-cni"
+_RETRY, _RETRY_VALUE = "enable_ambient_detection_retry", "ambient.enableAmbientDetectionRetry"
+_REMARK = (
+    f"{_RETRY_VALUE} changes what istio-cni gets, on purpose: without it a pod starts outside the "
+    "mesh if its namespace can't be looked up"
+)
+
+# The kubelet's retry, behind what istio-cni's own tries take (constants of it).
+_AWAY = (
+    "New pods of the ambient mesh don't start. Once the agent's pod has been gone for about 10 s no new pod does, in "
+    "the mesh or outside: istio-cni asks the Kubernetes API about each, and the token in {kubeconfig} is bound to that "
+    "pod and has died with it (Unauthorized). Pods that run are not affected, and pods are deleted as ever."
+)
+_BACK = (
+    "Look at the istio-cni-node pod of this node. Pods that wait come up by themselves, mostly within 45 s after it is "
+    "back: istio-cni tries for 31 s with the token that it has read, and the kubelet tries again 12 to 15 s later. "
+    "timeoutSeconds of the owner shortens that (docs/agents.md)."
+)
+
+
+class Istio(Agent):
+    """Istio's node agent."""
+
+    def values(self, conf: Mapping[str, Any], directory: str, *, beside_mesh: bool) -> dict[str, str]:
+        values = super().values(conf, directory, beside_mesh=beside_mesh)
+        if is_ambient(conf):
+            values["ambient.enabled"] = "true"
+            if _RETRY in conf:
+                values[_RETRY_VALUE] = "true"
+        return values if _has_own_chart(conf) else {f"cni.{key}": value for key, value in values.items()}
+
+    def remarks(self, conf: Mapping[str, Any]) -> list[str]:
+        return [_REMARK] if conf.get(_RETRY) is False else []
+
+    def own_pods(self, conf: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+        namespace = text(conf, "pod_namespace")  # Istio's own word for where it runs (1.26)
+        return tuple((namespace or usual, prefix) for usual, prefix in self.exempt)
+
+    def sign_of(self, conf: Mapping[str, Any]) -> Sign | None:
+        """Return the sign of the ambient agent; with sidecars the plugin asks the Kubernetes API alone."""
+        if self.sign is None or not is_ambient(conf):
+            return None
+        run_dir = text(conf, "cni_agent_run_dir") or RUN_DIR
+        return replace(
+            self.sign,
+            path=text(conf, "cni_event_address") or f"{run_dir}/pluginevent.sock",
+            why=_AWAY.format(kubeconfig=kubeconfig(run_dir)),
+        )
+
+
+def is_ambient(conf: Mapping[str, Any]) -> bool:
+    """Tell whether a plugin's configuration is for pods of the ambient mesh."""
+    return conf.get("ambient_enabled") is True
+
+
+def lacks_retry(conf: Mapping[str, Any]) -> bool:
+    """Tell whether a plugin's object is an istio-cni's that is for ambient pods and lets them go when the API fails."""
+    return conf.get("type") == ISTIO.type and is_ambient(conf) and conf.get(_RETRY) is not True
+
+
+def leaves_others_first(conf: Mapping[str, Any]) -> bool:
+    """Tell whether an Istio that wrote `conf` only warns when another file sorts first (1.27); older ones append.
+
+    Its version isn't written anywhere on the node; these keys came with 1.27.
+    """
+    return "native_nftables" in conf or "enablement_selectors" in conf
+
+
+def kubeconfig(run_dir: str) -> str:
+    """Return where the agent keeps what its plugin asks the Kubernetes API with (1.24)."""
+    return f"{run_dir}/istio-cni-kubeconfig"
+
+
+def _has_own_chart(conf: Mapping[str, Any]) -> bool:
+    """Tell whether an Istio that wrote `conf` has the chart's values at the top (1.24), not below `cni`."""
+    return "plugin_log_level" in conf
+
+
+ISTIO = Istio(
+    name="Istio",
+    owner="istio",
+    types=("istio-cni",),
+    file="10-istio.conf",
+    single=True,
+    mesh=True,
+    edits=True,
+    exempt=(("istio-system", "istio-cni-node-"),),
+    chart=Chart(
+        name="istio/cni",
+        file="istio-cni-values.yaml",
+        values={"cniConfDir": "{directory}", "chained": "false", "cniConfFileName": "10-istio.conf"},
+        more={"ambient.enabled": "true", _RETRY_VALUE: "true"},
+        releases="1.24 to 1.31",
+        otherwise=f"1.18 to 1.23: all of them below `cni.`; 1.28 and later, ambient: `{_RETRY_VALUE}: true`",
+        release="istio-cni",
+        namespace="istio-system",
+        daemonset="istio-cni-node",
+        restart=True,
+    ),
+    sign=Sign(
+        agent="Istio's CNI agent",
+        path=f"{RUN_DIR}/pluginevent.sock",
+        only="ambient",
+        why=_AWAY,
+        do=_BACK,
+        frozen="New pods of the ambient mesh don't start: istio-cni gives up after 5 s. Those that run, and pods "
+        "outside the mesh, are not affected.",
+    ),
+    writer=Writer("install-cni", "cniConfDir, with chained=false"),
+    hint="For Istio: cniConfDir must be this directory and chained=false, or it waits here for ever.",
+)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from cni_chain.change import draft, files, installed
 from cni_chain.change.plan import Plan, diff
 from cni_chain.checks import trial
+from cni_chain.checks.net_dir import outsorted
 from cni_chain.node import usage
 from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import PENDING, FacadeFile, NetDir
@@ -197,23 +198,25 @@ def _fault(name: str) -> str:
 
 def _check(plan: Plan, directory: NetDir, wanted: _Wanted, options: Options) -> None:
     """Refuse a facade that no pod would get, or that takes the network from a node which has one; warn of the rest."""
-    _order(plan, directory, wanted.path)
+    _not_before_multus(plan, directory, wanted.path)
     bin_dirs = [options.bin_dir]
-    tried = trial.facade(plan.tree, wanted.path, wanted.text, bin_dirs)
+    tried = trial.facade(plan.tree, directory, wanted.path, wanted.text, bin_dirs)
+    plan.warnings += [f"{finding.place.path}: {finding.text()}" for finding in outsorted(tried.node)]
     refused = usage.never_taken(plan.tree, directory, tried.survey.file.network)
     if refused and not options.force:
         raise RefusedError(f"{refused}; --force if CRI-O isn't this node's runtime")
     plan.warnings += [refused] if refused else []
-    errors = tried.errors()
-    worse = errors if directory.names else []
+    worse = tried.errors if directory.names else []
     if wanted.before is not None:
-        worse = tried.worse_than(trial.facade(plan.tree, wanted.path, wanted.before, bin_dirs))
+        worse = tried.worse_than(trial.facade(plan.tree, directory, wanted.path, wanted.before, bin_dirs))
     if worse and not options.force:
         raise RefusedError(
-            f"{wanted.path}: would take the network from new pods of this node: {'; '.join(worse)}. First let each "
-            "agent write into its directory (install --no-facade makes them), or --force"
+            f"{wanted.path}: would take the network from new pods of this node: "
+            f"{'; '.join(finding.text() for finding in worse)}. First let each agent write into its directory "
+            "(install --no-facade makes them), or --force"
         )
-    plan.warnings += [f"for now {error}" for error in errors] + tried.warnings()
+    plan.warnings += [f"for now {finding.text()}" for finding in tried.errors]
+    plan.warnings += [f"{finding.place.path}: {finding.text()}" for finding in tried.warnings]
     path, document = usage.replaced(plan.tree, directory) or ("", None)
     name = (document or {}).get("name")
     network = tried.survey.file.network
@@ -237,16 +240,13 @@ def _stays(plan: Plan, directory: NetDir, options: Options) -> None:
             plan.warnings.append(refused)
 
 
-def _order(plan: Plan, directory: NetDir, path: str) -> None:
-    """Refuse a place before Multus, which would take it out; warn of whatever else is before the facade."""
-    for other in usage.others(directory):
-        name = os.path.basename(other)
-        behind = os.fsencode(name) > os.fsencode(os.path.basename(path))
-        multus = usage.is_multus(usage.read(plan.tree, other) or {})
-        if multus and behind and name == directory.names[0]:
+def _not_before_multus(plan: Plan, directory: NetDir, path: str) -> None:
+    """Refuse a place before Multus, which would take it out."""
+    for other in usage.others(directory)[:1]:
+        behind = os.fsencode(os.path.basename(other)) > os.fsencode(os.path.basename(path))
+        is_first = os.path.basename(other) == directory.names[0]
+        if behind and is_first and usage.is_multus(usage.read(plan.tree, other) or {}):
             raise RefusedError(
                 f"{other}: is Multus's, and {os.path.basename(path)} before it would take every network of Multus "
                 "away; --facade 01-cni-chain.conflist is behind it, and Multus then takes it for the pods' network"
             )
-        if not multus and not behind:
-            plan.warnings.append(f"{other}: sorts before the facade: containerd takes this file, and no pod the chain")

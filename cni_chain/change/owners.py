@@ -15,6 +15,9 @@ from cni_chain.change import files, installed
 from cni_chain.change.plan import Plan, diff
 from cni_chain.change.splice import OwnersText, SpliceError
 from cni_chain.checks import trial
+from cni_chain.checks.chain import UNLISTED
+from cni_chain.checks.facade import KEY_INVALID
+from cni_chain.node import usage
 from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import FacadeFile
 from cni_chain.node.locate import UnreadableError
@@ -140,16 +143,21 @@ class Edit:
     def _check(self, text: str) -> None:
         """Refuse a change for the worse, unless told otherwise; warn of what is new."""
         try:
-            before = trial.facade(self.tree, self.file.path, self._content.decode(), self.bin_dirs)
-            after = trial.facade(self.tree, self.file.path, text, self.bin_dirs)
+            directory = usage.look(self.tree, os.path.dirname(self.file.path))
+            before, after = (
+                trial.facade(self.tree, directory, self.file.path, one, self.bin_dirs)
+                for one in (self._content.decode(), text)
+            )
         except UnreadableError as error:
             raise RefusedError(f"{self.file.path}: {error}") from None
-        if after.survey.file.problems:
-            raise RefusedError(f"{self.file.path}: {'; '.join(map(str, after.survey.file.problems))}")
+        invalid = [finding for finding in after.findings if finding.id == KEY_INVALID.id]
+        if invalid:
+            raise RefusedError(f"{self.file.path}: {'; '.join(finding.text() for finding in invalid)}")
         worse = after.worse_than(before)
+        told = "; ".join(finding.text() for finding in worse)
         if worse and not self.force:
-            raise RefusedError(f"{self.file.path}: not changed, because then {'; '.join(worse)} (--force changes it)")
-        self.plan.warnings += [f"from now on {error}" for error in worse]
-        left = tuple(f"{path}: " for path in after.survey.unlisted)  # that their owner isn't listed is what is meant
-        new = [told for told in after.warnings() if told not in before.warnings()]
-        self.plan.warnings += [told for told in new if not told.startswith(left)]
+            raise RefusedError(f"{self.file.path}: not changed, because then {told} (--force changes it)")
+        self.plan.warnings += [f"from now on {finding.text()}" for finding in worse]
+        for finding in after.newer_than(before):
+            if finding.id != UNLISTED.id:  # that the owner isn't listed is what is meant
+                self.plan.warnings.append(f"{finding.place.path}: {finding.text()}")

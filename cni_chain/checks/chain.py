@@ -1,58 +1,122 @@
-"""What is wrong with a chain: owners, their files, and how plugins stand together. One small function a trap."""
+"""Rules about a chain: what of the owners' files runs, and how plugins stand together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import takewhile
 
 from cni_chain.agents import cilium
 from cni_chain.agents.cilium import CILIUM
 from cni_chain.agents.registry import NEVER_FIRST, seeds
-from cni_chain.checks.findings import Finding
-from cni_chain.checks.fragments import SEEDS
 from cni_chain.checks.places import Places
+from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_chain
 from cni_chain.node.locate import Place
 from cni_chain.node.survey import Survey, error_of
 from cni_chain.plugin import request
 from cni_chain.plugin.chain import Link, Part
 
+UNREADABLE = Kind(
+    "chain-dir-unreadable",
+    ERROR,
+    "`chainDir` can't be read",
+    "The plugin finds no owner, so no new pod starts.",
+    "Look at the directory's type and at the file system.",
+    stops=True,
+)
+EMPTY = Kind(
+    "chain-empty",
+    ERROR,
+    "no owner has a plugin, and none is required",
+    "A pod needs at least one plugin: no new pod starts (error 11).",
+    "Look at the agents of the owners on this node, or require the owner that must be there: cni-chain owner require.",
+    stops=True,
+)
+UNLISTED = Kind(
+    "owner-not-listed",
+    WARNING,
+    "a directory of `chainDir` belongs to no owner of the facade",
+    "Nothing in it is run.",
+    "Make it an owner (cni-chain owner add), or remove the directory.",
+)
+IGNORED = Kind(
+    "file-ignored",
+    WARNING,
+    "a file or directory looks like a fragment or an owner's directory, and its name says otherwise",
+    "Nothing in it is run.",
+    "Rename it if it is meant to run: a fragment ends in .conf, .conflist or .json, an owner's directory in .d. Else "
+    "remove it.",
+)
+NOT_RUN = Kind(
+    "plugin-not-run",
+    WARNING,
+    "a plugin of a fragment is left out: an earlier file has it, or the owner's `types` don't and no other owner runs "
+    "it",
+    "Pods start without what this file has of it.",
+    "Add its type to the owner's types, have another owner run it, or take it out of the file.",
+)
+UNDECLARED = Kind(
+    "capability-undeclared",
+    ERROR,
+    "a plugin wants a capability that the facade doesn't declare",
+    "The runtime never sends it, so the plugin has no effect for it: port mappings or bandwidth limits are missing.",
+    "Declare it in the facade's capabilities, or correct its name in the fragment.",
+)
+NEVER_FIRST_KIND = Kind(
+    "plugin-never-first",
+    ERROR,
+    "the first plugin of the chain is one that changes what an earlier one has made",
+    "It fails, or answers with nothing, without an earlier plugin's result: no new pod starts.",
+    "List the owner that gives pods their address first.",
+    stops=True,
+)
+CILIUM_MODE = Kind(
+    "cilium-chaining",
+    ERROR,
+    "cilium-cni is first and in a chaining mode, or not first and in none",
+    "cilium-cni refuses every pod.",
+    "Set cni.chainingMode for Cilium's place in the chain, or change the order of the owners (docs/agents.md).",
+    milder="it works, but only because of the network's name",
+    stops=True,
+)
+TWICE = Kind(
+    "plugin-twice",
+    WARNING,
+    "two owners run the same plugin",
+    "It runs twice for a pod, and most plugins fail or do harm the second time.",
+    "Take it out of one of them, or leave it out by the owner's types.",
+)
+TOO_SHORT = Kind(
+    "timeout-short",
+    WARNING,
+    "a timeout is less than cilium-cni takes while its agent is stopped",
+    "cilium-cni is killed before it has queued the deletion, and pods stay Terminating until the agent is back.",
+    "Allow 45 s for DEL and 31 s for CHECK, or take the key out.",
+)
 
-def chain(survey: Survey, places: Places) -> Iterator[Finding]:
-    """Yield what is wrong with the chain of one facade."""
-    for trap in _TRAPS:
-        yield from trap(survey, places)
 
-
-def _owners(survey: Survey, places: Places) -> Iterator[Finding]:
+@of_chain(UNREADABLE, EMPTY)
+def nothing(survey: Survey, places: Places) -> Iterator[Finding]:
+    """Yield whether there is no chain at all, where no owner is to blame."""
     if survey.failure is not None:
-        yield Finding(Place(survey.facade.chain_dir), survey.failure.msg)
-    blamed = survey.failure is not None or bool(survey.file.problems)
-    for part in survey.parts:
-        for fault in part.directory.faults:
-            yield places.fault(fault)
-        error = error_of(part)
-        if error is not None:
-            blamed = True
-            if not part.directory.faults:
-                hints = (SEEDS[type_] for type_ in sorted(part.owner.types or ()) if type_ in SEEDS)
-                yield Finding(places.owner(part.owner), ". ".join([error.msg, *hints]))
+        yield UNREADABLE.at(survey.facade.chain_dir, survey.failure.msg)
+        return
+    blamed = bool(survey.file.problems) or any(error_of(part) is not None for part in survey.parts)
     refusal = survey.refusal()
     if refusal is not None and not survey.links and not blamed:
-        yield Finding(places.facade("owners"), refusal.msg)
+        yield EMPTY.at(places.facade("owners"), refusal.msg)
 
 
-def _unlisted(survey: Survey, _: Places) -> Iterator[Finding]:
+@of_chain(UNLISTED, IGNORED)
+def ignored(survey: Survey, _: Places) -> Iterator[Finding]:
+    """Yield the directories that belong to no owner, and what somebody may take for a fragment."""
     for path in survey.unlisted:
-        yield Finding(Place(path), f"not run: {survey.file.path} doesn't list this owner", warning=True)
+        yield UNLISTED.at(path, f"not run: {survey.file.path} doesn't list this owner")
     for name, reason in survey.strangers:
-        yield Finding(Place(f"{survey.facade.chain_dir}/{name}"), f"ignored: {reason}", warning=True)
-
-
-def _near_misses(survey: Survey, _: Places) -> Iterator[Finding]:
+        yield IGNORED.at(f"{survey.facade.chain_dir}/{name}", f"ignored: {reason}")
     for part in survey.parts:
         for name, reason in part.directory.ignored:
             if _is_near_miss(name, reason):
-                yield Finding(Place(f"{part.directory.path}/{name}"), f"ignored: {reason}", warning=True)
+                yield IGNORED.at(f"{part.directory.path}/{name}", f"ignored: {reason}")
 
 
 def _is_near_miss(name: str, reason: str) -> bool:
@@ -65,40 +129,42 @@ def _is_near_miss(name: str, reason: str) -> bool:
     return reason.startswith("doesn't end") and (".conf" in lower or ".json" in lower)
 
 
-def _dropped(survey: Survey, places: Places) -> Iterator[Finding]:
+@of_chain(NOT_RUN)
+def dropped(survey: Survey, places: Places) -> Iterator[Finding]:
+    """Yield the plugins of fragments that don't run."""
     run = {link.type for part in survey.parts for link in part.links}
     for part in survey.parts:
-        for dropped in part.dropped:
-            filtered = part.owner.types is not None and dropped.type not in part.owner.types
+        for one in part.dropped:
+            filtered = part.owner.types is not None and one.type not in part.owner.types
             if not filtered:
-                yield Finding(places.dropped(dropped), f"{dropped.type} is not run: {dropped.reason}", warning=True)
-            elif dropped.type not in {*run, *seeds(part.owner.types)} and part.links:
-                message = f"{dropped.type} is not run, and no other owner has it: {dropped.reason}"
-                yield Finding(places.dropped(dropped), message, warning=True)
+                yield NOT_RUN.at(places.dropped(one), f"{one.type} is not run: {one.reason}")
+            elif one.type not in {*run, *seeds(part.owner.types)} and part.links:
+                what = f"{one.type} is not run, and no other owner has it: {one.reason}"
+                yield NOT_RUN.at(places.dropped(one), what)
 
 
-def _duplicate_keys(survey: Survey, places: Places) -> Iterator[Finding]:
-    for part in survey.parts:
-        for fragment in part.directory.fragments:
-            yield from places.duplicates(fragment.path)
-
-
-def _capabilities(survey: Survey, places: Places) -> Iterator[Finding]:
+@of_chain(UNDECLARED)
+def capabilities(survey: Survey, places: Places) -> Iterator[Finding]:
+    """Yield the capabilities that a plugin never gets."""
     for link in _links(survey):
         for name in request.capabilities(link.conf):
             if name not in survey.file.capabilities:
-                message = f"{link.type} never gets {name}: {survey.file.path} doesn't declare that capability"
-                yield Finding(places.link(link, f"capabilities.{name}"), message)
+                what = f"{link.type} never gets {name}: {survey.file.path} doesn't declare that capability"
+                yield UNDECLARED.at(places.link(link, f"capabilities.{name}"), what)
 
 
-def _first(survey: Survey, places: Places) -> Iterator[Finding]:
-    first = _first_link(survey)
-    if first is not None and first.type in NEVER_FIRST:
-        message = f"{first.type} can't be first: it changes what an earlier plugin has made"
-        yield Finding(places.link(first), message)
+@of_chain(NEVER_FIRST_KIND)
+def first(survey: Survey, places: Places) -> Iterator[Finding]:
+    """Yield the plugin that is first and can't be."""
+    link = _first_link(survey)
+    if link is not None and link.type in NEVER_FIRST:
+        what = f"{link.type} can't be first: it changes what an earlier plugin has made"
+        yield NEVER_FIRST_KIND.at(places.link(link), what)
 
 
-def _cilium(survey: Survey, places: Places) -> Iterator[Finding]:
+@of_chain(CILIUM_MODE)
+def chaining(survey: Survey, places: Places) -> Iterator[Finding]:
+    """Yield a Cilium whose chaining mode doesn't fit its place."""
     if _first_link(survey) is None:
         return
     network = survey.file.network
@@ -108,42 +174,44 @@ def _cilium(survey: Survey, places: Places) -> Iterator[Finding]:
         is_first = link is survey.links[0] and survey.file.index == 0
         mode = link.conf.get("chaining-mode")
         if is_first and mode in cilium.CHAINING:
-            message = f"cilium-cni is first, but its chaining-mode {mode} needs a plugin before it"
-            yield Finding(places.link(link, "chaining-mode"), message)
+            what = f"cilium-cni is first, but its chaining-mode {mode} needs a plugin before it"
+            yield CILIUM_MODE.at(places.link(link, "chaining-mode"), what)
         elif is_first and not mode and network in cilium.CHAINING:
-            message = (
-                f"key name: {network} switches cilium-cni, which is first, to chaining; name the network otherwise"
-            )
-            yield Finding(Place(survey.file.path, survey.file.find("name")), message)
+            what = f"key name: {network} switches cilium-cni, which is first, to chaining; name the network otherwise"
+            yield CILIUM_MODE.at(Place(survey.file.path, survey.file.find("name")), what)
+        elif not is_first and not mode and network in cilium.CHAINING:
+            what = f'cilium-cni chains only because of the network\'s name {network}: write "chaining-mode"'
+            yield CILIUM_MODE.at(places.link(link), what, why=_BY_NAME, severity=WARNING)
         elif not is_first and not mode:
-            message = 'cilium-cni is not first: without "chaining-mode" it refuses the result of the plugin before it'
-            if network in cilium.CHAINING:
-                message = f'cilium-cni chains only because of the network\'s name {network}: write "chaining-mode"'
-            yield Finding(places.link(link), message, warning=network in cilium.CHAINING)
+            what = 'cilium-cni is not first: without "chaining-mode" it refuses the result of the plugin before it'
+            yield CILIUM_MODE.at(places.link(link), what)
 
 
-def _twice(survey: Survey, places: Places) -> Iterator[Finding]:
+_BY_NAME = "Whoever renames the network stops every new pod of the node."
+
+
+@of_chain(TWICE)
+def twice(survey: Survey, places: Places) -> Iterator[Finding]:
+    """Yield the plugins that two owners run; what stands beside cni-chain is `facade-edited`."""
     seen: dict[str, Link] = {}
-    beside = {plugin.get("type") for plugin in survey.file.plugins if isinstance(plugin, dict)}
     for link in survey.links:
-        if link.type in beside:
-            message = f"{link.type} runs twice for a pod: it is beside cni-chain in {survey.file.path} as well"
-            yield Finding(places.link(link), message)
-        elif link.type in seen:
-            message = f"{link.type} runs twice for a pod: it is also in {seen[link.type].path}"
-            yield Finding(places.link(link), message, warning=True)
+        if link.type in seen:
+            what = f"{link.type} runs twice for a pod: it is also in {seen[link.type].path}"
+            yield TWICE.at(places.link(link), what)
         seen.setdefault(link.type, link)
 
 
-def _budgets(survey: Survey, places: Places) -> Iterator[Finding]:
+@of_chain(TOO_SHORT)
+def budgets(survey: Survey, places: Places) -> Iterator[Finding]:
+    """Yield the timeouts that kill cilium-cni while its agent is stopped."""
     owners = {link.owner for link in _links(survey) if link.type == CILIUM.type}
     for verb, needed in cilium.NEEDS.items() if owners else ():
         if survey.facade.timeouts[verb] < needed:
-            yield Finding(places.facade(f"timeouts.{verb}"), _too_short(f"timeouts.{verb}", verb, needed), warning=True)
+            yield TOO_SHORT.at(places.facade(f"timeouts.{verb}"), _too_short(f"timeouts.{verb}", verb, needed))
     for owner in owners:
         if owner.timeout is not None and owner.timeout < cilium.NEEDS["DEL"]:
-            message = _too_short("timeoutSeconds", "DEL", cilium.NEEDS["DEL"])
-            yield Finding(places.owner(owner, "timeoutSeconds"), message, warning=True)
+            what = _too_short("timeoutSeconds", "DEL", cilium.NEEDS["DEL"])
+            yield TOO_SHORT.at(places.owner(owner, "timeoutSeconds"), what)
 
 
 def _too_short(key: str, verb: str, needed: int) -> str:
@@ -167,17 +235,3 @@ def _first_link(survey: Survey) -> Link | None:
 
     missing = any(part.owner.required for part in takewhile(is_before, survey.parts))
     return None if missing else links[0]
-
-
-_TRAPS: tuple[Callable[[Survey, Places], Iterator[Finding]], ...] = (
-    _owners,
-    _unlisted,
-    _near_misses,
-    _dropped,
-    _duplicate_keys,
-    _capabilities,
-    _first,
-    _cilium,
-    _twice,
-    _budgets,
-)

@@ -1,16 +1,15 @@
-"""What is wrong with a facade by itself, and with its place in the runtime's directory. One small function a trap."""
+"""Rules about a facade by itself: its keys, its versions, what stands beside cni-chain in it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from cni_chain.checks import multus
-from cni_chain.checks.findings import Finding
-from cni_chain.node import programs
-from cni_chain.node.facades import TYPE, FacadeFile, NetDir
-from cni_chain.node.locate import Place
-from cni_chain.node.tree import Tree
+from cni_chain.checks.places import Places
+from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_chain, of_file
+from cni_chain.node.facades import TYPE, FacadeFile
+from cni_chain.node.locate import Locator, Place
+from cni_chain.node.survey import Survey
 from cni_chain.plugin import spec
 from cni_chain.plugin.errors import CNIError
 
@@ -19,156 +18,221 @@ _LIST_KEYS = frozenset(
     ("args", "cniVersion", "cniVersions", "disableCheck", "disableGC", "loadOnlyInlinedPlugins", "name", "plugins")
 )
 
+_CORRECT = "Correct the key (docs/facade.md has all of them)."
 
-def own(file: FacadeFile) -> Iterator[Finding]:
-    """Yield what can be said of the file alone."""
-    for trap in _OWN:
-        yield from trap(file)
-
-
-def in_place(file: FacadeFile, directory: NetDir, tree: Tree) -> Iterator[Finding]:
-    """Yield what is wrong with where the file is, in the runtime's `directory`."""
-    yield from _ending(file)
-    yield from _sorted_behind(file, directory)
-    yield from multus.behind(file, directory, tree)
-    yield from _drop_in_directory(file, directory, tree)
-    yield from _podman(file, tree)
+KEY_INVALID = Kind(
+    "facade-key-invalid",
+    ERROR,
+    "a key of cni-chain's object has an invalid value, an owner has an unknown key, or `owners` is missing",
+    "The plugin refuses every call with error 7, so no new pod starts.",
+    _CORRECT,
+    stops=True,
+)
+KEY_MISSPELT = Kind(
+    "facade-key-misspelt",
+    ERROR,
+    "an unknown key of cni-chain's object comes near a known one",
+    "The plugin ignores unknown keys, because Multus and runtimes add some: what was meant has no effect.",
+    _CORRECT,
+)
+KEY_UNKNOWN = Kind(
+    "facade-key-unknown",
+    WARNING,
+    "neither cni-chain nor a runtime knows a key of the facade",
+    "It has no effect.",
+    "Remove it, unless another program reads it there.",
+)
+KEY_TWICE = Kind(
+    "key-twice",
+    WARNING,
+    "one object of a facade or a fragment has the same key twice",
+    "Only the last one counts; whoever reads the file may believe the first.",
+    "Remove one of them.",
+)
+NAME_INVALID = Kind(
+    "network-name-invalid",
+    ERROR,
+    "the facade's `name` is missing or invalid",
+    "The plugin refuses every call, so no new pod starts.",
+    "Give the network a name of letters, digits, '_', '.' and '-', beginning with a letter or digit.",
+    stops=True,
+)
+VERSION_UNKNOWN = Kind(
+    "facade-version-unknown",
+    ERROR,
+    "`cniVersion` or `cniVersions` names a version of CNI that cni-chain doesn't have",
+    "A runtime that picks it gets error 1 for every pod.",
+    'Write "cniVersion": "1.0.0" and "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"].',
+)
+VERSION_MISSING = Kind(
+    "facade-version-missing",
+    WARNING,
+    "the facade has no `cniVersion`",
+    "Runtimes take such a list for one of version 0.1.0.",
+    'Write "cniVersion": "1.0.0".',
+)
+VERSION_NEW = Kind(
+    "facade-version-new",
+    WARNING,
+    "`cniVersion` is 1.1.0, which older runtimes don't take",
+    "containerd before 2.0 and CRI-O before 1.31 fail after a pod's network is made, though the node is Ready.",
+    'Write "cniVersion": "1.0.0", and 1.1.0 in cniVersions, which newer runtimes pick.',
+)
+DROP_INS_ALLOWED = Kind(
+    "drop-ins-allowed",
+    WARNING,
+    "`loadOnlyInlinedPlugins` is not true",
+    "Runtimes with libcni 1.3 or later append every .conf of a directory named like the network to the chain.",
+    'Write "loadOnlyInlinedPlugins": true.',
+)
+EDITED = Kind(
+    "facade-edited",
+    ERROR,
+    "another plugin stands beside cni-chain in the facade",
+    "The next agent that edits or restores the file starts the fight again that the facade ends; what an owner's "
+    "directory has as well runs twice for a pod.",
+    "Have that agent write to its owner's directory (for Istio: cniConfDir, and chained=false; conf/helm has the "
+    "values), then take its plugin out of the facade.",
+)
+TWICE = Kind(
+    "facade-chain-twice",
+    ERROR,
+    "cni-chain stands twice in one facade",
+    "Every plugin of the chain runs twice for a pod, and most fail the second time.",
+    "Remove one of them; a second chain needs a facade of its own, with another name and chainDir.",
+)
+CAPABILITIES_MISSING = Kind(
+    "capabilities-missing",
+    WARNING,
+    "cni-chain's object has no `capabilities`",
+    "A runtime sends only what the facade declares, so no plugin gets port mappings, bandwidth or annotations.",
+    "Declare them as conf/00-cni-chain.conflist does.",
+)
+CAPABILITIES_INVALID = Kind(
+    "capabilities-invalid",
+    ERROR,
+    "`capabilities` is not an object of true and false",
+    "Runtimes can't read the facade, and take another file or none.",
+    "Write it as in conf/00-cni-chain.conflist.",
+    stops=True,
+)
+UNSAFE = Kind(
+    "permissions-unchecked",
+    WARNING,
+    "`allowUnsafePermissions` is true",
+    "Whoever can write the fragments runs what they want as root, at the next pod.",
+    "Give the fragments to root (chown root, chmod go-w) and remove the key.",
+)
 
 
 def _at(file: FacadeFile, key: str) -> Place:
     return Place(file.path, file.find(key))
 
 
-def _keys(file: FacadeFile) -> Iterator[Finding]:
-    for problem in (*file.problems, *file.misspelt):
-        yield Finding(Place(file.path, file.place(problem)), str(problem))
+@of_file(KEY_INVALID, KEY_MISSPELT, KEY_UNKNOWN)
+def keys(file: FacadeFile) -> Iterator[Finding]:
+    """Yield the keys that the plugin refuses, and those that have no effect."""
+    for problem in file.problems:
+        yield KEY_INVALID.at(Place(file.path, file.place(problem)), str(problem))
+    for problem in file.misspelt:
+        yield KEY_MISSPELT.at(Place(file.path, file.place(problem)), str(problem))
     for key in file.unknown:
-        yield Finding(_at(file, file.where + key), f"key {key}: means nothing to cni-chain", warning=True)
+        yield KEY_UNKNOWN.at(_at(file, file.where + key), f"key {key}: means nothing to cni-chain")
     for key in file.document if file.is_list else ():
         if key not in _LIST_KEYS:
-            yield Finding(_at(file, key), f"key {key}: means nothing to a runtime", warning=True)
-    for key in file.locator.duplicates:
-        yield Finding(_at(file, key), f"key {key}: is there twice; this one counts", warning=True)
+            yield KEY_UNKNOWN.at(_at(file, key), f"key {key}: means nothing to a runtime")
 
 
-def _name(file: FacadeFile) -> Iterator[Finding]:
+@of_chain(KEY_TWICE)
+def twice(survey: Survey, places: Places) -> Iterator[Finding]:
+    """Yield the keys that one object of the facade or of a fragment has twice."""
+    yield from duplicates(survey.file.path, survey.file.locator)
+    for part in survey.parts:
+        for fragment in part.directory.fragments:
+            for key, place in places.duplicates(fragment.path):
+                yield _duplicate(key, place)
+
+
+def duplicates(path: str, locator: Locator) -> Iterator[Finding]:
+    """Yield the keys that one object of a file has twice."""
+    for key in locator.duplicates:
+        yield _duplicate(key, Place(path, locator.find(key)))
+
+
+def _duplicate(key: str, place: Place) -> Finding:
+    return KEY_TWICE.at(place, f"key {key}: is there twice; this one counts")
+
+
+@of_file(NAME_INVALID)
+def name(file: FacadeFile) -> Iterator[Finding]:
+    """Yield whether the network's name is one that the plugin refuses."""
     try:
         spec.network_name(file.document)
     except CNIError as error:
-        yield Finding(_at(file, "name"), error.msg.removeprefix("network configuration: "))
+        yield NAME_INVALID.at(_at(file, "name"), error.msg.removeprefix("network configuration: "))
 
 
-def _versions(file: FacadeFile) -> Iterator[Finding]:
+@of_file(VERSION_UNKNOWN, VERSION_MISSING, VERSION_NEW)
+def versions(file: FacadeFile) -> Iterator[Finding]:
+    """Yield the versions of CNI that can't be, or that not every runtime takes."""
     for version in filter(None, (file.version, *file.versions)):
         if version not in spec.VERSIONS:
             key = "cniVersion" if version == file.version else f"cniVersions[{file.versions.index(version)}]"
             spoken = ", ".join(spec.VERSIONS)
-            yield Finding(_at(file, key), f"key {key}: cni-chain doesn't speak {version}, only {spoken}")
+            yield VERSION_UNKNOWN.at(_at(file, key), f"key {key}: cni-chain doesn't speak {version}, only {spoken}")
     if not file.version:
-        yield Finding(_at(file, "cniVersion"), "key cniVersion: missing or no text; write 1.0.0", warning=True)
+        yield VERSION_MISSING.at(_at(file, "cniVersion"), "key cniVersion: missing or no text; write 1.0.0")
     elif file.version == "1.1.0":
-        yield Finding(
+        yield VERSION_NEW.at(
             _at(file, "cniVersion"),
             f"key cniVersion: {file.version} is too new for containerd before 2.0 and CRI-O before 1.31, which fail "
             "after the pod's network is made; write 1.0.0, and 1.1.0 in cniVersions",
-            warning=True,
         )
 
 
-def _drop_ins(file: FacadeFile) -> Iterator[Finding]:
+@of_file(DROP_INS_ALLOWED)
+def drop_ins(file: FacadeFile) -> Iterator[Finding]:
+    """Yield whether runtimes may append plugins to the facade's."""
     value = file.document.get("loadOnlyInlinedPlugins")
     only_inlined = value is True or (isinstance(value, str) and value.lower() == "true")  # as libcni reads it
     if file.is_list and not only_inlined:
-        name = file.network or "<name>"
-        yield Finding(
+        network = file.network or "<name>"
+        yield DROP_INS_ALLOWED.at(
             _at(file, "loadOnlyInlinedPlugins"),
             "key loadOnlyInlinedPlugins: must be true, or containerd 2.1, CRI-O 1.33 and later run every "
-            f"{os.path.dirname(file.path)}/{name}/*.conf behind cni-chain",
-            warning=True,
+            f"{os.path.dirname(file.path)}/{network}/*.conf behind cni-chain",
         )
 
 
-def _neighbours(file: FacadeFile) -> Iterator[Finding]:
+@of_file(EDITED, TWICE)
+def neighbours(file: FacadeFile) -> Iterator[Finding]:
+    """Yield the plugins that stand beside cni-chain."""
     for index, plugin in enumerate(file.plugins):
         if index == file.index:
             continue
         type_ = plugin.get("type") if isinstance(plugin, dict) else None
         place = _at(file, f"plugins[{index}].type")
         if type_ == TYPE:
-            yield Finding(place, "cni-chain is there twice: every plugin of the chain would run twice")
+            yield TWICE.at(place, "cni-chain is there twice: every plugin of the chain would run twice")
         else:
-            yield Finding(
-                place,
-                f"{type_} beside cni-chain: has an agent edited the facade? Give {type_} an owner's directory",
-                warning=True,
-            )
+            yield EDITED.at(place, f"{type_} beside cni-chain: an agent has edited the facade")
 
 
-def _capabilities(file: FacadeFile) -> Iterator[Finding]:
+@of_file(CAPABILITIES_MISSING, CAPABILITIES_INVALID)
+def capabilities(file: FacadeFile) -> Iterator[Finding]:
+    """Yield whether the facade declares nothing, or something that can't be read."""
     declared = file.conf.get("capabilities")
     place = _at(file, f"{file.where}capabilities")
     if declared is None:
         message = "key capabilities: missing, so runtimes pass no port mapping, bandwidth or annotation to any plugin"
-        yield Finding(place, message, warning=True)
+        yield CAPABILITIES_MISSING.at(place, message)
     elif not isinstance(declared, dict) or not all(isinstance(wanted, bool) for wanted in declared.values()):
-        yield Finding(place, "key capabilities: must be an object of true and false")
+        yield CAPABILITIES_INVALID.at(place, "key capabilities: must be an object of true and false")
 
 
-def _unsafe(file: FacadeFile) -> Iterator[Finding]:
+@of_file(UNSAFE)
+def unsafe(file: FacadeFile) -> Iterator[Finding]:
+    """Yield whether nobody checks who may write the fragments."""
     if file.facade.allow_unsafe:
         message = "key allowUnsafePermissions: whoever can write the fragments can run anything as root; not checked"
-        yield Finding(_at(file, f"{file.where}allowUnsafePermissions"), message, warning=True)
-
-
-_OWN: tuple[Callable[[FacadeFile], Iterator[Finding]], ...] = (
-    _keys,
-    _name,
-    _versions,
-    _drop_ins,
-    _neighbours,
-    _capabilities,
-    _unsafe,
-)
-
-
-def _ending(file: FacadeFile) -> Iterator[Finding]:
-    if file.is_list != file.path.endswith(".conflist"):
-        what, ending = ("a list of plugins", "") if file.is_list else ("a single plugin", "not ")
-        yield Finding(Place(file.path), f"runtimes read {what} only from a file that does {ending}end in .conflist")
-
-
-def _sorted_behind(file: FacadeFile, directory: NetDir) -> Iterator[Finding]:
-    first = directory.names[0]
-    taken = f"{directory.path}/{first}"
-    # Another facade has its own chain, and Multus takes the file behind its own as its default network.
-    if taken == file.path or "multus" in first or any(other.path == taken for other in directory.facades):
-        return
-    yield Finding(
-        Place(taken),
-        f"sorts before {os.path.basename(file.path)}: containerd takes this file, and no pod gets the chain",
-        warning=True,
-    )
-
-
-def _podman(file: FacadeFile, tree: Tree) -> Iterator[Finding]:
-    declared = file.conf.get("capabilities")
-    if isinstance(declared, dict) and "ips" not in file.capabilities and file.index == 0 and file.is_list:
-        if programs.installed(tree, "podman") is None:
-            return
-        yield Finding(
-            _at(file, f"{file.where}capabilities"),
-            "key capabilities: has no ips: podman, which is installed, then puts ips in the place of all others for a "
-            "container with an address of its own (--ip, podman network reload), and its published ports are lost",
-            warning=True,
-        )
-
-
-def _drop_in_directory(file: FacadeFile, directory: NetDir, tree: Tree) -> Iterator[Finding]:
-    path = f"{directory.path}/{file.network}"
-    if file.network and os.path.isdir(tree.real(path)):
-        yield Finding(
-            Place(path),
-            f"named like the network of {os.path.basename(file.path)}: runtimes with libcni 1.3 or later look for "
-            "plugins here; remove it",
-            warning=True,
-        )
+        yield UNSAFE.at(_at(file, f"{file.where}allowUnsafePermissions"), message)

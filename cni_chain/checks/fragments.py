@@ -1,14 +1,14 @@
-"""What is wrong with what agents wrote: mostly a setting of a chart that was forgotten. One small function a trap."""
+"""Rules about what agents wrote: mostly a setting of a chart that was forgotten."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from cni_chain.agents.istio import ISTIO, lacks_retry
-from cni_chain.agents.registry import BY_TYPE, MESHES
-from cni_chain.checks.findings import Finding
+from cni_chain.agents.registry import MESHES
 from cni_chain.checks.places import Places
+from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_chain
 from cni_chain.node.locate import Place
 from cni_chain.node.survey import Survey
 
@@ -16,24 +16,56 @@ NO_RETRY = (
     "istio-cni lets a pod run outside the mesh if it can't look up the pod's namespace: set "
     "enable_ambient_detection_retry (Helm: ambient.enableAmbientDetectionRetry, Istio 1.28 and later)"
 )
-# Agents that write no file of their own, by the plugin that they add to one.
-SEEDS = {type_: agent.hint for type_, agent in BY_TYPE.items() if agent.seed}
 MISNAMED = (
     "Istio's agent takes a single plugin in a file of this name for invalid, and writes it and its binary again "
     "without end: set cniConfFileName to a name that ends in .conf"
 )
 
 
-def agents(survey: Survey, places: Places) -> Iterator[Finding]:
-    """Yield what is wrong with what the agents of one facade's owners wrote."""
-    for trap in _TRAPS:
-        yield from trap(survey, places)
+NO_EXEMPTION = Kind(
+    "owner-exempts-none",
+    WARNING,
+    "a mesh's owner is required and exempts no pod",
+    "If the agent that installs the mesh's plugin runs in a pod without host network, that pod waits for what only it "
+    "can write: a new node never gets ready.",
+    "Add the agent's pods to the owner's exempt (docs/facade.md).",
+)
+EXEMPT_ELSEWHERE = Kind(
+    "owner-exempts-elsewhere",
+    WARNING,
+    "an owner exempts pods of another namespace than the one in which its agent runs",
+    "The agent's own pod may wait for what only it can write, after a reboot at the latest.",
+    "Name the agent's namespace in the owner's exempt.",
+)
+WITHOUT_RETRY = Kind(
+    "istio-without-retry",
+    WARNING,
+    "istio-cni is in ambient mode and doesn't retry when the Kubernetes API fails",
+    "A pod runs outside the mesh, in silence, if its namespace can't be looked up.",
+    "Set ambient.enableAmbientDetectionRetry in Istio's chart (Istio 1.28 and later).",
+)
+FILE_NAME = Kind(
+    "istio-file-name",
+    WARNING,
+    "Istio's fragment is a single plugin in a file that doesn't end in .conf",
+    "Istio's agent takes it for invalid, and writes it and its binary again each second.",
+    "Set cniConfFileName to a name that ends in .conf.",
+)
+NO_KUBECONFIG = Kind(
+    "kubeconfig-missing",
+    ERROR,
+    "a plugin is told to read a kubeconfig that doesn't exist",
+    "The plugin fails for every pod, so no new pod starts.",
+    "The plugin's agent writes that file; if it wrote it elsewhere, only one of its two directory settings was "
+    "changed: set both.",
+    stops=True,
+)
 
 
-def _exempt(survey: Survey, places: Places) -> Iterator[Finding]:
-    if survey.facade.owners is None:
-        return  # the facade's owners can't be told, and directories exempt nobody
-    for part in survey.parts:
+@of_chain(NO_EXEMPTION, EXEMPT_ELSEWHERE)
+def exemptions(survey: Survey, places: Places) -> Iterator[Finding]:
+    """Yield the meshes' owners whose agent may wait for itself; without a list of owners nothing can be exempt."""
+    for part in survey.parts if survey.facade.owners is not None else ():
         owner = part.owner
         meshes = MESHES & ({link.type for link in part.links} | (owner.types or frozenset()))
         if owner.required and meshes and not owner.exempt:
@@ -41,7 +73,7 @@ def _exempt(survey: Survey, places: Places) -> Iterator[Finding]:
                 f"owner {owner.name} exempts no pod: if the agent that installs {min(meshes)} runs in a pod "
                 "without host network, that pod waits for itself"
             )
-            yield Finding(places.owner(owner), message, warning=True)
+            yield NO_EXEMPTION.at(places.owner(owner), message)
         for link in part.links:
             namespace = link.conf.get("pod_namespace")  # where Istio's agent itself runs (1.26 and later)
             exempt = [of for of, _ in owner.exempt]
@@ -50,25 +82,31 @@ def _exempt(survey: Survey, places: Places) -> Iterator[Finding]:
                     f"owner {owner.name} exempts pods of {', '.join(exempt)}, but its agent runs in {namespace} "
                     f"(pod_namespace in {link.path}) and may wait for itself"
                 )
-                yield Finding(places.owner(owner, "exempt"), message, warning=True)
+                yield EXEMPT_ELSEWHERE.at(places.owner(owner, "exempt"), message)
 
 
-def _retry(survey: Survey, places: Places) -> Iterator[Finding]:
+@of_chain(WITHOUT_RETRY)
+def retry(survey: Survey, places: Places) -> Iterator[Finding]:
+    """Yield the istio-cni that let pods go when the Kubernetes API fails."""
     for part in survey.parts:
         for link in part.links:
             if lacks_retry(link.conf):
-                yield Finding(places.link(link), NO_RETRY, warning=True)
+                yield WITHOUT_RETRY.at(places.link(link), NO_RETRY)
 
 
-def _names(survey: Survey, places: Places) -> Iterator[Finding]:
+@of_chain(FILE_NAME)
+def names(survey: Survey, places: Places) -> Iterator[Finding]:
+    """Yield the files of Istio's that its agent takes for invalid."""
     for part in survey.parts:
         for fragment in part.directory.fragments:
             is_istios = any(plugin["type"] == ISTIO.type for plugin in fragment.plugins)
             if is_istios and not fragment.path.endswith(".conf") and not places.is_list(fragment.path):
-                yield Finding(Place(fragment.path), MISNAMED, warning=True)
+                yield FILE_NAME.at(Place(fragment.path), MISNAMED)
 
 
-def _kubeconfigs(survey: Survey, places: Places) -> Iterator[Finding]:
+@of_chain(NO_KUBECONFIG)
+def kubeconfigs(survey: Survey, places: Places) -> Iterator[Finding]:
+    """Yield the kubeconfigs that plugins are told to read and that don't exist."""
     for part in survey.parts:
         for link in part.links:
             for key, path in credentials(link.conf):
@@ -77,7 +115,7 @@ def _kubeconfigs(survey: Survey, places: Places) -> Iterator[Finding]:
                         f"{link.type} reads {path}, which isn't there: no pod gets a network. Its agent writes that "
                         "file too; if it did so elsewhere, only one of its two directory settings was changed"
                     )
-                    yield Finding(places.link(link, key), message)
+                    yield NO_KUBECONFIG.at(places.link(link, key), message)
 
 
 def credentials(conf: dict[str, object]) -> Iterator[tuple[str, str]]:
@@ -89,6 +127,3 @@ def credentials(conf: dict[str, object]) -> Iterator[tuple[str, str]]:
     directory, name = conf.get("cni_net_dir"), conf.get("kubeconfig")
     if isinstance(directory, str) and isinstance(name, str) and directory.startswith("/") and name:  # Consul
         yield "kubeconfig", os.path.join(directory, name)
-
-
-_TRAPS: tuple[Callable[[Survey, Places], Iterator[Finding]], ...] = (_exempt, _retry, _names, _kubeconfigs)

@@ -1,31 +1,52 @@
-"""What is wrong with a Multus that is the runtime's plugin and should run the facade for pods (Multus 4.3)."""
+"""Rules about a Multus that is the runtime's plugin and should run the facade for pods (Multus 4.3)."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from typing import Any
 
-from cni_chain.checks.findings import Finding
-from cni_chain.node.facades import FacadeFile, NetDir, is_facade
-from cni_chain.node.locate import Place
-from cni_chain.node.tree import Tree
+from cni_chain.checks.node import Node, document_in
+from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_node
+from cni_chain.node.facades import FacadeFile, is_facade
+
+NETWORK = Kind(
+    "multus-other-network",
+    ERROR,
+    "Multus runs another network for pods than the facade",
+    "No new pod gets the chain.",
+    "Set multusMasterCNI, or --multus-master-cni-file-name, to the facade's name, and restart Multus' pod here.",
+    stops=True,
+)
+COPY = Kind(
+    "multus-copy-stale",
+    WARNING,
+    "Multus' file holds a copy of the facade that differs from the facade",
+    "Pods get the chain as it was when Multus started.",
+    "Restart Multus' pod on this node.",
+)
+GC = Kind(
+    "multus-gc",
+    WARNING,
+    "Multus' file is of version 1.1.0, in which runtimes call GC",
+    "Multus frees the network of each pod that is not in its own cache, also of pods from before it.",
+    'Write "cniVersion": "1.0.0" in the facade, from which Multus takes its own.',
+)
 
 
-def behind(file: FacadeFile, directory: NetDir, tree: Tree) -> Iterator[Finding]:
+@of_node(NETWORK, COPY, GC)
+def behind(node: Node) -> Iterator[Finding]:
     """Yield what is wrong if Multus' file is the runtime's first and the facade is in the same directory."""
-    name = directory.names[0]
-    if "multus" not in name or not directory.holds(file.path):
+    directory = node.directory
+    name = next(iter(directory.names), "")
+    document = document_in(node, name) if "multus" in name else None
+    if document is None:
         return
-    try:
-        document = json.loads(tree.read(f"{directory.path}/{name}"))
-    except (OSError, ValueError, RecursionError):
-        return
-    if isinstance(document, dict):
-        for message in (_network(_plugin(document), file), _gc(document)):
-            if message:
-                yield Finding(Place(f"{directory.path}/{name}"), message, warning=True)
+    for survey in node.surveys:
+        if directory.holds(survey.file.path):
+            path = f"{directory.path}/{name}"
+            yield from _network(path, _plugin(document), survey.file)
+            yield from _gc(path, document)
 
 
 def _plugin(document: dict[str, Any]) -> dict[str, Any]:
@@ -33,27 +54,29 @@ def _plugin(document: dict[str, Any]) -> dict[str, Any]:
     return plugins[0] if isinstance(plugins, list) and plugins and isinstance(plugins[0], dict) else {}
 
 
-def _network(multus: dict[str, Any], file: FacadeFile) -> str:
-    """Return what is said of the network that Multus runs for pods, "" if that is the facade's."""
+def _network(path: str, multus: dict[str, Any], file: FacadeFile) -> Iterator[Finding]:
+    """Yield whether the network that Multus runs for pods is another than the facade."""
     facade = os.path.basename(file.path)
     network, delegates = multus.get("clusterNetwork"), multus.get("delegates")
     if isinstance(network, str) and network.startswith("/"):  # as Multus' pod sees it; the directory may differ
         taken = os.path.basename(network)
-        return "" if taken == facade else f"Multus runs {taken} for pods, not {facade}: set multusMasterCNI to {facade}"
-    if not isinstance(delegates, list) or not delegates or not isinstance(delegates[0], dict):
-        return ""
-    if not is_facade(delegates[0]):
-        return f"Multus runs another network for pods: --multus-master-cni-file-name={facade} makes it take {facade}"
-    if delegates[0] != file.document:
-        return f"holds a copy of {facade} as it was when Multus started: restart its pod on this node"
-    return ""
+        if taken != facade:
+            yield NETWORK.at(path, f"Multus runs {taken} for pods, not {facade}: set multusMasterCNI to {facade}")
+    elif isinstance(delegates, list) and delegates and isinstance(delegates[0], dict):
+        if not is_facade(delegates[0]):
+            what = (
+                f"Multus runs another network for pods: --multus-master-cni-file-name={facade} makes it take {facade}"
+            )
+            yield NETWORK.at(path, what)
+        elif delegates[0] != file.document:
+            yield COPY.at(path, f"holds a copy of {facade} as it was when Multus started: restart its pod on this node")
 
 
-def _gc(document: dict[str, Any]) -> str:
-    """Return what is said of a version in which runtimes call GC (Multus `CmdGC` takes its own cache for all pods)."""
-    if document.get("cniVersion") != "1.1.0":
-        return ""
-    return (
-        "key cniVersion: in 1.1.0 runtimes call GC, and Multus frees the network of each pod that is not in its own "
-        "cache, of those from before it too; have cniVersion 1.0.0 in the facade, from which it takes its own"
-    )
+def _gc(path: str, document: dict[str, Any]) -> Iterator[Finding]:
+    """Yield a version in which runtimes call GC (Multus `CmdGC` takes its own cache for all pods)."""
+    if document.get("cniVersion") == "1.1.0":
+        yield GC.at(
+            path,
+            "key cniVersion: in 1.1.0 runtimes call GC, and Multus frees the network of each pod that is not in its "
+            "own cache, of those from before it too; have cniVersion 1.0.0 in the facade, from which it takes its own",
+        )

@@ -1,4 +1,4 @@
-"""The doctor's look at the runtime's directory: is the facade what it takes, and does anybody else write there."""
+"""Rules about the runtime's directory: is the facade what the runtime takes, and does anybody else write there."""
 
 from __future__ import annotations
 
@@ -6,44 +6,117 @@ import os
 from collections.abc import Iterator
 
 from cni_chain.agents.registry import REWRITERS
-from cni_chain.checks.words import Node, Trouble, document_in, listed, types_in
-from cni_chain.node import facades
+from cni_chain.checks.node import Node, document_in, types_in
+from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_node
+from cni_chain.checks.wording import listed
+from cni_chain.node import facades, programs, usage
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import FacadeFile
-from cni_chain.node.locate import UnreadableError
+from cni_chain.node.locate import Place, UnreadableError
 
 _BACKUP = ".cilium_bak"
 _SLACK = 2.0  # seconds; whoever installs the facade may touch others beside it
 
+MISSING = Kind(
+    "facade-missing",
+    ERROR,
+    "no file of the runtime's directory has a plugin of type cni-chain",
+    "The runtime doesn't run cni-chain: pods get whatever the first file here lists.",
+    "Put the facade in place (cni-chain migrate on a node that has pods, else cni-chain install). If it was there, "
+    "find out who took it away.",
+    stops=True,
+)
+WAITING = Kind(
+    "facade-waiting",
+    ERROR,
+    "there is no facade, but one waits as `….ready`: the migration was undone, or is not finished",
+    "The runtime doesn't run cni-chain: pods get what the first file here lists.",
+    "cni-chain migrate prints the steps that are left; cni-chain migrate --switch puts the facade in place.",
+    milder="another file gives pods their network meanwhile",
+)
+RENAMED = Kind(
+    "facade-renamed",
+    ERROR,
+    "Cilium's agent has renamed the facade to `….cilium_bak`",
+    "An agent with cni.exclusive=true renames every file here that is not its own, again and again.",
+    "Have Cilium write to its own directory (Helm: cni.confPath=/etc/cni/chain.d/cilium.d) and restart its agent on "
+    "this node; then rename the file back.",
+    milder="there is a facade again",
+    stops=True,
+)
+FIRST_INVALID = Kind(
+    "first-file-invalid",
+    ERROR,
+    "the file that sorts first in the runtime's directory can't be used",
+    "containerd takes the first file or nothing: no new pod gets a network, and the node turns NotReady.",
+    "Correct or remove it, or rename it so that it doesn't end in .conf, .conflist or .json.",
+    stops=True,
+)
+OTHER_INVALID = Kind(
+    "other-file-invalid",
+    ERROR,
+    "a file of the runtime's directory that doesn't sort first can't be used",
+    "Runtimes don't get to it, unless what is before it goes; a facade may have been meant.",
+    "Correct or remove it.",
+    milder="there is a facade",
+)
+OUTSORTED = Kind(
+    "facade-outsorted",
+    ERROR,
+    "another file sorts before the facade",
+    "containerd takes the first file, and CRI-O the first that it can use: no new pod gets the chain.",
+    "Have whoever writes it write to an owner's directory, and remove it; or give the facade a name that sorts before "
+    "it.",
+    stops=True,
+)
+ENDING = Kind(
+    "facade-ending",
+    ERROR,
+    "a facade that is a list doesn't end in .conflist, or one that is a single plugin does",
+    "Runtimes can't read such a file, and take another one or none.",
+    "Rename it.",
+    stops=True,
+)
+DROP_IN_DIRECTORY = Kind(
+    "drop-in-directory",
+    WARNING,
+    "there is a directory named like the facade's network",
+    "Runtimes with libcni 1.3 or later add what lies there to every pod's chain, behind cni-chain.",
+    "Remove the directory; what is wanted of it belongs in an owner's directory.",
+)
+AGENT_WRITES = Kind(
+    "agent-writes-net-dir",
+    WARNING,
+    "a file of the runtime's directory has an agent's plugin and is newer than the facade",
+    "What the agent changes there reaches no pod, since the runtime takes the facade; and its next version may edit "
+    "or rename the facade.",
+    "Have that agent write to its owner's directory (conf/helm has the values for Cilium and Istio) and restart it on "
+    "this node; then this file can go.",
+)
+PODMAN = Kind(
+    "podman-needs-ips",
+    WARNING,
+    "podman is installed, and the facade's capabilities have no `ips`",
+    "For a container with an address of its own (--ip, podman network reload) podman puts ips in the place of all "
+    "other capabilities, and the container's published ports are lost.",
+    'Write "ips": true into capabilities.',
+)
 
-def check(node: Node) -> Iterator[Trouble]:
-    """Yield what is wrong in the runtime's directory."""
-    yield from _missing(node)
-    yield from _renamed(node)
-    yield from _first(node)
-    for survey in node.surveys:
-        yield from _edited(survey.file)
-        yield from _newer(node, survey.file)
 
-
-def _missing(node: Node) -> Iterator[Trouble]:
+@of_node(MISSING, WAITING)
+def missing(node: Node) -> Iterator[Finding]:
+    """Yield whether there is no facade."""
     if node.surveys or _backups(node):
         return
     waiting = _waiting(node)
     if waiting is not None:
         yield _waits(node, waiting)
     else:
-        yield Trouble(
-            "facade-missing",
-            node.directory.path,
-            "no file here has a plugin of type cni-chain",
-            "The runtime doesn't run cni-chain: pods get whatever the first file here lists.",
-            "Put the facade in place (cni-chain migrate on a node that has pods, else cni-chain install). If it was "
-            "there, find out who took it away.",
-        )
+        yield MISSING.at(node.directory.path, f"no facade here: no file has a plugin of type {facades.TYPE}")
 
 
-def _waits(node: Node, file: FacadeFile) -> Trouble:
-    """Return what is to be said of a facade that `migrate` has written, and that is not in use."""
+def _waits(node: Node, file: FacadeFile) -> Finding:
+    """Return the finding of a facade that `migrate` has written, and that is not in use."""
     held = sum(len(state.entries) for state in node.states)
     first = f", {node.directory.first}" if node.directory.first else ""
     why = f"The runtime doesn't run cni-chain: pods get what the first file here lists{first}."
@@ -61,7 +134,7 @@ def _waits(node: Node, file: FacadeFile) -> Trouble:
             "cni-chain migrate prints the steps that are left; the last of them is cni-chain migrate --switch. To give "
             f"it up: cni-chain uninstall, and remove {file.path} and {file.facade.chain_dir}."
         )
-    return Trouble("facade-waiting", file.path, what, why, do, warning=bool(first))
+    return WAITING.at(file.path, what, why=why, do=do, severity=WARNING if first else ERROR)
 
 
 def _waiting(node: Node) -> FacadeFile | None:
@@ -77,20 +150,21 @@ def _waiting(node: Node) -> FacadeFile | None:
     return None
 
 
-def _renamed(node: Node) -> Iterator[Trouble]:
+@of_node(RENAMED)
+def renamed(node: Node) -> Iterator[Finding]:
+    """Yield the facades that Cilium has set aside."""
     for name in _backups(node):
-        path = f"{node.directory.path}/{name}"
         original = name.removesuffix(_BACKUP)
-        back = not node.surveys
-        yield Trouble(
-            "facade-renamed",
-            path,
+        gone = not node.surveys
+        then = f"rename the file back to {original}" if gone else "remove this file"
+        yield RENAMED.at(
+            f"{node.directory.path}/{name}",
             f"Cilium's agent has renamed the facade {original}",
-            "An agent with cni.exclusive=true renames every file here that is not its own, again and again: "
-            + ("new pods miss every other owner's plugins now." if back else "it will rename the one that is there."),
-            "Have Cilium write to its own directory (Helm: cni.confPath=/etc/cni/chain.d/cilium.d) and restart its "
-            f"agent on this node; then {f'rename the file back to {original}' if back else 'remove this file'}.",
-            warning=not back,
+            why="An agent with cni.exclusive=true renames every file here that is not its own, again and again: "
+            + ("new pods miss every other owner's plugins now." if gone else "it will rename the one that is there."),
+            do="Have Cilium write to its own directory (Helm: cni.confPath=/etc/cni/chain.d/cilium.d) and restart its "
+            f"agent on this node; then {then}.",
+            severity=ERROR if gone else WARNING,
         )
 
 
@@ -112,69 +186,104 @@ def _names(node: Node) -> list[str]:
         return []
 
 
-def _first(node: Node) -> Iterator[Trouble]:
+@of_node(FIRST_INVALID, OTHER_INVALID)
+def unreadable(node: Node) -> Iterator[Finding]:
+    """Yield the files of the runtime's directory that can't be used."""
+    for name, error in node.directory.unreadable.items():
+        place = Place(f"{node.directory.path}/{name}", error.at)
+        if name == node.directory.names[0]:
+            yield FIRST_INVALID.at(place, str(error))
+        else:
+            yield OTHER_INVALID.at(place, str(error), severity=WARNING if node.surveys else ERROR)
+
+
+@of_node(OUTSORTED)
+def outsorted(node: Node) -> Iterator[Finding]:
+    """Yield the file that the runtime takes in the place of a facade; one that can't be used is another rule's."""
     directory = node.directory
-    if not directory.names or not node.surveys:
+    behind = [survey.file for survey in node.surveys if directory.holds(survey.file.path)]
+    name = next(iter(directory.names), "")
+    taken = f"{directory.path}/{name}"
+    # Another facade has its own chain, and Multus takes the file behind its own as its default network.
+    if not behind or name in directory.unreadable or "multus" in name:
         return
-    name, first = directory.names[0], str(directory.first)
-    ours = {survey.file.path for survey in node.surveys}
-    if first in ours or not any(directory.holds(path) for path in ours):
+    if any(file.path == taken for file in (*behind, *directory.facades)) or any(
+        _is_pinned(node, one) for one in behind
+    ):
         return
-    behind = os.path.basename(min(ours))
-    if name in directory.unreadable:
-        yield Trouble(
-            "first-file-invalid",
-            first,
-            f"sorts before {behind} and can't be used: {directory.unreadable[name]}",
-            "containerd takes the first file or nothing: no new pod gets a network, and the node turns NotReady.",
-            "Remove it, or rename it so that it doesn't end in .conf, .conflist or .json.",
-        )
-    elif "multus" not in name:  # it takes the file behind its own as its default network
-        types = listed(types_in(document_in(node, name)), 5)
-        yield Trouble(
-            "facade-outsorted",
-            first,
-            f"sorts before {behind} (it has {types or 'no plugin'})",
-            "containerd takes the first file, and CRI-O the first that it can use: no new pod gets the chain.",
-            "Have whoever writes it write to an owner's directory, and remove it; or give the facade a name that sorts "
-            "before it.",
-        )
+    types = listed(types_in(document_in(node, name)), 5)
+    first = os.path.basename(min(file.path for file in behind))
+    yield OUTSORTED.at(taken, f"sorts before {first} (it has {types or 'no plugin'})")
 
 
-def _edited(file: FacadeFile) -> Iterator[Trouble]:
-    others = [type_ for type_ in types_in(file.document) if type_ != facades.TYPE]
-    if others:
-        yield Trouble(
-            "facade-edited",
-            file.path,
-            f"{listed(others)} beside cni-chain: an agent has edited the facade",
-            "The next agent that edits or restores the file starts the fight again that the facade ends; what an "
-            "owner's directory has as well runs twice for a pod.",
-            "Have that agent write to its owner's directory (for Istio: cniConfDir, and chained=false; conf/helm has "
-            "the values), then take its plugin out of the facade.",
-        )
+def _is_pinned(node: Node, file: FacadeFile) -> bool:
+    """Tell whether CRI-O, the only runtime here, is told to take the facade by its network's name."""
+    if programs.installed(node.tree, "crio") is None or programs.installed(node.tree, "containerd") is not None:
+        return False
+    try:
+        pin = usage.pinned(node.tree, node.directory)
+    except RefusedError:  # `runtime-settings-unreadable`
+        return False
+    return pin is not None and pin.network == file.network
 
 
-def _newer(node: Node, facade: FacadeFile) -> Iterator[Trouble]:
+@of_node(ENDING)
+def ending(node: Node) -> Iterator[Finding]:
+    """Yield the facades whose names don't fit what they hold."""
+    for file in _in_place(node):
+        if file.is_list != file.path.endswith(".conflist"):
+            what, word = ("a list of plugins", "") if file.is_list else ("a single plugin", "not ")
+            yield ENDING.at(file.path, f"runtimes read {what} only from a file that does {word}end in .conflist")
+
+
+@of_node(PODMAN)
+def podman(node: Node) -> Iterator[Finding]:
+    """Yield the facades from which podman takes capabilities."""
+    for file in _in_place(node):
+        declared = file.conf.get("capabilities")
+        if isinstance(declared, dict) and "ips" not in file.capabilities and file.index == 0 and file.is_list:
+            if programs.installed(node.tree, "podman") is None:
+                return
+            yield PODMAN.at(
+                Place(file.path, file.find(f"{file.where}capabilities")),
+                "key capabilities: has no ips: podman, which is installed, then puts ips in the place of all others "
+                "for a container with an address of its own (--ip, podman network reload), and its published ports "
+                "are lost",
+            )
+
+
+@of_node(DROP_IN_DIRECTORY)
+def drop_in_directory(node: Node) -> Iterator[Finding]:
+    """Yield the directories from which newer runtimes add plugins."""
+    for file in _in_place(node):
+        path = f"{node.directory.path}/{file.network}"
+        if file.network and os.path.isdir(node.tree.real(path)):
+            yield DROP_IN_DIRECTORY.at(
+                path,
+                f"named like the network of {os.path.basename(file.path)}: runtimes with libcni 1.3 or later look for "
+                "plugins here; remove it",
+            )
+
+
+def _in_place(node: Node) -> Iterator[FacadeFile]:
+    """Yield the facades that the runtime sees in its directory."""
+    yield from (survey.file for survey in node.surveys if node.directory.holds(survey.file.path))
+
+
+@of_node(AGENT_WRITES)
+def agents(node: Node) -> Iterator[Finding]:
     """Yield the files that an agent of the chain has written here after the facade came."""
-    written = _time(node, facade.path)
+    written = min((_time(node, file.path) for file in _in_place(node)), default=None)
     ours = _agents(node)
-    for name in node.directory.names:
+    for name in node.directory.names if written is not None else ():
         path = f"{node.directory.path}/{name}"
         document = document_in(node, name)
-        if document is None or facades.is_facade(document) or not node.directory.holds(facade.path):
+        if document is None or facades.is_facade(document):
             continue
         types = [type_ for type_ in types_in(document) if type_ in ours]
-        if types and _time(node, path) > written + _SLACK:
-            yield Trouble(
-                "agent-writes-net-dir",
-                path,
-                f"was written after the facade, and has {listed(types)}: an agent still writes here",
-                "What it changes reaches no pod, since the runtime takes the facade; and its next version may edit or "
-                "rename the facade.",
-                "Have that agent write to its owner's directory (conf/helm has the values for Cilium and Istio) and "
-                "restart it on this node; then this file can go.",
-                warning=True,
+        if types and written is not None and _time(node, path) > written + _SLACK:
+            yield AGENT_WRITES.at(
+                path, f"was written after the facade, and has {listed(types)}: an agent still writes here"
             )
 
 

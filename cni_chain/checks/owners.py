@@ -1,12 +1,14 @@
-"""The doctor's look at the owners' directories: who doesn't write, what can't be used, who writes in another's."""
+"""Rules about the owners' directories: who doesn't write, what can't be used, who writes in another's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from cni_chain.agents.registry import BY_TYPE, REWRITERS
-from cni_chain.checks.places import Places
-from cni_chain.checks.words import Node, Trouble, listed
+from cni_chain.checks.places import Located, Places
+from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_chain
+from cni_chain.checks.wording import listed
+from cni_chain.node.locate import Place
 from cni_chain.node.survey import Survey, error_of
 from cni_chain.plugin.chain import Part
 
@@ -14,65 +16,93 @@ from cni_chain.plugin.chain import Part
 _HINTS = {type_: agent.hint for type_, agent in BY_TYPE.items() if agent.hint}
 
 
-def check(node: Node) -> Iterator[Trouble]:
-    """Yield what is wrong with the owners of every facade."""
-    for survey in node.surveys:
-        places = Places(survey)
-        for part in survey.parts:
-            yield from _faults(survey, part, places)
-            yield from _nobody_writes(part)
-            yield from _foreign(survey, part)
+UNUSABLE = Kind(
+    "fragment-unusable",
+    ERROR,
+    "a fragment or an owner's directory can't be read, isn't JSON, is refused, or isn't root's alone",
+    "The owner can't be used, so no new pod starts.",
+    "Correct the file; if an agent has written it, restart that agent so that it writes it again. "
+    "cni-chain verify FILE checks it before it is in place.",
+    milder="the owner is optional and the file is only half-written: pods start without it",
+    stops=True,
+)
+WITHOUT_FRAGMENT = Kind(
+    "owner-without-fragment",
+    ERROR,
+    "an owner has no fragment with a plugin",
+    "No new pod starts, apart from those that the owner exempts.",
+    "Look at the owner's agent on this node: does it run, and does it write to the owner's directory? If it is "
+    "uninstalled: cni-chain owner remove NAME.",
+    milder="the owner is optional",
+    stops=True,
+)
+TWO_WRITERS = Kind(
+    "owner-with-two-writers",
+    WARNING,
+    "a second agent writes to an owner's directory",
+    "Two agents in one directory fight as they did in one file: Cilium renames what is not its own, Istio edits the "
+    "first file that it finds.",
+    "Have each agent write to its own owner's directory alone, then remove what the other has left here.",
+    replaces=("plugin-not-run",),
+)
 
 
-def _faults(survey: Survey, part: Part, places: Places) -> Iterator[Trouble]:
-    for fault in part.directory.faults:
-        finding = places.fault(fault)
-        required = part.owner.required
-        stops = required or error_of(part) is not None
-        yield Trouble(
-            "fragment-unusable",
-            str(finding.place),
-            finding.message,
-            (
-                f"Owner {part.owner.name} can't be used, so no new pod starts."
+@of_chain(UNUSABLE)
+def faults(survey: Survey, places: Places) -> Iterator[Finding]:
+    """Yield what can't be used; the plugin leaves a half-written file of an optional owner out."""
+    for part in survey.parts:
+        stops = error_of(part) is not None
+        for fault in part.directory.faults:
+            path = survey.tree.real(fault.path)
+            yield unusable(
+                places.fault(fault),
+                why=f"Owner {part.owner.name} can't be used, so no new pod starts."
                 if stops
-                else f"Owner {part.owner.name} is optional: new pods start without what this file has."
-            ),
-            "Correct what is said; if an agent has written the file, restart that agent so that it writes it again. "
-            f"cni-chain verify {survey.tree.real(fault.path)} checks it.",
-            warning=not stops,
-        )
+                else f"Owner {part.owner.name} is optional: new pods start without what this file has.",
+                do="Correct what is said; if an agent has written the file, restart that agent so that it writes it "
+                f"again. cni-chain verify {path} checks it.",
+                severity=ERROR if stops else WARNING,
+            )
 
 
-def _nobody_writes(part: Part) -> Iterator[Trouble]:
-    owner, directory = part.owner, part.directory
-    if part.usable or directory.faults:
-        return
-    error = error_of(part)
-    hints = [_HINTS[type_] for type_ in sorted(owner.types or ()) if type_ in _HINTS]
-    look = f"Look at the agent of {owner.name} on this node: does it run, and does it write to {directory.path}?"
-    if error is not None:
-        yield Trouble(
-            "owner-without-fragment",
-            directory.path,
-            error.msg,
-            "No new pod starts, apart from those that the owner exempts.",
-            " ".join([look, *hints, f"If {owner.name} is uninstalled: cni-chain owner remove {owner.name}."]),
-        )
-    elif owner.types is not None or directory.missing:
-        found = "the directory doesn't exist" if directory.missing else "nobody has written a fragment here"
-        yield Trouble(
-            "owner-without-fragment",
-            directory.path,
-            f"owner {owner.name}: {found}",
-            f"New pods start without {listed(sorted(owner.types or ())) or owner.name}: the owner is optional.",
-            " ".join([look, *hints, f"If it is not wanted: cni-chain owner remove {owner.name}."]),
-            warning=True,
-        )
+def unusable(located: Located, *, why: str = "", do: str = "", severity: str = ERROR) -> Finding:
+    """Return the finding of a fragment that can't be used."""
+    return UNUSABLE.at(located.place, located.text, why=why, do=do, severity=severity)
 
 
-def _foreign(survey: Survey, part: Part) -> Iterator[Trouble]:
-    """Yield the files in an owner's directory that hold another agent's plugin: two write here."""
+@of_chain(WITHOUT_FRAGMENT)
+def nobody_writes(survey: Survey, _: Places) -> Iterator[Finding]:
+    """Yield the owners without a plugin, where no file of theirs is at fault."""
+    for part in survey.parts:
+        owner, directory = part.owner, part.directory
+        if part.usable or directory.faults:
+            continue
+        error = error_of(part)
+        hints = [_HINTS[type_] for type_ in sorted(owner.types or ()) if type_ in _HINTS]
+        look = f"Look at the agent of {owner.name} on this node: does it run, and does it write to {directory.path}?"
+        if error is not None:
+            remove = f"If {owner.name} is uninstalled: cni-chain owner remove {owner.name}."
+            yield WITHOUT_FRAGMENT.at(directory.path, error.msg, do=" ".join([look, *hints, remove]))
+        elif owner.types is not None or directory.missing:
+            found = "the directory doesn't exist" if directory.missing else "nobody has written a fragment here"
+            remove = f"If it is not wanted: cni-chain owner remove {owner.name}."
+            yield WITHOUT_FRAGMENT.at(
+                directory.path,
+                f"owner {owner.name}: {found}",
+                why=f"New pods start without {listed(sorted(owner.types or ())) or owner.name}: the owner is optional.",
+                do=" ".join([look, *hints, remove]),
+                severity=WARNING,
+            )
+
+
+@of_chain(TWO_WRITERS)
+def foreign(survey: Survey, _: Places) -> Iterator[Finding]:
+    """Yield the files in an owner's directory that hold another agent's plugin."""
+    for part in survey.parts:
+        yield from _foreign(survey, part)
+
+
+def _foreign(survey: Survey, part: Part) -> Iterator[Finding]:
     others: dict[str, str] = {}
     for other in survey.parts:
         if other.owner is not part.owner:
@@ -87,12 +117,7 @@ def _foreign(survey: Survey, part: Part) -> Iterator[Trouble]:
             foreign = [type_ for type_ in types if type_ in REWRITERS and len(agents) > 1]
         if foreign:
             whose = next((f"owner {others[type_]}'s" for type_ in foreign if type_ in others), "another agent's")
-            yield Trouble(
-                "owner-with-two-writers",
-                fragment.path,
+            yield TWO_WRITERS.at(
+                Place(fragment.path),
                 f"has {listed(foreign)}, {whose} plugin: a second agent writes to the directory of {part.owner.name}",
-                "Two agents in one directory fight as they did in one file: Cilium renames what is not its own, Istio "
-                "edits the first file that it finds.",
-                "Have each agent write to its own owner's directory alone, then remove what the other has left here.",
-                warning=True,
             )

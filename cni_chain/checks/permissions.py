@@ -1,4 +1,4 @@
-"""Can anybody but root change what root will run: the directories above the fragments, and the executables.
+"""Rules about who can change what root will run: the directories above the fragments, and the executables.
 
 The owners' directories and their files are the plugin's own business (`fragments`): it refuses what is unsafe there.
 """
@@ -7,23 +7,43 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
-from cni_chain.checks.findings import Finding
-from cni_chain.node.locate import Place
-from cni_chain.node.tree import Tree
+from cni_chain.checks.node import Node
+from cni_chain.checks.rule import ERROR, Finding, Kind, of_node
+from cni_chain.node.survey import Survey
+
+UNSAFE = Kind(
+    "permissions",
+    ERROR,
+    "users other than root can change the facade, a plugin or a directory above them",
+    "Whoever can change this runs what they want as root, at the next pod.",
+    "chown root the path and chmod go-w it. If an agent sets it so again and again, change that agent's settings.",
+)
 
 
-def check(tree: Tree, paths: Iterable[str]) -> Iterator[Finding]:
-    """Yield what is unsafe about `paths` and the directories above them; what doesn't exist is safe."""
+@of_node(UNSAFE)
+def unsafe(node: Node) -> Iterator[Finding]:
+    """Yield what of the facades, their directories and plugins, and of the directories above, isn't root's alone."""
+    paths = {path for survey in node.surveys if not survey.facade.allow_unsafe for path in _trusted(survey)}
     for path in sorted({above for given in paths for above in _upward(given)}):
         try:
-            status = os.stat(tree.real(path))
-        except OSError:
+            status = os.stat(node.tree.real(path))
+        except OSError:  # what doesn't exist is safe
             continue
         fault = _fault(status)
         if fault:
-            yield Finding(Place(path), fault)
+            yield UNSAFE.at(path, fault)
+
+
+def _trusted(survey: Survey) -> Iterator[str]:
+    """Yield the paths that must be root's alone."""
+    yield survey.file.path
+    yield survey.facade.chain_dir
+    yield survey.facade.state_dir
+    yield from survey.bin_dirs
+    for part in survey.parts:
+        yield from (found for found in map(survey.binary, part.links) if isinstance(found, str))
 
 
 def _upward(path: str) -> Iterator[str]:

@@ -1,18 +1,23 @@
-"""Where in a facade's and its fragments' files the things are that a message is about. Reads only."""
+"""Where in a facade's and its fragments' files the things are that a finding is about. Reads only."""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from cni_chain.checks.findings import Finding
 from cni_chain.node import locate
-from cni_chain.node.locate import Locator, Place, Position, UnreadableError
+from cni_chain.node.locate import Locator, Place, UnreadableError
 from cni_chain.node.survey import Survey
 from cni_chain.plugin.chain import Dropped, Link
 from cni_chain.plugin.facade import Owner
 from cni_chain.plugin.fragments import BROKEN, Fault
 
-_KEY = re.compile(r"key (\S+): ")  # how `cni_chain.plugin.fragments` words what is wrong with one
+
+class Located(NamedTuple):
+    """A fault of an owner's directory: where it is, and what it is, as exactly as can be said."""
+
+    place: Place
+    text: str
 
 
 class Places:
@@ -51,18 +56,20 @@ class Places:
         locator = self._locator(path)
         return isinstance(locator, UnreadableError) or "plugins" in locator
 
-    def fault(self, fault: Fault) -> Finding:
-        """Return the finding that a fault of a directory is."""
+    def fault(self, fault: Fault) -> Located:
+        """Return where a fault of a directory is, and what: of text that isn't JSON, with line and column."""
         locator = self._locator(fault.path)
-        if isinstance(locator, UnreadableError):
-            text = str(locator) if fault.kind == BROKEN else fault.text
-            return Finding(Place(fault.path, locator.at if fault.kind == BROKEN else None), text)
-        return Finding(Place(fault.path, position_in(fault.text, locator)), fault.text)
+        if not isinstance(locator, UnreadableError):
+            return Located(Place(fault.path, locator.find(fault.key) if fault.key else None), fault.text)
+        if fault.kind == BROKEN:
+            return Located(Place(fault.path, locator.at), str(locator))
+        return Located(Place(fault.path), fault.text)
 
-    def duplicates(self, path: str) -> list[Finding]:
-        """Return the findings that the keys which a file has twice are."""
+    def duplicates(self, path: str) -> Iterator[tuple[str, Place]]:
+        """Yield the keys that one object of a fragment's file has twice, and where the one is that counts."""
         locator = self._locator(path)
-        return [] if isinstance(locator, UnreadableError) else duplicates(path, locator)
+        if not isinstance(locator, UnreadableError):
+            yield from ((key, Place(path, locator.find(key))) for key in locator.duplicates)
 
     def _plugin(self, path: str, index: int, key: str) -> Place:
         locator = self._locator(path)
@@ -79,17 +86,3 @@ class Places:
             except OSError as error:
                 self._locators[path] = UnreadableError(f"can't be read: {error.strerror}")
         return self._locators[path]
-
-
-def position_in(message: str, locator: Locator) -> Position | None:
-    """Return the place of the key that a fault's message begins with, None if it is about the whole file."""
-    key = _KEY.match(message)
-    return locator.find(key[1]) if key else None
-
-
-def duplicates(path: str, locator: Locator) -> list[Finding]:
-    """Return the findings that the keys which a file has twice are."""
-    return [
-        Finding(Place(path, locator.find(key)), f"key {key}: is there twice; this one counts", warning=True)
-        for key in locator.duplicates
-    ]

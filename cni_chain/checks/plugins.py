@@ -1,73 +1,110 @@
-"""The doctor's look at the executables: missing ones, and releases with a known hole. Asks them only on this system."""
+"""Rules about the plugins' executables: missing ones, what they speak, and a CHECK that is known to fail."""
 
 from __future__ import annotations
 
 import os
 import stat
 from collections.abc import Iterator
-from typing import Any
 
-from cni_chain.checks import holes
-from cni_chain.checks.words import Node, Trouble
-from cni_chain.node import executables, programs
+from cni_chain.checks.node import Node
+from cni_chain.checks.places import Places
+from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, Needs, of_chain, of_node
+from cni_chain.node import crio, executables
+from cni_chain.node.locate import Place
 from cni_chain.node.survey import Survey
 from cni_chain.plugin.chain import Link
 from cni_chain.plugin.errors import CNIError
+from cni_chain.plugin.spec import at_least
+
+_NO_POD = "No new pod starts: every plugin of the chain must be there before the first one runs."
+
+MISSING = Kind(
+    "plugin-missing",
+    ERROR,
+    "a plugin of the chain, or the plugin for addresses that it runs itself, is not in the runtime's directories",
+    _NO_POD,
+    "Have its owner's agent install it again (restart it on this node), or take the fragment away. If the runtime's "
+    "plugins are elsewhere, say so with --bin-dir.",
+    stops=True,
+)
+NOT_EXECUTABLE = Kind(
+    "plugin-not-executable",
+    ERROR,
+    "a plugin of the chain is there and not executable",
+    _NO_POD,
+    "chmod +x the file, or have its owner's agent install it again.",
+    stops=True,
+)
+SET_USER_ID = Kind(
+    "plugin-set-user-id",
+    ERROR,
+    "an executable beside the plugins runs as its owner, whoever starts it",
+    "No plugin needs that, since the runtime is root; every user of the node can become root by it. Calico's installer "
+    "was put here like this (CVE-2024-33522, before 3.26.5 and 3.27.3).",
+    "chmod u-s the file, and install its agent's newer release, or it comes again.",
+)
+SILENT = Kind(
+    "plugin-silent",
+    ERROR,
+    "a plugin can't be executed or doesn't answer VERSION",
+    "cni-chain asks each plugin for its versions before it runs the first one: no new pod starts.",
+    "Have its owner's agent install it again; run the file by hand to see what it says.",
+    stops=True,
+)
+OLD = Kind(
+    "plugin-old",
+    WARNING,
+    "a plugin speaks no version of CNI from 0.4.0 on",
+    "It is never asked to CHECK, and gets no prevResult at DEL.",
+    "Install a newer release of it.",
+)
+CHECK_FAILS = Kind(
+    "plugin-check-fails",
+    WARNING,
+    "a reference plugin's CHECK is known to fail for healthy pods, and CRI-O may ask for it",
+    "CRI-O asks after each ADD, and such a pod doesn't start.",
+    "Install a release that mends it, or set disableCheck for its owner.",
+)
+
+# Reference plugins whose CHECK fails for healthy pods: the release that mends it (None: none up to 1.9.1),
+# for which pods, and how that shows.
+_FAILS: dict[str, tuple[tuple[int, ...] | None, str, str]] = {
+    "bandwidth": ((1, 9, 1), "for a pod without bandwidth", "containernetworking/plugins issue 1221, a panic"),
+    "portmap": ((1, 3, 0), "for a pod without an IPv6 address", "containernetworking/plugins issue 819"),
+    "sbr": (None, "behind bridge", "it misses routes that it has moved itself"),
+}
 
 
-def check(node: Node) -> Iterator[Trouble]:
-    """Yield what is wrong with the executables of every chain, and of those beside them."""
-    yield from _set_user_id(node)
-    for survey in node.surveys:
-        for part in survey.parts:
-            for link in part.links:
-                yield from _missing(survey, link, link.type)
-                ipam = link.conf.get("ipam")
-                name = ipam.get("type") if isinstance(ipam, dict) else None
-                if isinstance(name, str) and name and "/" not in name:
-                    yield from _missing(survey, link, name)
-                yield from _holes(survey, link)
+@of_chain(MISSING, NOT_EXECUTABLE)
+def missing(survey: Survey, places: Places) -> Iterator[Finding]:
+    """Yield the plugins that can't be found, also those that a plugin itself executes for addresses."""
+    for part in survey.parts:
+        for link in part.links:
+            ipam = link.conf.get("ipam")
+            name = ipam.get("type") if isinstance(ipam, dict) else None
+            if isinstance(name, str) and name and "/" not in name:
+                yield from _missing(survey, link, name, places.link(link, "ipam.type"))
+            yield from _missing(survey, link, link.type, places.link(link))
 
 
-def _missing(survey: Survey, link: Link, name: str) -> Iterator[Trouble]:
+def _missing(survey: Survey, link: Link, name: str, place: Place) -> Iterator[Finding]:
     found = survey.executable(name, link)
-    if not isinstance(found, CNIError):
-        return
-    where = survey.bin_dirs[0] if survey.bin_dirs else ""
-    yield Trouble(
-        "plugin-not-executable" if "not executable" in found.msg else "plugin-missing",
-        f"{where}/{name}",
-        found.msg,
-        "No new pod starts: every plugin of the chain must be there before the first one runs.",
-        f"Have the agent of {link.owner.name} install it again (restart it on this node), or take the fragment "
-        f"{link.path} away. If the runtime's plugins are elsewhere, say so with --bin-dir.",
-    )
-
-
-def _holes(survey: Survey, link: Link) -> Iterator[Trouble]:
-    file = survey.binary(link)
-    if not holes.of(link.type) or isinstance(file, CNIError) or not survey.tree.is_this_system:
-        return
-    release = executables.release(file)
-    for hole, fixed in holes.known(link.type, release) if release is not None else ():
-        if hole.name == holes.NFTABLES and not _uses_nftables(link.conf):
-            continue
-        yield Trouble(
-            "plugin-hole",
-            file,
-            f"{link.type} {'.'.join(map(str, release or ()))} has {hole.name}",
-            hole.why,
-            f"Install {link.type} {'.'.join(map(str, fixed))} or later{f', {hole.do}' if hole.do else ''}.",
-            warning=True,
+    if isinstance(found, CNIError):
+        yield (NOT_EXECUTABLE if survey.is_installed(name) else MISSING).at(
+            place,
+            found.msg,
+            do=f"Have the agent of {link.owner.name} install it again (restart it on this node), or take the fragment "
+            f"{link.path} away. If the runtime's plugins are elsewhere, say so with --bin-dir.",
         )
 
 
-def _set_user_id(node: Node) -> Iterator[Trouble]:
+@of_node(SET_USER_ID)
+def set_user_id(node: Node) -> Iterator[Finding]:
     """Yield the executables beside the plugins that make whoever runs them root, as Calico's installer once did."""
     for directory in node.bin_dirs:
         try:
             names = sorted(os.listdir(node.tree.real(directory)))
-        except OSError:  # told where a plugin is missing in it
+        except OSError:  # `plugin-missing`
             continue
         for name in names:
             path = f"{directory}/{name}"
@@ -76,17 +113,51 @@ def _set_user_id(node: Node) -> Iterator[Trouble]:
             except OSError:
                 continue
             if stat.S_ISREG(mode) and mode & stat.S_ISUID:
-                yield Trouble(
-                    "plugin-set-user-id",
+                yield SET_USER_ID.at(
                     path,
                     f"mode {stat.S_IMODE(mode):04o}: runs as its owner, whoever starts it",
-                    "No plugin needs that, since the runtime is root; every user of the node can become root by it. "
-                    "Calico's installer was put here like this (CVE-2024-33522, before 3.26.5 and 3.27.3).",
-                    f"chmod u-s {path}, and install its agent's newer release, or it comes again.",
+                    do=f"chmod u-s {path}, and install its agent's newer release, or it comes again.",
                 )
 
 
-def _uses_nftables(conf: dict[str, Any]) -> bool:
-    """Tell whether portmap makes nftables rules: told to, or because there is no iptables."""
-    backend = conf.get("backend")
-    return backend == "nftables" or (not backend and programs.which("iptables") is None)
+@of_node(SILENT, OLD, CHECK_FAILS, needs=Needs.PLUGINS)
+def versions(node: Node) -> Iterator[Finding]:
+    """Yield what is wrong with plugins by their answer to VERSION; those of another system's tree are not asked."""
+    for survey in node.surveys if node.tree.is_this_system else ():
+        done: set[str] = set()
+        for link in (link for part in survey.parts for link in part.links):
+            file = survey.binary(link)
+            if isinstance(file, CNIError) or file in done:
+                continue
+            done.add(file)
+            spoken = node.spoken(survey).versions(link)
+            place = node.places(survey).link(link)
+            if spoken is None:
+                yield SILENT.at(place, node.spoken(survey).silence(link))
+                continue
+            if not at_least(spoken[-1], "0.4.0"):
+                what = f"{file} speaks {spoken[-1]} at most: it is never asked to CHECK, and gets no prevResult at DEL"
+                yield OLD.at(place, what)
+            asks = (survey.file.version, *survey.file.versions)
+            if any(at_least(version, "0.4.0") for version in asks if version) and crio.may_run(node.tree):
+                yield from _check(file, spoken, link, place)
+
+
+def _check(file: str, spoken: tuple[str, ...], link: Link, place: Place) -> Iterator[Finding]:
+    """Yield whether a plugin's CHECK is known to fail for healthy pods."""
+    if link.type not in _FAILS or link.disable_check:
+        return
+    fixed, when, what = _FAILS[link.type]
+    release = executables.release(file) if fixed else None
+    if fixed and release is None and not executables.is_before_1_6(file, spoken):
+        return
+    if fixed and release is not None and release >= fixed:
+        return
+    sure = "fails" if release or fixed is None or fixed >= (1, 6) else "may fail"
+    name = f"{link.type} {'.'.join(map(str, release))}" if release else link.type
+    cure = f"install {'.'.join(map(str, fixed))} or later, or " if fixed else ""
+    yield CHECK_FAILS.at(
+        place,
+        f"{name} {sure} CHECK {when} ({what}): CRI-O asks after each ADD, and such a pod doesn't start; {cure}set "
+        f"disableCheck for owner {link.owner.name}",
+    )

@@ -1,4 +1,4 @@
-"""The doctor's look at the agents whose plugins are in the chain: is anybody behind their sockets. Sends nothing.
+"""Rules about the agents whose plugins are in the chain: is anybody behind their sockets. Sends nothing.
 
 A connection alone tells little: the kernel makes it for a process that is stopped, too, and lets it wait. Whether it is
 taken is in /proc/net/unix. No question is asked, for none is known that is harmless to every agent.
@@ -19,7 +19,8 @@ from cni_chain.agents.agent import Sign
 from cni_chain.agents.istio import ISTIO
 from cni_chain.agents.multus import MULTUS
 from cni_chain.agents.registry import BY_TYPE
-from cni_chain.checks.words import Node, Trouble, plugins_in
+from cni_chain.checks.node import Node, plugins_in
+from cni_chain.checks.rule import ERROR, Finding, Kind, Needs, of_node
 
 _SECONDS = 1.0
 _INTERVAL = 0.01  # seconds between two looks at a connection that waits
@@ -29,6 +30,29 @@ _CONNECTED, _WAITING, _LISTENING = "03", "02", "01"  # column St of /proc/net/un
 _LISTEN = "0A"  # column st of /proc/net/tcp
 
 
+DOWN = Kind(
+    "agent-down",
+    ERROR,
+    "an agent that a plugin of the chain needs is not there",
+    "No new pod starts that the plugin has to ask its agent about.",
+    "Look at the agent's pod of this node.",
+)
+FROZEN = Kind(
+    "agent-frozen",
+    ERROR,
+    "such an agent is there and takes no connection: it is stopped (SIGSTOP, a paused container) or hangs",
+    "The plugin waits for it until its time is up.",
+    "Let its process go on (kill -CONT), or restart its pod on this node.",
+)
+PROXY_DOWN = Kind(
+    "proxy-down",
+    ERROR,
+    "Istio's agent runs, but no ztunnel is connected to it",
+    "Pods in the ambient mesh have no network at all, and no new pod can join the mesh.",
+    "Look at the ztunnel pod of this node. Pods that wait come up within about 20 s after it is back.",
+)
+
+
 class State(NamedTuple):
     """What is wrong with an agent; `frozen`: it is there, and what to do, as a process that can go on."""
 
@@ -36,7 +60,8 @@ class State(NamedTuple):
     frozen: str = ""
 
 
-def check(node: Node) -> Iterator[Trouble]:
+@of_node(DOWN, FROZEN, PROXY_DOWN, needs=Needs.NODE)
+def check(node: Node) -> Iterator[Finding]:
     """Yield the agents that are down. Those of another system's tree are not asked."""
     if not node.tree.is_this_system:
         return
@@ -47,18 +72,11 @@ def check(node: Node) -> Iterator[Trouble]:
     for sign in dict.fromkeys(sign for conf in confs if (sign := _sign(conf)) is not None):
         state = _state(sign.path)
         if state and state.frozen:
-            why = sign.frozen or sign.why
-            yield Trouble("agent-frozen", sign.path, f"{sign.agent} {state.what}", why, state.frozen)
+            yield FROZEN.at(sign.path, f"{sign.agent} {state.what}", why=sign.frozen or sign.why, do=state.frozen)
         elif state:
-            yield Trouble("agent-down", sign.path, f"{sign.agent} {state.what}", sign.why, sign.todo)
+            yield DOWN.at(sign.path, f"{sign.agent} {state.what}", why=sign.why, do=sign.todo)
         elif ISTIO.sign is not None and sign.agent == ISTIO.sign.agent and _proxy_is_away():
-            yield Trouble(
-                "proxy-down",
-                _ZTUNNEL,
-                "Istio's agent runs, but no ztunnel is connected to it",
-                "Pods in the ambient mesh have no network at all, and no new pod can join the mesh.",
-                "Look at the ztunnel pod of this node. Pods that wait come up within about 20 s after it is back.",
-            )
+            yield PROXY_DOWN.at(_ZTUNNEL, "Istio's agent runs, but no ztunnel is connected to it")
 
 
 def _sign(conf: dict[str, Any]) -> Sign | None:

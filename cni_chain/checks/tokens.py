@@ -1,4 +1,4 @@
-"""The doctor's look at the tokens with which plugins ask the Kubernetes API. Reads only; nothing is asked of the API.
+"""Rules about the tokens with which plugins ask the Kubernetes API. Reads only; nothing is asked of the API.
 
 The plugins of Linkerd, Kuma and Consul, Istio's and mostly Calico's, have no agent to ask: they read a kubeconfig that
 their agent writes and renews. If the agent has ended, or renews another file, the token in it expires after some hours;
@@ -20,7 +20,9 @@ from cni_chain.agents.istio import ISTIO
 from cni_chain.agents.multus import MULTUS
 from cni_chain.agents.registry import MESHES
 from cni_chain.checks import fragments
-from cni_chain.checks.words import Node, Trouble, listed, plugins_in
+from cni_chain.checks.node import Node, plugins_in
+from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, Needs, of_node
+from cni_chain.checks.wording import counted, listed
 from cni_chain.node import attachments
 from cni_chain.node.attachments import words
 from cni_chain.node.tree import Tree
@@ -38,6 +40,33 @@ _ASKS_OF_ALL = ", and istio-cni asks about every one, in the mesh or outside it"
 _UID = re.compile(r"[0-9a-f-]{36}")
 
 
+EXPIRED = Kind(
+    "token-expired",
+    ERROR,
+    "the token in the kubeconfig of a plugin, or of Multus before the facade, has expired",
+    "The API answers Unauthorized: no new pod starts that the plugin has to ask about.",
+    "Restart its agent on this node, which writes the file again; if that doesn't help, it writes another file, or the "
+    "node's clock is wrong.",
+)
+REVOKED = Kind(
+    "token-revoked",
+    ERROR,
+    "the token in such a kubeconfig is bound to a pod that the kubelet of this node has no more",
+    "The API answers Unauthorized some 10 s after that pod was deleted: no new pod starts that the plugin has to ask "
+    "about.",
+    "Look at its agent on this node: the next pod of it writes the file again as it starts. If that runs already, it "
+    "writes another file: only one of its directory settings was changed.",
+)
+OF_RECORDS = Kind(
+    "record-kubeconfig",
+    WARNING,
+    "records name a kubeconfig that no fragment names any more, for a plugin that asks the API at DEL",
+    "Nobody renews its token: once that has expired, these pods can't be deleted with it (Unauthorized).",
+    "Nothing, as long as they are deleted with the owner's present configuration, which DEL tries next. If they stay "
+    "Terminating, link the file to the present one.",
+)
+
+
 class Token(NamedTuple):
     """What a token says of itself: when it expires, and to which pod it is bound (its name, and its UID)."""
 
@@ -53,7 +82,8 @@ class Delegate(NamedTuple):
     type: str
 
 
-def check(node: Node) -> Iterator[Trouble]:
+@of_node(EXPIRED, REVOKED, needs=Needs.NODE)
+def tokens(node: Node) -> Iterator[Finding]:
     """Yield the kubeconfigs of the chain's plugins, and of Multus before it, whose token counts no more."""
     confs = [link.conf for survey in node.surveys for part in survey.parts for link in part.links]
     confs += [
@@ -66,30 +96,19 @@ def check(node: Node) -> Iterator[Trouble]:
     now = time.time()
     for path, user in users.items():
         token = _token(node.tree, path)
+        reads = f"{user} reads this to ask the Kubernetes API, and its token"
         if token.expires is not None and token.expires < now:
-            yield Trouble(
-                "token-expired",
-                path,
-                f"{user} reads this to ask the Kubernetes API, and its token expired {words(now - token.expires)} ago",
-                "The API answers Unauthorized: no new pod starts that the plugin has to ask about.",
-                "Restart its agent on this node, which writes the file again; if that doesn't help, it writes another "
-                "file, or the node's clock is wrong.",
-            )
+            yield EXPIRED.at(path, f"{reads} expired {words(now - token.expires)} ago")
         elif _is_gone(node.tree, token.uid):
-            yield Trouble(
-                "token-revoked",
+            yield REVOKED.at(
                 path,
-                f"{user} reads this to ask the Kubernetes API, and its token is bound to the pod {token.pod}, which is "
-                "gone from this node",
-                "The API answers Unauthorized some 10 s after that pod was deleted: no new pod starts that the plugin "
-                f"has to ask about{_ASKS_OF_ALL if user == ISTIO.type else ''}.",
-                "Look at its agent on this node: the next pod of it writes the file again as it starts. If that runs "
-                "already, it writes another file: only one of its directory settings was changed.",
+                f"{reads} is bound to the pod {token.pod}, which is gone from this node",
+                why=f"{REVOKED.why.removesuffix('.')}{_ASKS_OF_ALL}." if user == ISTIO.type else "",
             )
-    yield from _recorded(node)
 
 
-def _recorded(node: Node) -> Iterator[Trouble]:
+@of_node(OF_RECORDS, needs=Needs.NODE)
+def recorded(node: Node) -> Iterator[Finding]:
     """Yield the kubeconfigs that only records name: nobody renews their tokens, and a DEL may need them."""
     present: dict[Delegate, list[str]] = {}
     for survey in node.surveys:
@@ -122,7 +141,7 @@ def _is_among(tree: Tree, path: str, present: list[str]) -> bool:
     return os.path.realpath(real) in {os.path.realpath(tree.real(one)) for one in present}
 
 
-def _stranded(tree: Tree, path: str, delegate: Delegate, pods: list[str], present: list[str]) -> Trouble:
+def _stranded(tree: Tree, path: str, delegate: Delegate, pods: list[str], present: list[str]) -> Finding:
     token, now = _token(tree, path), time.time()
     if not os.path.exists(tree.real(path)):
         why = "It isn't there: with it these pods can't be deleted."
@@ -142,9 +161,9 @@ def _stranded(tree: Tree, path: str, delegate: Delegate, pods: list[str], presen
             f"Look at the agent of {delegate.owner}: it has to write its fragment. If it is uninstalled, and its "
             f"binary {delegate.type} is gone too, DEL goes on without."
         )
-    count = f"{len(pods)} attachment{'' if len(pods) == 1 else 's'}"
-    what = f"{delegate.owner}/{delegate.type} of {count} was told to read this, and now no fragment names it"
-    return Trouble("record-kubeconfig", path, f"{what}: {listed(pods)}", why, do, warning=True)
+    of_pods = counted(len(pods), "attachment")
+    what = f"{delegate.owner}/{delegate.type} of {of_pods} was told to read this, and now no fragment names it"
+    return OF_RECORDS.at(path, f"{what}: {listed(pods)}", why=why, do=do)
 
 
 def _kubeconfigs(conf: dict[str, Any]) -> Iterator[str]:

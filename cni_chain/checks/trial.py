@@ -4,50 +4,56 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from cni_chain.checks import chain
-from cni_chain.checks.facade import own
-from cni_chain.checks.findings import Finding
-from cni_chain.checks.places import Places
+from cni_chain.checks import owners, registry
+from cni_chain.checks.node import Node
+from cni_chain.checks.rule import Finding
 from cni_chain.node import locate
-from cni_chain.node.facades import FacadeFile
+from cni_chain.node.facades import FacadeFile, NetDir
 from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
-from cni_chain.plugin.errors import CNIError
 
 
 class Trial(NamedTuple):
-    """What would become of a new pod, and every finding of the facade and its chain."""
+    """What the rules find in a facade, in its chain and about its place."""
 
+    node: Node
     survey: Survey
-    refusal: CNIError | None
     findings: list[Finding]
 
-    def errors(self) -> list[str]:
-        """Return what keeps pods from getting what is meant, in words."""
-        told = [finding.message for finding in self.findings if not finding.warning]
-        if self.refusal is None:
-            return told
-        msg = self.refusal.msg
-        others = [one for one in told if one not in msg and not one.startswith(msg)]  # a finding may add what to do
-        return [f"a new pod gets error {self.refusal.code}: {msg}", *others]
+    @property
+    def errors(self) -> list[Finding]:
+        """What keeps pods from getting a network, or what their owners want."""
+        return [finding for finding in self.findings if finding.is_error]
 
-    def worse_than(self, before: Trial) -> list[str]:
+    @property
+    def warnings(self) -> list[Finding]:
+        """What may go wrong; that an optional owner has not written yet is what is meant."""
+        meant = owners.WITHOUT_FRAGMENT.id
+        return [finding for finding in self.findings if not finding.is_error and finding.id != meant]
+
+    def worse_than(self, before: Trial) -> list[Finding]:
         """Return the errors that `before` had not: a node whose pods get no network anyway is not worse off."""
-        old = before.errors()
-        known = "" if before.refusal is None or self.refusal is None else self.errors()[0]
-        return [error for error in self.errors() if error not in old and error != known]
+        stopped = any(map(registry.stops, before.findings))
+        known = {_same(finding) for finding in before.errors}
+        return [one for one in self.errors if _same(one) not in known and not (stopped and registry.stops(one))]
 
-    def warnings(self) -> list[str]:
-        """Return what may go wrong, in words."""
-        return [f"{finding.place.path}: {finding.message}" for finding in self.findings if finding.warning]
+    def newer_than(self, before: Trial) -> list[Finding]:
+        """Return the warnings that `before` had not."""
+        known = {_same(finding) for finding in before.warnings}
+        return [finding for finding in self.warnings if _same(finding) not in known]
 
 
-def facade(tree: Tree, path: str, text: str, bin_dirs: list[str]) -> Trial:
-    """Return what `text` would mean as the facade `path`. Raises UnreadableError if it is none."""
+def facade(tree: Tree, directory: NetDir, path: str, text: str, bin_dirs: list[str]) -> Trial:
+    """Return what `text` would mean as the facade `path` of the runtime's `directory`.
+
+    Raises UnreadableError if it is not JSON.
+    """
     file = FacadeFile(path, *locate.decode(text.encode()))
     survey = Survey(tree, file, bin_dirs)
-    return Trial(
-        survey,
-        survey.refusal(),
-        [*own(file), *chain.chain(survey, Places(survey))],
-    )
+    node = Node(tree, directory.having(file), [survey], bin_dirs)
+    return Trial(node, survey, registry.of_chain(node))
+
+
+def _same(finding: Finding) -> tuple[str, str, str]:
+    """Return what is the same of a finding in two texts of one facade, in which it may stand in another line."""
+    return finding.id, finding.place.path, finding.what

@@ -1,4 +1,4 @@
-"""The doctor's look at who can write where: which directories the agents' processes have for their configuration.
+"""Rules about who can write where: which directories the agents' processes have for their configuration.
 
 An agent in a pod sees the node's directories only as its pod mounts them, and /proc tells that without the Kubernetes
 API. The age of a fragment tells less: Cilium's agent leaves a file alone that is as it would write it.
@@ -11,12 +11,23 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from cni_chain.agents.registry import BY_TYPE
-from cni_chain.checks.words import Node, Trouble
+from cni_chain.checks.node import Node
+from cni_chain.checks.rule import WARNING, Finding, Kind, Needs, of_node
 
 _PROC = "/proc"
 
 # Who writes an agent's configuration as long as it runs, by the plugin's type.
 _WRITERS = {type_: agent.writer for type_, agent in BY_TYPE.items() if agent.writer is not None}
+
+
+NOT_MOVED = Kind(
+    "agent-not-moved",
+    WARNING,
+    "an agent runs here, and its pod mounts the runtime's directory but not its owner's",
+    "Its fragment is a copy: what the agent's next version or another setting of it wants reaches no pod. And in the "
+    "runtime's directory it may rename or edit the facade.",
+    "Give it its own directory (conf/helm has the values) and restart it on this node.",
+)
 
 
 class Writer(NamedTuple):
@@ -27,7 +38,8 @@ class Writer(NamedTuple):
     mounted: frozenset[str]
 
 
-def check(node: Node) -> Iterator[Trouble]:
+@of_node(NOT_MOVED, needs=Needs.NODE)
+def check(node: Node) -> Iterator[Finding]:
     """Yield the agents that run here and have not been moved to the directory of their owner."""
     if not node.tree.is_this_system:
         return
@@ -41,17 +53,15 @@ def check(node: Node) -> Iterator[Trouble]:
                     yield from _misplaced(writer, net_dir, own, f"{known.setting} {own}")
 
 
-def _misplaced(writer: Writer, net_dir: str, own: str, setting: str) -> Iterator[Trouble]:
+def _misplaced(writer: Writer, net_dir: str, own: str, setting: str) -> Iterator[Finding]:
     if own in writer.mounted or not writer.mounted:
         return
-    yield Trouble(
-        "agent-not-moved",
+    yield NOT_MOVED.at(
         own,
         f"{writer.name} (process {writer.process}) writes to {net_dir}, and nobody keeps what is in {own}",
-        "Its fragment is a copy: what the agent's next version or another setting of it wants reaches no pod. And in "
-        f"{net_dir} it may rename or edit the facade.",
-        f"Give it its own directory (Helm: {setting}; conf/helm has the values) and restart it on this node.",
-        warning=True,
+        why="Its fragment is a copy: what the agent's next version or another setting of it wants reaches no pod. And "
+        f"in {net_dir} it may rename or edit the facade.",
+        do=f"Give it its own directory (Helm: {setting}; conf/helm has the values) and restart it on this node.",
     )
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
-from cni_chain.cli.output import paint, paragraph, printable
+import typer
+
+from cni_chain.cli import completion
+from cni_chain.cli.options import Json, Where, failure, located
+from cni_chain.cli.output import paint, paragraph, print_json, printable
 from cni_chain.cli.output import table as drawn
 from cni_chain.node import attachments, kernel
 from cni_chain.node.attachments import Damaged, Entry, StateDir
@@ -16,6 +20,64 @@ from cni_chain.plugin.record import Step
 
 _SHORT = 13  # characters of a container's ID, as crictl prints it
 _PLUGINS, _STATE = 3, 5  # columns of the table
+
+
+@located("state_dir", "net_dir", "distro", "root")
+def command(
+    where: Where,
+    beginning: Annotated[
+        str,
+        typer.Argument(
+            metavar="[ID]",
+            show_default=False,
+            autocompletion=completion.of_attachment,
+            help="A container's ID, or its beginning: print everything of it.",
+        ),
+    ] = "",
+    json: Json = False,
+) -> None:
+    """List the attachments: the pods' interfaces for which plugins were run, and that are not undone yet.
+
+    With ID: everything of one container, and how the interfaces, addresses and routes in its network namespace differ
+    from what is recorded. The configurations that its plugins got are in --json only: they may hold credentials.
+
+    \b
+    Examples:
+      cni-chain attachments
+      cni-chain attachments 3f2a9
+      cni-chain attachments --json | jq -r '.attachments[] | [.pod, .addresses[]] | @tsv'
+
+    \b
+    Exit status: 0; 1 if a record is damaged or can't be read, or there is no attachment of that ID.
+    """
+    _, files = where.find()
+    found = attachments.look(where.tree, files, where.state_dirs)
+    if beginning:
+        raise typer.Exit(_one(where.tree, found, beginning, json=json))
+    if json:
+        print_json(document(where.tree, found))
+    else:
+        print("\n".join(table(where.tree, found)))
+    raise typer.Exit(1 if any(one.failure or one.damaged for one in found) else 0)
+
+
+def _one(tree: Tree, found: list[attachments.StateDir], beginning: str, *, json: bool) -> int:
+    entries, damaged = having(found, beginning), damaged_having(found, beginning)
+    if not entries and not damaged:
+        told = "".join(f"; {one.path}: {one.failure}" for one in found if one.failure)
+        raise failure(f"no attachment of a container whose ID begins with {beginning!r}{told}")
+    if json:
+        print_json(
+            {
+                "attachments": [everything(tree, entry) for entry in entries],
+                "damaged": [{"file": one.path, "reason": one.reason, "setAside": one.set_aside} for one in damaged],
+            }
+        )
+    else:
+        texts = [text(tree, entry) for entry in entries]
+        texts += [[printable(f"! {one.path}: damaged: {one.reason}")] for one in damaged]
+        print("\n\n".join("\n".join(lines) for lines in texts))
+    return 1 if damaged else 0
 
 
 def having(found: list[StateDir], beginning: str) -> list[Entry]:

@@ -4,14 +4,79 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
-from cni_chain.cli.output import paint, paragraph, printable, progress
+import typer
+
+from cni_chain.cli.options import Json, Where, located, no_facade, pod
+from cni_chain.cli.output import paint, paragraph, print_json, printable, progress
 from cni_chain.node.negotiation import Spoken
 from cni_chain.node.survey import Survey, error_of
 from cni_chain.plugin import chain, request
 from cni_chain.plugin.chain import Link, Part
 from cni_chain.plugin.errors import INVALID_CONFIG, CNIError
+
+
+@located("net_dir", "conf", "bin_dir", "distro", "root")
+def command(
+    where: Where,
+    effective: Annotated[
+        bool, typer.Option("--effective", help="Print what each plugin would get on its standard input instead.")
+    ] = False,
+    for_pod: Annotated[
+        str | None,
+        typer.Option(
+            "--pod",
+            metavar="NAMESPACE/NAME",
+            show_default=False,
+            help="With --effective: for this pod, without the owners that exempt it.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Print the facade and every owner's files in the order in which they count, each below '# path'.
+
+    What is ignored or left out has its reason there. With --effective: what each plugin would get for a new pod;
+    <angle brackets> stand for what only a call has. Files may hold credentials, and are printed as they are.
+
+    \b
+    Examples:
+      cni-chain cat
+      cni-chain cat --effective --pod istio-system/istio-cni-node-x7k2p
+      cni-chain cat --effective --json | jq '.facades[0].delegates[].stdin'
+
+    \b
+    Exit status: 0; 1 if a file keeps its owner from being used, with --effective if the pod gets no network, or without
+    a facade.
+    """
+    if for_pod is not None and not effective:
+        raise typer.BadParameter("goes with --effective", param_hint="--pod")
+    whose = ("", "") if for_pod is None else pod(for_pod)
+    directory, surveys = where.surveys()
+    if not surveys and not json:
+        raise no_facade(directory)
+    if effective:
+        told = [Effective(one, whose) for one in surveys]
+        documents = [effective_document(one) for one in told] if json else []
+        texts = [] if json else [effective_text(one) for one in told]
+        fine = all(one.error is None for one in told)
+    else:
+        documents = [files_document(one) for one in surveys] if json else []
+        texts = [] if json else [_files(one) for one in surveys]
+        parts = (part for one in surveys for part in one.parts)
+        fine = not any(part.directory.faults and error_of(part) for part in parts)
+    if json:
+        print_json({"root": where.tree.root, "facades": documents})
+    else:
+        print("\n\n".join("\n".join(lines) for lines in texts))
+    raise typer.Exit(0 if surveys and fine else 1)
+
+
+def _files(one: Survey) -> list[str]:
+    lines: list[str] = []
+    for shown in files(one):
+        lines += [*([""] if lines else []), *text(shown)]
+    return lines
 
 
 class Shown(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 from typer._click.shell_completion import CompletionItem, ShellComplete
@@ -57,6 +57,40 @@ end
 complete -c cni-chain -f -a '(__cni_chain)'
 """
 SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
+
+
+def command(
+    shell: Annotated[
+        str,
+        typer.Argument(
+            metavar="|".join(SCRIPTS),
+            show_default=False,
+            autocompletion=one_of(SCRIPTS),
+            help="The shell.",
+        ),
+    ],
+) -> None:
+    """Print a script that completes commands, options, owners, containers and distributions in a shell.
+
+    \b
+    Examples:
+      source <(cni-chain completion bash)
+      cni-chain completion bash > /usr/share/bash-completion/completions/cni-chain
+      cni-chain completion zsh > "${fpath[1]}/_cni-chain"
+      cni-chain completion fish > ~/.config/fish/completions/cni-chain.fish
+
+    \b
+    Exit status: 0, 2 for a shell that there is no script for.
+    """
+    if shell not in SCRIPTS:
+        raise typer.BadParameter(f"{shell!r}: one of {', '.join(SCRIPTS)}")
+    print(SCRIPTS[shell], end="")
+
+
+def complete(context: typer.Context, words: Annotated[list[str], typer.Argument()]) -> None:
+    """Print what may stand in the place of the last word, for the scripts of `completion`."""
+    for line in lines(context, words):
+        print(line)
 
 
 class _Asked(ShellComplete):

@@ -1,113 +1,75 @@
-"""`cni-chain doctor`: is this node all right. Gathers what the checks find, and adds whatever `verify` does."""
+"""`cni-chain doctor`: is this node all right. Runs every rule, and says why each finding matters and what to do."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from typing import Any
 
-from cni_chain.checks import net_dir, owners, plugins, records, runtimes, sockets, tokens, writers
-from cni_chain.checks.findings import Finding
-from cni_chain.checks.runtimes import Runtime
-from cni_chain.checks.words import Node, Trouble
-from cni_chain.cli import verify
-from cni_chain.cli.output import paint, paragraph, printable
+import typer
+
+from cni_chain.checks import registry
+from cni_chain.checks.node import Node
+from cni_chain.checks.rule import Finding, Needs
+from cni_chain.checks.wording import counted
+from cni_chain.cli.options import Json, Where, located
+from cni_chain.cli.output import paint, paragraph, print_json, printable, progress
+from cni_chain.node import attachments
 from cni_chain.node.progress import Step
 
-# What a check of its own has said already, in other words than verify's.
-_COVERS = {
-    "facade-missing": "no facade here",
-    "facade-waiting": "no facade here",
-    "facade-renamed": "no facade here",
-    "facade-outsorted": "sorts before",
-    "first-file-invalid": "sorts before",
-    "facade-edited": "beside cni-chain",
-    "runtime-too-old": "is too new for containerd",
-}
 
-_CHECKS: dict[str, Callable[[Node], Iterator[Trouble]]] = {
-    "the runtime's directory": net_dir.check,
-    "the owners": owners.check,
-    "the plugins": plugins.check,
-    "the agents": sockets.check,
-    "what agents write": writers.check,
-    "tokens": tokens.check,
-    "the records and the log": records.check,
-}
-STEPS = len(_CHECKS) + 2
+@located("state_dir", "net_dir", "conf", "bin_dir", "distro", "root")
+def command(where: Where, json: Json = False) -> None:
+    """Find out whether this node is all right: which file the runtime takes, who fights over it, what is left behind.
 
-# Why something that verify finds matters, and what to do, by words of its message; the last one is for all others.
-_KINDS = (
-    (
-        ("(chmod go-w)", "(chown root)"),
-        "permissions",
-        "Whoever can change this runs what they want as root, at the next pod.",
-        "Do what the brackets say. If an agent sets it so again and again, that agent must be told.",
-    ),
-    (
-        ("named like the network",),
-        "drop-in-directory",
-        "Runtimes with libcni 1.3 or later add what lies there to every pod's chain, behind cni-chain.",
-        "Remove the directory; what is wanted of it belongs in an owner's directory.",
-    ),
-    (
-        ("",),
-        "verify",
-        "A pod fails, or doesn't get what its owners want.",
-        (
-            "Correct it there, or, if an agent writes the file, in that agent's settings (docs/facade.md, "
-            "docs/agents.md). cni-chain verify finds the same, with line and column."
-        ),
-    ),
-)
+    Each finding says what is so, why it matters and what to do; docs/reference/checks.md explains each id. Everything
+    that verify finds is among them. Plugins and runtimes are asked for their versions, and agents' sockets are tried,
+    unless --root is given; nothing changes.
+
+    \b
+    Examples:
+      cni-chain doctor
+      cni-chain doctor --json | jq -r '.findings[] | select(.severity == "error") | .what'
+      cni-chain doctor --root /mnt/node
+
+    \b
+    Exit status: 0 if there is no error (there may be warnings), 1 if there is.
+    """
+    directory, surveys = where.surveys()
+    states = attachments.look(where.tree, [survey.file for survey in surveys], where.state_dirs)
+    node = Node(where.tree, directory, surveys, where.bin_dirs, states)
+    with progress("looking for", len(registry.rules())) as step:
+        diagnosis = Diagnosis(node, step)
+    if json:
+        print_json(diagnosis.document())
+    else:
+        print("\n".join(diagnosis.lines()))
+    raise typer.Exit(1 if diagnosis.errors else 0)
 
 
 class Diagnosis:
-    """What the doctor has to say of one node."""
+    """What every rule finds on one node, and which file each runtime takes."""
 
     def __init__(self, node: Node, step: Step) -> None:
         self.node = node
-        step("the runtimes")
-        self.runtimes: list[Runtime] = runtimes.installed(node)
-        found = dict.fromkeys(self._checks(step))
-        step("what verify finds")
-        rest = [_told(finding) for finding in self._verified() if not _is_covered(finding, found)]
-        self.troubles = sorted(dict.fromkeys([*found, *rest]), key=lambda trouble: trouble.warning)
-
-    def _checks(self, step: Step) -> Iterator[Trouble]:
-        yield from runtimes.check(self.node, self.runtimes)
-        for name, check in _CHECKS.items():
-            step(name)
-            yield from check(self.node)
-
-    def _verified(self) -> list[Finding]:
-        return verify.node(self.node.directory, self.node.surveys).sorted()
-
-    @property
-    def errors(self) -> int:
-        """The number of errors."""
-        return sum(not trouble.warning for trouble in self.troubles)
+        self.findings = registry.run(node, Needs.NODE, step)
+        self.errors = sum(finding.is_error for finding in self.findings)
+        self.warnings = len(self.findings) - self.errors
 
     def lines(self) -> list[str]:
         """Return what a person reads."""
-        lines = [line for runtime in self.runtimes for line in paragraph(runtime.text(), "")]
-        if not self.runtimes:
+        lines = [line for runtime in self.node.runtimes for line in paragraph(runtime.text(), "")]
+        if not self.node.runtimes:
             first = self.node.directory.first
             told = f"the file that sorts first is {first}" if first else f"{self.node.directory.path} is empty"
             lines += paragraph(f"Neither containerd nor CRI-O is installed here; {told}", "")
-        for trouble in self.troubles:
-            kind = paint("yellow", "warning") if trouble.warning else paint("red", "error")
-            lines += ["", f"{kind}  {paint('bold', printable(trouble.path))}"]
-            for name, text in (("what", trouble.what), ("why", trouble.why), ("do", trouble.do)):
-                first_line, *others = paragraph(text, " " * 8)
-                lines += [f"  {name.ljust(6)}{first_line[8:]}", *others]
+        for finding in self.findings:
+            lines += ["", *_text(finding)]
         return [*lines, "", self._verdict()]
 
     def _verdict(self) -> str:
-        if not self.troubles:
+        if not self.findings:
             return paint("green", "This node is all right.")
-        warnings = len(self.troubles) - self.errors
-        told = [f"{self.errors} error{'' if self.errors == 1 else 's'}"] if self.errors else []
-        told += [f"{warnings} warning{'' if warnings == 1 else 's'}"] if warnings else []
+        told = [counted(self.errors, "error")] if self.errors else []
+        told += [counted(self.warnings, "warning")] if self.warnings else []
         return paint("red" if self.errors else "yellow", ", ".join(told))
 
     def document(self) -> dict[str, Any]:
@@ -116,33 +78,17 @@ class Diagnosis:
             "root": self.node.tree.root,
             "netDir": self.node.directory.path,
             "first": self.node.directory.first,
-            "runtimes": [runtime.document() for runtime in self.runtimes],
-            "findings": [
-                {
-                    "id": trouble.id,
-                    "severity": "warning" if trouble.warning else "error",
-                    "path": trouble.path,
-                    "what": trouble.what,
-                    "why": trouble.why,
-                    "do": trouble.do,
-                }
-                for trouble in self.troubles
-            ],
+            "runtimes": [runtime.document() for runtime in self.node.runtimes],
+            "findings": [finding.document() for finding in self.findings],
             "errors": self.errors,
-            "warnings": len(self.troubles) - self.errors,
+            "warnings": self.warnings,
         }
 
 
-def _is_covered(finding: Finding, found: dict[Trouble, None]) -> bool:
-    return any(
-        finding.message in trouble.what
-        or finding.message.startswith(trouble.what)  # verify says at once what the doctor advises
-        or (trouble.id in _COVERS and _COVERS[trouble.id] in finding.message)
-        or (trouble.id in ("first-file-invalid", "owner-with-two-writers") and trouble.path == finding.place.path)
-        for trouble in found
-    )
-
-
-def _told(finding: Finding) -> Trouble:
-    _, kind, why, do = next(one for one in _KINDS if any(words in finding.message for words in one[0]))
-    return Trouble(kind, str(finding.place), finding.message, why, do, finding.warning)
+def _text(finding: Finding) -> list[str]:
+    kind = paint("red" if finding.is_error else "yellow", finding.severity)
+    lines = [f"{kind} [{finding.id}]  {paint('bold', printable(str(finding.place)))}"]
+    for name, text in (("what", finding.what), ("why", finding.why), ("do", finding.do)):
+        first, *others = paragraph(text, " " * 8)
+        lines += [f"  {name.ljust(6)}{first[8:]}", *others]
+    return lines

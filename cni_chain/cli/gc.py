@@ -19,7 +19,7 @@ from cni_chain.plugin.errors import CNIError
 
 
 @located("state_dir", "net_dir", "bin_dir", "distro")
-def gc_command(
+def command(
     where: Where,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask (without a terminal it can't).")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,

@@ -31,13 +31,8 @@ from cni_chain.node.tree import Tree
 from cni_chain.plugin import facade as facade_keys
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command."""
-    app.command("migrate", short_help="Split the runtime's list into owners' fragments.")(migrate_command)
-
-
 @located("net_dir", "bin_dir", "distro", "root")
-def migrate_command(
+def command(
     where: Where,
     write: Annotated[
         bool,

@@ -10,8 +10,8 @@ import typer
 
 from cni_chain.change import draft, owners
 from cni_chain.change.plan import Plan
-from cni_chain.cli import apply, completion
-from cni_chain.cli.apply import DryRun, Force, carry_out, locked, told
+from cni_chain.cli import changes, completion
+from cni_chain.cli.changes import DryRun, Force, carry_out, locked, told
 from cni_chain.cli.options import Command, Json, Where, declared, find, located, no_facade, parameters
 from cni_chain.cli.output import paint, paragraph, print_json, printable, table
 from cni_chain.node.survey import Survey, error_of
@@ -70,7 +70,7 @@ def _change(plan: Callable[..., Plan]) -> Command:
         for name, annotation in (("force", Force), ("dry_run", DryRun), ("json", Json))
     ]
     command = declared(run, plan, parameters(plan) + added)
-    return located("net_dir", "conf", "bin_dir", "distro", "root", root=apply.Root)(command)
+    return located("net_dir", "conf", "bin_dir", "distro", "root", root=changes.Root)(command)
 
 
 @app.command("add", short_help="Add an owner.")

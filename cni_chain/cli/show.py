@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
-from cni_chain.cli.output import pad, paint, paragraph, printable, progress, width, widths
+import typer
+
+from cni_chain.checks import registry
+from cni_chain.checks.node import Node
+from cni_chain.checks.rule import Finding, Needs
+from cni_chain.checks.wording import counted
+from cni_chain.cli.options import Json, Where, located, no_facade
+from cni_chain.cli.output import pad, paint, paragraph, print_json, printable, progress, width, widths
 from cni_chain.node.facades import FacadeFile, NetDir
 from cni_chain.node.negotiation import Spoken
 from cni_chain.node.survey import Survey, error_of
-from cni_chain.node.tree import Tree
 from cni_chain.plugin import request
 from cni_chain.plugin.chain import Dropped, Link, Part
 from cni_chain.plugin.errors import CNIError
@@ -17,19 +23,70 @@ _NONE = "-"
 _CNI = 3  # the place of a column that is left out where nothing is known for it
 
 
-def document(tree: Tree, directory: NetDir, surveys: list[Survey]) -> dict[str, Any]:
+@located("net_dir", "conf", "bin_dir", "distro", "root")
+def command(
+    where: Where,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all", help="Also list ignored files, plugins that a file before has, and directories that aren't listed."
+        ),
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Show the effective chain: which plugins run for a new pod, in which order, whose they are, and what is left out.
+
+    A line that begins with '!' can't run; below it is what a new pod gets instead of a network. CNI is the version in
+    which a plugin is spoken to. For it plugins are asked (VERSION, which changes nothing) unless --root is given.
+
+    \b
+    Examples:
+      cni-chain show --all
+      cni-chain show --json | jq -r '.facades[].chain[].type'
+      cni-chain show --root /mnt/node --distro k3s
+
+    \b
+    Exit status: 0 if every facade gives a new pod its chain, 1 if verify finds an error, or without a facade.
+    """
+    directory, surveys = where.surveys()
+    node = Node(where.tree, directory, surveys, where.bin_dirs, progress=progress)
+    errors = [finding for finding in registry.run(node, Needs.PLUGINS) if finding.is_error]
+    shown = [Shown(node, one, registry.of_survey(node, one, errors, Needs.PLUGINS)) for one in surveys]
+    if json:
+        print_json(document(node, shown))
+    else:
+        if not shown:
+            raise no_facade(directory)
+        print("\n\n".join("\n".join(text(one, everything=everything)) for one in shown))
+    raise typer.Exit(0 if surveys and not errors else 1)
+
+
+class Shown(NamedTuple):
+    """One facade, what its plugins speak, and the errors that `verify` finds of it."""
+
+    node: Node
+    survey: Survey
+    errors: list[Finding]
+
+    @property
+    def spoken(self) -> Spoken:
+        """The versions that the chain's plugins speak."""
+        return self.node.spoken(self.survey)
+
+
+def document(node: Node, shown: list[Shown]) -> dict[str, Any]:
     """Return everything that `show` knows, for a program."""
     return {
-        "root": tree.root,
-        "netDir": directory.path,
-        "first": directory.first,
-        "facades": [_facade(survey, directory) for survey in surveys],
+        "root": node.tree.root,
+        "netDir": node.directory.path,
+        "first": node.directory.first,
+        "facades": [_facade(one) for one in shown],
     }
 
 
-def _facade(survey: Survey, directory: NetDir) -> dict[str, Any]:
+def _facade(shown: Shown) -> dict[str, Any]:
+    survey, spoken, directory = shown.survey, shown.spoken, shown.node.directory
     file, facade = survey.file, survey.facade
-    spoken = _spoken(survey)
     refusal = survey.refusal()
     order = {id(link): number for number, link in enumerate(survey.links, 1)}
     return {
@@ -45,6 +102,7 @@ def _facade(survey: Survey, directory: NetDir) -> dict[str, Any]:
         "timeouts": facade.timeouts,
         "problems": file.faults,
         "newPod": None if refusal is None else {"code": refusal.code, "msg": refusal.msg},
+        "errors": [finding.document() for finding in shown.errors],
         "chain": [_link(survey, spoken, link) | {"order": order[id(link)]} for link in survey.links],
         "owners": [_owner(survey, spoken, part) for part in survey.parts],
         "dropped": [
@@ -55,10 +113,6 @@ def _facade(survey: Survey, directory: NetDir) -> dict[str, Any]:
         "ignored": [{"file": path, "reason": reason} for path, reason in _ignored(survey)],
         "unlisted": survey.unlisted,
     }
-
-
-def _spoken(survey: Survey) -> Spoken:
-    return Spoken(survey, (link for part in survey.parts for link in part.links), progress)
 
 
 def _link(survey: Survey, spoken: Spoken, link: Link) -> dict[str, Any]:
@@ -93,15 +147,15 @@ def _owner(survey: Survey, spoken: Spoken, part: Part) -> dict[str, Any]:
     }
 
 
-def text(directory: NetDir, survey: Survey, *, everything: bool) -> list[str]:
+def text(shown: Shown, *, everything: bool) -> list[str]:
     """Return the lines about one facade; with `everything` also what is left out as it should be."""
     return [
-        *_heading(directory, survey.file),
+        *_heading(shown.node.directory, shown.survey.file),
         "",
-        *_table(survey),
-        *_left_out(survey, everything=everything),
+        *_table(shown),
+        *_left_out(shown.survey, everything=everything),
         "",
-        *_verdict(survey),
+        *_verdict(shown),
     ]
 
 
@@ -126,8 +180,8 @@ class _Row:
         self.error = error
 
 
-def _table(survey: Survey) -> list[str]:
-    spoken = _spoken(survey)
+def _table(shown: Shown) -> list[str]:
+    survey, spoken = shown.survey, shown.spoken
     rows = [_Row(("#", "OWNER", "PLUGIN", "CNI", "FILE"), [])]
     number = 0
     for part in survey.parts:
@@ -219,16 +273,26 @@ def _ignored(survey: Survey) -> list[tuple[str, str]]:
     return files + [(f"{survey.facade.chain_dir}/{name}", reason) for name, reason in survey.strangers]
 
 
-def _verdict(survey: Survey) -> list[str]:
-    refusal = survey.refusal()
-    if refusal is None:
-        count = len(survey.links)
-        told = f"A new pod runs {count} plugin{'' if count == 1 else 's'}"
-        if not survey.file.misspelt:
+def _verdict(shown: Shown) -> list[str]:
+    """Return what becomes of a new pod: the lines agree with `verify`, whose errors they name."""
+    survey, refusal = shown.survey, shown.survey.refusal()
+    stopping = [one for one in shown.errors if registry.stops(one) and not registry.is_about_chain(one)]
+    lines = [f"No new pod gets this chain: {'; '.join(one.text() for one in stopping)}"] if stopping else []
+    if refusal is not None:
+        errors = [error_of(part) for part in survey.parts] + [survey.binary(link) for link in survey.links]
+        in_table = any(isinstance(error, CNIError) and error.msg == refusal.msg for error in errors)
+        why = "and no network: see above" if in_table else f"and no network: {refusal.msg}"
+        lines.append(f"A new pod gets error {refusal.code} {why}")
+    elif not stopping:
+        told = f"A new pod runs {counted(len(survey.links), 'plugin')}"
+        if not shown.errors:
             return [paint("green", f"{told}.")]
-        faults = "; ".join(map(str, survey.file.misspelt))
-        return [paint("red", line) for line in paragraph(f"{told}, but not as the facade was meant: {faults}", "")]
-    errors = [error_of(part) for part in survey.parts] + [survey.binary(link) for link in survey.links]
-    in_table = any(isinstance(error, CNIError) and error.msg == refusal.msg for error in errors)
-    why = "and no network: see above" if in_table else f"and no network: {refusal.msg}"
-    return [paint("red", line) for line in paragraph(f"A new pod gets error {refusal.code} {why}", "")]
+        lines.append(_spoilt(told, shown.errors))
+    return [paint("red", part) for line in lines for part in paragraph(line, "")]
+
+
+def _spoilt(told: str, errors: list[Finding]) -> str:
+    stopping = [one for one in errors if registry.stops(one)]
+    if stopping:
+        return f"No new pod gets a network: {'; '.join(one.text() for one in stopping)}"
+    return f"{told}, but not as it is meant: {'; '.join(one.text() for one in errors)}"

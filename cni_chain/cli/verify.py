@@ -2,108 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from typing import Annotated, Any
 
-from cni_chain.agents.istio import lacks_retry
-from cni_chain.checks import binaries, chain, facade, fragments, permissions, places
-from cni_chain.checks.findings import Finding, Report
-from cni_chain.checks.places import Places
-from cni_chain.cli.output import paint, printable
-from cni_chain.node import facades, locate
-from cni_chain.node.facades import FacadeFile, NetDir
-from cni_chain.node.locate import Locator, Place, UnreadableError
+import typer
+
+from cni_chain.checks import registry, written
+from cni_chain.checks.node import Node
+from cni_chain.checks.rule import Finding, Needs
+from cni_chain.checks.wording import counted
+from cni_chain.cli.options import Json, Where, located
+from cni_chain.cli.output import paint, print_json, printable, progress
 from cni_chain.node.progress import Step, unseen
-from cni_chain.node.survey import Survey
-from cni_chain.plugin.fragments import Fragment, parse
 
 
-def node(directory: NetDir, surveys: list[Survey], step: Step = unseen) -> Report:
-    """Return what is wrong with facades, with what they lead to, and with their runtime's directory.
+@located("net_dir", "conf", "bin_dir", "distro", "root")
+def command(
+    where: Where,
+    file: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[FILE]...",
+            show_default=False,
+            help="Facades or fragments that are not in place yet, by the path that you see: each is checked by itself.",
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Find every problem at once: in the facade, the owners' fragments, their plugins, and who may write them.
 
-    A step is each plugin that is asked what it speaks: one that hangs takes some seconds.
+    Each line is 'path:line:column: severity [id]: message', errors first; docs/reference/checks.md explains each id.
+    The last line counts. Plugins are asked for the versions that they speak (VERSION, which changes nothing) unless
+    --root is given.
+
+    \b
+    Examples:
+      cni-chain verify
+      cni-chain verify ./10-portmap.conf && install -m 644 ./10-portmap.conf /etc/cni/chain.d/local.d/
+      cni-chain verify --root ./image --bin-dir /opt/cni/bin --bin-dir /usr/lib/cni
+
+    \b
+    Exit status: 0 if there is no error (there may be warnings), 1 if there is.
     """
-    report = Report()
-    files = [survey.file for survey in surveys]
-    report.add(_net_dir(directory, files))
-    report.files.update(f"{directory.path}/{name}" for name in directory.unreadable)
-    for survey in surveys:
-        file, tree, where = survey.file, survey.tree, Places(survey)
-        report.files.add(file.path)
-        report.add(facade.own(file))
-        if directory.holds(file.path):
-            report.add(facade.in_place(file, directory, tree))
+    if file:
+        with progress("checking", len(file)) as step:
+            report = of_files(file, step)
+    else:
+        directory, surveys = where.surveys()
+        report = of_node(Node(where.tree, directory, surveys, where.bin_dirs, progress=progress))
+    if json:
+        print_json(report.document())
+    else:
+        for finding in report.findings:
+            print(line(finding))
+        print(report.count())
+    raise typer.Exit(1 if report.errors else 0)
+
+
+class Report:
+    """All findings, errors first, and how many files were looked at."""
+
+    def __init__(self, findings: list[Finding], files: set[str]) -> None:
+        self.findings = findings
+        self.files = files
+        self.errors = sum(finding.is_error for finding in findings)
+        self.warnings = len(findings) - self.errors
+
+    def count(self) -> str:
+        """Return the last line of the report."""
+        files = counted(len(self.files), "file")
+        return f"{files} checked: {counted(self.errors, 'error')}, {counted(self.warnings, 'warning')}"
+
+    def document(self) -> dict[str, Any]:
+        """Return the report for a program."""
+        return {
+            "findings": [finding.document() | {"message": finding.what} for finding in self.findings],
+            "files": len(self.files),
+            "errors": self.errors,
+            "warnings": self.warnings,
+        }
+
+
+def of_node(node: Node) -> Report:
+    """Return what is wrong with a node's facades, with what they lead to, and with their runtime's directory."""
+    files = {f"{node.directory.path}/{name}" for name in node.directory.unreadable}
+    for survey in node.surveys:
+        files.add(survey.file.path)
         for part in survey.parts:
-            report.files.update(fragment.path for fragment in part.directory.fragments)
-            report.files.update(fault.path for fault in part.directory.faults if fault.path != part.directory.path)
-        report.add(chain.chain(survey, where))
-        report.add(fragments.agents(survey, where))
-        report.add(binaries.check(survey, where, step))
-        if not file.facade.allow_unsafe:
-            report.add(permissions.check(tree, _trusted(survey)))
-    return report
+            files.update(fragment.path for fragment in part.directory.fragments)
+            files.update(fault.path for fault in part.directory.faults if fault.path != part.directory.path)
+    return Report(registry.run(node, Needs.PLUGINS), files)
 
 
-def _net_dir(directory: NetDir, files: list[FacadeFile]) -> Iterator[Finding]:
-    if not files:
-        message = f"no facade here: no file has a plugin of type {facades.TYPE}"
-        yield Finding(Place(directory.path), message)
-    for name, error in directory.unreadable.items():
-        # containerd takes the first file or nothing; others don't matter to it.
-        matters = name == directory.names[0] or not files
-        yield Finding(Place(f"{directory.path}/{name}", error.at), str(error), warning=not matters)
-
-
-def _trusted(survey: Survey) -> Iterator[str]:
-    """Yield the paths that must be root's alone."""
-    yield survey.file.path
-    yield survey.facade.chain_dir
-    yield survey.facade.state_dir
-    yield from survey.bin_dirs
-    for part in survey.parts:
-        yield from (found for found in map(survey.binary, part.links) if isinstance(found, str))
-
-
-def steps(surveys: list[Survey]) -> int:
-    """Return how many steps looking at them takes."""
-    return sum(len(part.links) for survey in surveys for part in survey.parts)
-
-
-def files(paths: list[str], step: Step = unseen) -> Report:
-    """Return what is wrong with facades and fragments by themselves, wherever they are."""
-    report = Report()
+def of_files(paths: list[str], step: Step = unseen) -> Report:
+    """Return what is wrong with facades and fragments by themselves, wherever they are. A step is each file."""
+    findings: list[Finding] = []
     for path in paths:
         step(path)
-        report.files.add(path)
-        try:
-            with open(path, "rb") as file:
-                content = file.read()
-            document, locator = locate.decode(content)
-        except OSError as error:
-            report.add([Finding(Place(path), f"can't be read: {error.strerror}")])
-        except UnreadableError as error:
-            report.add([Finding(Place(path, error.at), str(error))])
-        else:
-            if facades.is_facade(document):
-                report.add(facade.own(FacadeFile(path, document, locator)))
-            else:
-                report.add(_fragment(path, document, locator))
-    return report
-
-
-def _fragment(path: str, document: dict[str, object], locator: Locator) -> Iterator[Finding]:
-    yield from places.duplicates(path, locator)
-    fragment = parse(path, document)
-    if not isinstance(fragment, Fragment):
-        for fault in fragment:
-            yield Finding(Place(path, places.position_in(fault.text, locator)), fault.text)
-        return
-    for index, conf in enumerate(fragment.plugins):
-        if lacks_retry(conf):
-            key = f"plugins[{index}].type" if "plugins" in locator else "type"
-            yield Finding(Place(path, locator.find(key)), fragments.NO_RETRY, warning=True)
+        findings += written.look(path)
+    return Report(sorted(dict.fromkeys(findings), key=Finding.order), set(paths))
 
 
 def line(finding: Finding) -> str:
     """Return the finding as compilers print theirs."""
-    kind = f"{paint('yellow', 'warning')}: " if finding.warning else ""
-    return f"{printable(str(finding.place))}: {kind}{printable(finding.message)}"
+    kind = paint("red" if finding.is_error else "yellow", finding.severity)
+    return f"{printable(str(finding.place))}: {kind} [{finding.id}]: {printable(finding.what)}"

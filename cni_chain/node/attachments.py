@@ -106,6 +106,11 @@ class Damaged(NamedTuple):
     unreadable: bool = False
 
     @property
+    def unsafe(self) -> bool:
+        """Tell whether others could have written it."""
+        return self.reason == UNSAFE
+
+    @property
     def attachment(self) -> Attachment | None:
         """What it was kept for, as far as its name tells."""
         return attachment_in(os.path.basename(self.path).removeprefix(_DAMAGED).partition("~")[0])

@@ -20,7 +20,12 @@ KEY = "cni_default_network"
 
 
 class SettingsError(Exception):
-    """A file of CRI-O's settings that can't be read, and may name the network; the text begins with it."""
+    """A file of CRI-O's settings that can't be read, and may name the network; `why` is the text without the file."""
+
+    def __init__(self, file: str, why: str) -> None:
+        super().__init__(f"{file}: {why}")
+        self.file = file
+        self.why = why
 
 
 class Pinned(NamedTuple):
@@ -44,7 +49,7 @@ def setting(tree: Tree, key: str) -> Pinned | None:
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
-            raise SettingsError(f"{file}: can't be read, and may name the network: {error}") from None
+            raise SettingsError(file, f"can't be read, and may name the network: {error}") from None
         network = document.get("crio", {})
         network = network.get("network", {}) if isinstance(network, dict) else {}
         name = network.get(key) if isinstance(network, dict) else None

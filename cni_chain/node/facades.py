@@ -97,6 +97,15 @@ class NetDir:
         """The path of the file that containerd takes, if there is any."""
         return f"{self.path}/{self.names[0]}" if self.names else None
 
+    def having(self, file: FacadeFile) -> NetDir:
+        """Return what the directory would be with a facade put into it, in the place of what has its name now."""
+        other = NetDir(self.path)
+        name = os.path.basename(file.path)
+        other.names = sorted({*self.names, name}, key=os.fsencode)
+        other.facades = [*(one for one in self.facades if one.path != file.path), file]
+        other.unreadable = {key: error for key, error in self.unreadable.items() if key != name}
+        return other
+
     def nothing(self) -> str:
         """Return what is to be said where no facade is: a file that can't be read may have been it."""
         told = f"{self.path}: no facade here: no file has a plugin of type {TYPE}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -30,10 +31,15 @@ class Spoken:
             {file for file in files if not isinstance(file, CNIError)}, ":".join(survey.bin_dirs), progress
         )
 
+    def versions(self, link: Link) -> tuple[str, ...] | None:
+        """Return the versions that a plugin speaks, None if that couldn't be found out."""
+        answer = self._answer(link)
+        return None if isinstance(answer, executables.NoAnswerError) else answer
+
     def version(self, link: Link) -> str | None:
         """Return the version that a plugin is spoken to in, None if that couldn't be found out."""
-        versions = self._answer(link)
-        if versions is None or isinstance(versions, executables.NoAnswerError):
+        versions = self.versions(link)
+        if versions is None:
             return None
         return self.sent if self.sent in versions else versions[-1]
 
@@ -61,7 +67,7 @@ def _ask(files: set[str], path: str, progress: Progress) -> dict[str, _Answer]:
         awaited = {file: threads.submit(_versions, file, path) for file in sorted(files)}
         answers: dict[str, _Answer] = {}
         for file, answer in awaited.items():
-            step(file)
+            step(os.path.basename(file))
             answers[file] = answer.result()
     return answers
 

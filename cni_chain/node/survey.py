@@ -91,6 +91,10 @@ class Survey:
         except delegate.NotFoundError as error:
             return CNIError(TRY_AGAIN, f"{link.owner.name}/{link.type}: {self.tree.seen(str(error))}")
 
+    def is_installed(self, name: str) -> bool:
+        """Tell whether a plugin's file is there at all, executable or not."""
+        return any(os.path.isfile(self.tree.real(f"{directory}/{name}")) for directory in self.bin_dirs)
+
     def refusal(self) -> CNIError | None:
         """Return what a new pod gets instead of a network, None if its chain can run."""
         if self.file.problems:

@@ -31,14 +31,18 @@ _WRITABLE_BY_OTHERS = 0o022
 
 
 class Fault:
-    """Why a file or a directory can't be used: its path, the kind (above), and a sentence."""
+    """Why a file or a directory can't be used: its path, the kind (above), and a sentence.
 
-    __slots__ = ("kind", "path", "text")
+    `key` is the key of the file that the sentence is about, "" if it is about the whole file.
+    """
 
-    def __init__(self, path: str, kind: str, text: str) -> None:
+    __slots__ = ("key", "kind", "path", "text")
+
+    def __init__(self, path: str, kind: str, text: str, key: str = "") -> None:
         self.path = path
         self.kind = kind
-        self.text = text
+        self.text = f"key {key}: {text}" if key else text
+        self.key = key
 
     def __str__(self) -> str:
         return f"{self.path}: {self.text}"
@@ -255,56 +259,56 @@ def parse(path: str, document: dict[str, Any]) -> Fragment | list[Fault]:
     listed = "plugins" in document
     plugins = document["plugins"] if listed else [document]
     if not isinstance(plugins, list):
-        return [Fault(path, REFUSED, "key plugins: must be a list")]
+        return [Fault(path, REFUSED, "must be a list", "plugins")]
     if not listed and "type" not in document:
         return [Fault(path, REFUSED, "neither a plugin (key type) nor a list of them (key plugins)")]
     fragment = Fragment(path, plugins)
-    fragment.versions, problem = _declared(document)
-    problems = [problem]
+    faults: list[tuple[str, str]] = []  # key, text
+    fragment.versions = _declared(document, faults)
     for index, plugin in enumerate(plugins):
-        problems += _plugin_problems(plugin, f"plugins[{index}]." if listed else "")
+        _check_plugin(plugin, f"plugins[{index}]." if listed else "", faults)
     if listed:
-        fragment.disable_check, problem = _flag(document, "disableCheck")
-        problems.append(problem)
-        fragment.disable_gc, problem = _flag(document, "disableGC")
-        problems.append(problem)
-    faults = [Fault(path, REFUSED, problem) for problem in problems if problem]
-    return faults or fragment
+        fragment.disable_check = _flag(document, "disableCheck", faults)
+        fragment.disable_gc = _flag(document, "disableGC", faults)
+    return [Fault(path, REFUSED, text, key) for key, text in faults] or fragment
 
 
-def _plugin_problems(plugin: Any, where: str) -> list[str]:
+def _check_plugin(plugin: Any, where: str, faults: list[tuple[str, str]]) -> None:
     if not isinstance(plugin, dict):
-        return [f"key {where.removesuffix('.')}: must be an object"]
+        faults.append((where.removesuffix("."), "must be an object"))
+        return
     name = plugin.get("type")
-    problem = ""
     if not isinstance(name, str) or not name:
-        problem = "must be the name of a plugin"
+        faults.append((f"{where}type", "must be the name of a plugin"))
     elif "/" in name or "\0" in name or name in (".", ".."):
-        problem = f"{name!r} must be a plain file name"
+        faults.append((f"{where}type", f"{name!r} must be a plain file name"))
     elif name == "cni-chain":
-        problem = "cni-chain can't run itself"
-    problems = [f"key {where}type: {problem}"] if problem else []
+        faults.append((f"{where}type", "cni-chain can't run itself"))
     capabilities = plugin.get("capabilities")
     if capabilities is not None and not (
         isinstance(capabilities, dict) and all(isinstance(value, bool) for value in capabilities.values())
     ):
-        problems.append(f"key {where}capabilities: must be an object of true and false")
-    return problems
+        faults.append((f"{where}capabilities", "must be an object of true and false"))
 
 
-def _declared(document: dict[str, Any]) -> tuple[tuple[str, ...], str]:
+def _declared(document: dict[str, Any], faults: list[tuple[str, str]]) -> tuple[str, ...]:
     version = document.get("cniVersion", "")
     versions = document.get("cniVersions") or []
     if not isinstance(version, str):
-        return (), "key cniVersion: must be a text"
-    if not isinstance(versions, list) or not all(isinstance(entry, str) for entry in versions):
-        return (), "key cniVersions: must be a list of texts"
-    return (version, *versions), ""
+        faults.append(("cniVersion", "must be a text"))
+    elif not isinstance(versions, list) or not all(isinstance(entry, str) for entry in versions):
+        faults.append(("cniVersions", "must be a list of texts"))
+    else:
+        return (version, *versions)
+    return ()
 
 
-def _flag(document: dict[str, Any], key: str) -> tuple[bool, str]:
+def _flag(document: dict[str, Any], key: str, faults: list[tuple[str, str]]) -> bool:
     """Return a list's boolean as libcni reads it (`libcni/conf.go`, readBool): also "true" and "false" in any case."""
     value = document.get(key, False)
     if isinstance(value, str) and value.lower() in ("true", "false"):
         value = value.lower() == "true"
-    return (value, "") if isinstance(value, bool) else (False, f"key {key}: must be true or false")
+    if not isinstance(value, bool):
+        faults.append((key, "must be true or false"))
+        return False
+    return value

@@ -260,7 +260,9 @@ def podman(node: Node) -> None:
 
 
 FAULTS = {
-    "no facade": Fault(lambda node: removed(node, FACADE), "error", "facade-missing", "/etc/cni/net.d", "no file here"),
+    "no facade": Fault(
+        lambda node: removed(node, FACADE), "error", "facade-missing", "/etc/cni/net.d", "no facade here"
+    ),
     "the migration undone": Fault(
         undone,
         "warning",
@@ -293,7 +295,7 @@ FAULTS = {
         "error",
         "first-file-invalid",
         "/etc/cni/net.d/00-a.conflist",
-        "can't be used: not JSON",
+        "not JSON",
     ),
     "an agent still writes to net.d": Fault(
         lambda node: beside(node, "05-cilium.conflist", {"name": "x", "plugins": [{"type": "cilium-cni"}]}),
@@ -330,11 +332,11 @@ FAULTS = {
         lambda node: node.write("istio.d/10-istio.conf", '{"type":'),
         "error",
         "fragment-unusable",
-        f"{ISTIO}:1:9",
+        ISTIO,
         "not JSON",
     ),
     "half an optional fragment": Fault(
-        optional_and_broken, "warning", "fragment-unusable", f"{LOCAL}/10-portmap.conf:1:19", "not JSON"
+        optional_and_broken, "warning", "fragment-unusable", f"{LOCAL}/10-portmap.conf", "not JSON"
     ),
     "a fragment that others may write": Fault(
         lambda node: (node.chain_dir / "istio.d/10-istio.conf").chmod(0o666),
@@ -357,19 +359,17 @@ FAULTS = {
         lambda node: removed(node, "/opt/cni/bin/portmap"),
         "error",
         "plugin-missing",
-        "/opt/cni/bin/portmap",
+        f"{LOCAL}/10-portmap.conf",
         "no plugin portmap in /opt/cni/bin",
     ),
     "a binary that is not executable": Fault(
         lambda node: (node.bin_dir / "istio-cni").chmod(0o644),
         "error",
         "plugin-not-executable",
-        "/opt/cni/bin/istio-cni",
+        ISTIO,
         "is not executable",
     ),
-    "the plugin for addresses missing": Fault(
-        ipam, "error", "plugin-missing", "/opt/cni/bin/azure-ipam", "no plugin azure-ipam"
-    ),
+    "the plugin for addresses missing": Fault(ipam, "error", "plugin-missing", CILIUM, "no plugin azure-ipam"),
     "net.d that others may write": Fault(
         lambda node: node.net_dir.chmod(0o777), "error", "permissions", "/etc/cni/net.d", "mode 0777"
     ),
@@ -510,14 +510,14 @@ FAULTS = {
     "podman takes capabilities away": Fault(
         podman,
         "warning",
-        "verify",
+        "podman-needs-ips",
         FACADE,
         "has no ips: podman, which is installed, then puts ips in the place of all others",
     ),
-    "a trap that verify knows": Fault(
+    "a timeout that kills Cilium": Fault(
         lambda node: node.change_facade(timeouts={"DEL": 20}),
         "warning",
-        "verify",
+        "timeout-short",
         FACADE,
         "cilium-cni takes up to 45 s for DEL",
     ),
@@ -532,7 +532,7 @@ def test_each_fault_is_found_and_nothing_else(node: Node, fault: Fault) -> None:
 
     (one,) = json.loads(result.stdout)["findings"]
     assert (one["severity"], one["id"]) == (fault.severity, fault.kind)
-    assert one["path"] == fault.path or one["path"].startswith(f"{fault.path}:")  # then line and column
+    assert one["path"] == fault.path
     assert fault.told in one["what"]
     assert one["why"]
     assert one["do"]
@@ -570,7 +570,7 @@ def test_a_finding_says_what_and_why_and_what_to_do(node: Node) -> None:
     assert result.status == 1
     assert result.stdout.endswith(
         """
-error  /etc/cni/chain.d/istio.d
+error [owner-without-fragment]  /etc/cni/chain.d/istio.d
   what  owner istio has no fragment yet: no .conf, .conflist or .json in /etc/cni/chain.d/istio.d;
         istio's agent writes it when it runs on this node with its CNI configuration directory set
         to /etc/cni/chain.d/istio.d: look at that agent's pod and settings
@@ -700,4 +700,5 @@ def test_what_is_in_the_examples_is_no_fault(node: Node) -> None:
     for path in sorted((CONF / "examples/cilium").glob("*.conflist")):
         node.write("cilium.d/05-cilium.conflist", path.read_text())
 
-        assert [one for one in found(node) if one[0] == "error" and one[1] != "verify"] == [], path
+        errors = {kind for severity, kind, _ in found(node) if severity == "error"}
+        assert errors <= {"capability-undeclared", "cilium-chaining"}, path

@@ -249,72 +249,6 @@ def release(here: Here, plugin: str, version: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "backend", "holes"),
-    [
-        ("v1.7.1", "nftables", ["portmap 1.7.1 has CVE-2025-67499"]),
-        ("v1.7.1", "iptables", []),
-        ("v1.9.0", "nftables", []),
-        ("v1.5.1", "nftables", []),
-        ("v0.7.1", "iptables", ["portmap 0.7.1 has CVE-2019-9946"]),
-        ("version of my own", "nftables", []),
-    ],
-)
-def test_a_release_with_a_known_hole(here: Here, version: str, backend: str, holes: list[str]) -> None:
-    release(here, "portmap", version)
-    here.node.change_owner("local", disableCheck=True)
-    here.node.write("local.d/10-portmap.conf", {"type": "portmap", "backend": backend})
-
-    assert here.found() == [("plugin-hole", hole) for hole in holes]
-
-
-def test_the_hole_of_the_plugins_that_make_interfaces(here: Here) -> None:
-    here.node.change_owner("cilium", types=["bridge"])
-    here.node.write("cilium.d/05-cilium.conflist", {"plugins": [{"type": "bridge"}]})
-    release(here, "bridge", "v0.8.5")
-
-    assert here.found() == [("plugin-hole", "bridge 0.8.5 has CVE-2020-10749")]
-
-
-@pytest.mark.parametrize(
-    ("plugin", "version", "hole"),
-    [
-        ("calico", "v3.20.4", "CVE-2022-28224"),
-        ("calico", "v3.21.5", ""),
-        ("calico", "v3.22.1", "CVE-2022-28224"),
-        ("calico", "v3.27.0", ""),
-        ("cilium-cni", "1.11.4", "CVE-2022-29178"),
-        ("cilium-cni", "1.20.2", ""),
-    ],
-)
-def test_the_holes_of_agents_plugins(here: Here, plugin: str, version: str, hole: str) -> None:
-    here.node.change_owner("cilium", types=[plugin])
-    here.node.write("cilium.d/05-cilium.conflist", {"plugins": [{"type": plugin, "nodename_file_optional": True}]})
-    release(here, plugin, version)
-
-    assert here.found() == ([("plugin-hole", f"{plugin} {version.removeprefix('v')} has {hole}")] if hole else [])
-
-
-@pytest.mark.parametrize(
-    ("runtime", "says", "holes"),
-    [
-        ("containerd", "containerd github.com/containerd/containerd v1.4.2 abc", ["1.4.2 has CVE-2020-15257"]),
-        ("containerd", "containerd github.com/containerd/containerd v1.5.6 abc", ["1.5.6 has CVE-2021-41103"]),
-        ("containerd", "containerd github.com/containerd/containerd 1.5.6~ds1 1.5.6~ds1-1+deb11u9", []),
-        ("containerd", "containerd github.com/containerd/containerd v1.5.7 abc", []),
-        ("crio", "crio version 1.22.2", ["1.22.2 has CVE-2022-0811"]),
-        ("crio", "crio version 1.22.1-11.rhaos4.9.gitd5e7d83.el8", []),
-    ],
-)
-def test_the_holes_of_runtimes_as_their_makers_built_them(
-    here: Here, runtime: str, says: str, holes: list[str]
-) -> None:
-    here.says(runtime, says)
-    name = {"containerd": "containerd", "crio": "CRI-O"}[runtime]
-
-    assert here.found() == [("runtime-hole", f"{name} {hole}") for hole in holes]
-
-
-@pytest.mark.parametrize(
     ("plugin", "version", "told"),
     [
         ("bandwidth", "v1.1.1", "bandwidth 1.1.1 fails CHECK for a pod without bandwidth"),
@@ -330,7 +264,9 @@ def test_a_reference_plugin_whose_check_is_known_to_fail(here: Here, plugin: str
     release(here, plugin, version)
     here.node.write("local.d/10-portmap.conf", {"type": plugin})
 
-    assert [(kind, what.partition(" (")[0]) for kind, what in here.found()] == ([("verify", told)] if told else [])
+    assert [(kind, what.partition(" (")[0]) for kind, what in here.found()] == (
+        [("plugin-check-fails", told)] if told else []
+    )
     here.node.change_owner("local", disableCheck=True)
     assert here.found() == []
 
@@ -454,7 +390,7 @@ def test_a_plugin_that_does_not_answer(here: Here) -> None:
     here.node.install("istio-cni", "#!/bin/sh\nexit 3\n")
 
     ((kind, what),) = here.found()
-    assert (kind, f"{here.node.bin_dir}/istio-cni, asked for its versions: " in what) == ("verify", True)
+    assert (kind, f"{here.node.bin_dir}/istio-cni, asked for its versions: " in what) == ("plugin-silent", True)
 
 
 def test_with_root_nothing_is_run_and_no_socket_is_tried(here: Here) -> None:

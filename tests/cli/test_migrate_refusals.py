@@ -315,7 +315,7 @@ def test_a_plugin_that_is_not_installed(ready: Before) -> None:
 
     reason = refused(ready, "--switch")
 
-    assert reason.startswith(f"{WAITING}: a new pod would get error 11: istio/istio-cni: no plugin istio-cni in ")
+    assert reason.startswith(f"{WAITING}: no new pod would get a network: istio/istio-cni: no plugin istio-cni in ")
 
 
 def test_cni_chain_itself_not_installed(ready: Before) -> None:

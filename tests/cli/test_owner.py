@@ -154,9 +154,10 @@ def test_why_an_owner_is_not_added_is_said_once(node: Node, mesh: str) -> None:
 def test_a_required_owner_whose_agent_has_written_nothing_is_refused_since_pods_would_wait(node: Node) -> None:
     error = refused(node, "add", "kuma:kuma-cni")
 
-    assert "not changed, because then a new pod gets error 11: owner kuma has no fragment yet" in error
+    assert "not changed, because then owner kuma has no fragment yet" in error
+    assert "[owner-without-fragment] (--force changes it)" in error
     assert not (node.chain_dir / "kuma.d").exists()
-    assert "warning: from now on a new pod gets error 11" in done(node, "add", "kuma:kuma-cni", "--force")
+    assert "warning: from now on owner kuma has no fragment yet" in done(node, "add", "kuma:kuma-cni", "--force")
 
 
 def test_who_comes_while_another_command_is_at_work_is_told_where(node: Node) -> None:

@@ -174,8 +174,8 @@ def test_a_key_that_is_misspelt_is_told_though_pods_get_a_network(node: Node) ->
     assert result.status == 1
     assert result.stdout.endswith(
         """
-A new pod runs 3 plugins, but not as the facade was meant: key chaindir: unknown key; did you mean
-chainDir?
+A new pod runs 3 plugins, but not as it is meant: key chaindir: unknown key; did you mean chainDir?
+[facade-key-misspelt]
 """
     )
     (facade,) = node.show()["facades"]
@@ -313,7 +313,10 @@ def test_json_has_everything(node: Node) -> None:
     }
     document = node.show()
     owners = document["facades"][0].pop("owners")
+    (error,) = document["facades"][0].pop("errors")
 
+    assert error == json.loads(node.run("doctor", "--json").stdout)["findings"][0]
+    assert (error["id"], error["what"]) == ("owner-without-fragment", message)
     assert document["facades"][0].pop("capabilities") == list(
         json.loads((CONF / "00-cni-chain.conflist").read_bytes())["plugins"][0]["capabilities"]
     )

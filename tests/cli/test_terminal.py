@@ -103,7 +103,7 @@ def test_who_waits_for_a_plugin_sees_which(node: Node) -> None:
 
     shown = shown_by([node.program, "verify", *where])
 
-    assert "checking istio-cni" in ESCAPE.sub("", shown)
+    assert "asking istio-cni" in ESCAPE.sub("", shown)
     assert "1/3" in ESCAPE.sub("", shown)
     assert shown.endswith("4 files checked: 0 errors, 0 warnings\n")
     assert run(node.program, "verify", *where).stderr == ""

@@ -17,13 +17,14 @@ def test_errors_come_before_warnings_and_a_count_comes_last(node: Node) -> None:
     node.write("local.d/20-broken.conf", '{"type": "tuning"\n "a": 1}')
     node.change_facade(colour="red")
 
+    missing = "no plugin portmap in /opt/cni/bin; its agent installs it there"
     assert node.run("verify") == Result(
         1,
         f"""\
-{LOCAL}/10-portmap.conf:4:3: local/portmap: no plugin portmap in /opt/cni/bin; its agent installs it there
-{LOCAL}/20-broken.conf:2:2: not JSON: Expecting ',' delimiter
-{FACADE}:53:4: warning: key colour: means nothing to cni-chain
-5 files checked: 2 errors, 1 warning
+{LOCAL}/10-portmap.conf:4:3: error [plugin-missing]: local/portmap: {missing}
+{LOCAL}/20-broken.conf:2:2: warning [fragment-unusable]: not JSON: Expecting ',' delimiter
+{FACADE}:53:4: warning [facade-key-unknown]: key colour: means nothing to cni-chain
+5 files checked: 1 error, 2 warnings
 """,
         "",
     )
@@ -33,9 +34,13 @@ def test_errors_come_before_warnings_and_a_count_comes_last(node: Node) -> None:
 def test_json_has_the_same_for_a_program(node: Node) -> None:
     node.change_facade(colour="red", stateDir="here")
 
-    assert json.loads(node.run("verify", "--json").stdout) == {
+    document = json.loads(node.run("verify", "--json").stdout)
+    texts = [(one["what"], bool(one.pop("why")), bool(one.pop("do"))) for one in document["findings"]]
+    assert texts == [(one.pop("what"), True, True) for one in document["findings"]]
+    assert document == {
         "findings": [
             {
+                "id": "facade-key-invalid",
                 "severity": "error",
                 "path": FACADE,
                 "line": 54,
@@ -43,6 +48,7 @@ def test_json_has_the_same_for_a_program(node: Node) -> None:
                 "message": "key stateDir: must be an absolute path",
             },
             {
+                "id": "facade-key-unknown",
                 "severity": "warning",
                 "path": FACADE,
                 "line": 53,

@@ -14,12 +14,12 @@ def cilium(**keys: object) -> Json:
     return {"plugins": [{"type": "cilium-cni", **keys}]}
 
 
-def test_a_required_owner_without_a_fragment_is_an_error_where_it_is_listed(node: Node) -> None:
+def test_a_required_owner_without_a_fragment_is_an_error_where_the_fragment_is_missing(node: Node) -> None:
     node.clear("istio")
 
     (finding,) = node.findings()
 
-    assert finding.startswith(f"{at(node, 'name', 'istio')}: owner istio has no fragment yet: no .conf, .conflist")
+    assert finding.startswith("/etc/cni/chain.d/istio.d: owner istio has no fragment yet: no .conf, .conflist")
 
 
 @pytest.mark.parametrize(
@@ -41,18 +41,19 @@ def test_an_agent_that_waits_for_its_seed(node: Node, owner: str, type_: str, hi
 
     (finding,) = node.findings()
 
-    assert finding.startswith(f"{at(node, 'name', owner)}: owner {owner} has no fragment yet: ")
-    assert hint in finding
-    told = json.loads(node.run("doctor", "--json").stdout)["findings"]
-    assert [one["id"] for one in told if owner in one["what"]] == ["owner-without-fragment"]
+    assert finding.startswith(f"/etc/cni/chain.d/{owner}.d: owner {owner} has no fragment yet: ")
+    for command in ("verify", "doctor"):
+        told = json.loads(node.run(command, "--json").stdout)["findings"]
+        (one,) = [one for one in told if owner in one["what"]]
+        assert (one["id"], hint in one["do"]) == ("owner-without-fragment", True)
 
 
 @pytest.mark.parametrize(
     ("content", "finding"),
     [
-        ("", ": empty"),
-        ("[]", ":1:1: not a JSON object"),
-        ('{"type": "a"', ":1:13: not JSON: Expecting ',' delimiter"),
+        ("", ": warning: empty"),
+        ("[]", ":1:1: warning: not a JSON object"),
+        ('{"type": "a"', ":1:13: warning: not JSON: Expecting ',' delimiter"),
         ("{}", ": neither a plugin (key type) nor a list of them (key plugins)"),
         ('{"plugins": [{"type": "a"},\n {"type": 5}]}', ":2:3: key plugins[1].type: must be the name of a plugin"),
         ('{"plugins": [\n {}]}', ":2:2: key plugins[0].type: must be the name of a plugin"),
@@ -246,8 +247,9 @@ def test_no_owner_with_a_delegate(node: Node) -> None:
     shutil.rmtree(node.chain_dir)
     node.change_facade(owners=[{"name": "cilium", "required": False}])
 
-    (finding,) = node.findings()
+    finding, waiting = node.findings()
 
+    assert waiting == "/etc/cni/chain.d/cilium.d: warning: owner cilium: the directory doesn't exist"
     assert finding.endswith(
         ": no owner has a delegate for this pod: cilium in /etc/cni/chain.d; `cni-chain show --all` tells why"
     )

@@ -28,7 +28,7 @@ class Forgotten(NamedTuple):
     consequence: str
     seed: Callable[[Node], object]
     command: str  # verify or doctor
-    of: str = ""  # which of several findings: words in it or, of doctor, its kind
+    of: str  # the id of what it finds
 
 
 def sample(name: str) -> Json:
@@ -158,6 +158,7 @@ FORGOTTEN = (
         "every ADD fails in cilium-cni",
         lambda node: cilium_behind_another(node, WITHOUT_MODE),
         "verify",
+        "cilium-chaining",
     ),
     Forgotten(
         "Cilium",
@@ -165,6 +166,7 @@ FORGOTTEN = (
         "host ports don't work",
         portmap_of_cilium_only,
         "verify",
+        "plugin-not-run",
     ),
     Forgotten(
         "Cilium",
@@ -172,7 +174,7 @@ FORGOTTEN = (
         "Cilium writes flannel's and portmap's part too, which its types leave out, and every ADD fails in cilium-cni",
         lambda node: node.write("cilium.d/05-cilium.conflist", sample("examples/cilium/1.14-flannel.conflist")),
         "verify",
-        "needs a plugin before it",
+        "cilium-chaining",
     ),
     Forgotten(
         "Cilium first",
@@ -180,6 +182,7 @@ FORGOTTEN = (
         "cilium-cni takes itself for chained: every ADD fails",
         lambda node: node.change_facade(of_list={"name": "azure"}),
         "verify",
+        "cilium-chaining",
     ),
     Forgotten(
         "Istio",
@@ -204,6 +207,7 @@ FORGOTTEN = (
         "SIGKILL; pods start all the same",
         single_plugin_in_a_list,
         "verify",
+        "istio-file-name",
     ),
     Forgotten(
         "Istio ambient",
@@ -211,6 +215,7 @@ FORGOTTEN = (
         "a pod runs outside the mesh, in silence, if its namespace can't be looked up",
         lambda node: node.write("istio.d/10-istio.conf", sample("examples/istio/1.30-ambient.conf")),
         "verify",
+        "istio-without-retry",
     ),
     Forgotten(
         "Istio",
@@ -218,6 +223,7 @@ FORGOTTEN = (
         "the agent's own pod waits for what it would write: a new node never gets ready",
         lambda node: node.change_owner("istio", exempt=[]),
         "verify",
+        "owner-exempts-none",
     ),
     Forgotten(
         "Istio in another namespace",
@@ -227,6 +233,7 @@ FORGOTTEN = (
             "istio.d/10-istio.conf", sample("chain.d/istio.d/10-istio.conf") | {"pod_namespace": "mesh"}
         ),
         "verify",
+        "owner-exempts-elsewhere",
     ),
     Forgotten(
         "Linkerd",
@@ -258,7 +265,7 @@ FORGOTTEN = (
         "the fragment names a kubeconfig that lies elsewhere: every ADD fails in calico",
         calico,
         "verify",
-        "/etc/cni/chain.d/calico.d",
+        "kubeconfig-missing",
     ),
     Forgotten(
         "Multus",
@@ -266,7 +273,7 @@ FORGOTTEN = (
         "Multus runs another network; no pod gets the chain",
         lambda node: multus(node, delegates=[sample("chain.d/cilium.d/05-cilium.conflist")]),
         "verify",
-        "/etc/cni/net.d/00-multus",
+        "multus-other-network",
     ),
     Forgotten(
         "Multus",
@@ -274,7 +281,7 @@ FORGOTTEN = (
         "pods get the chain as it was",
         older_copy,
         "verify",
-        "/etc/cni/net.d/00-multus",
+        "multus-copy-stale",
     ),
     Forgotten(
         "Multus",
@@ -282,7 +289,7 @@ FORGOTTEN = (
         "a runtime's GC frees the network of pods that were made before Multus was there",
         lambda node: multus(node, delegates=[json.loads(node.facade.read_bytes())], version="1.1.0"),
         "verify",
-        "/etc/cni/net.d/00-multus",
+        "multus-gc",
     ),
     Forgotten(
         "any",
@@ -298,6 +305,7 @@ FORGOTTEN = (
         "a DEL while the agent is stopped is killed before Cilium has queued it",
         lambda node: node.change_facade(timeouts={"DEL": 30}),
         "verify",
+        "timeout-short",
     ),
     Forgotten(
         "any",
@@ -305,24 +313,23 @@ FORGOTTEN = (
         "the runtime sends no port mappings, no bandwidth",
         lambda node: node.change_facade(capabilities={"bandwidth": True}),
         "verify",
+        "capability-undeclared",
     ),
 )
 
 
 def says(program: str, forgotten: Forgotten, root: Path) -> str:
-    """What the command says of a node on which that was forgotten; exactly one finding must be meant."""
+    """What the command says of a node on which that was forgotten; one finding has its id."""
     node = Node(root, program)
     forgotten.seed(node)
     document = json.loads(node.run(forgotten.command, "--json").stdout)
     found: list[Json] = document["findings"]
-    if forgotten.command == "doctor":
-        (one,) = [one for one in found if one["id"] == forgotten.of]
-        if forgotten.of != WAITED_FOR:
-            return f"{one['severity']}: {one['what']}"
-        # Of what is said of every owner, only what is said of this one.
-        return f"{one['severity']}: {one['what'].partition(':')[0]}: … {one['do'].partition('? ')[2]}"
-    (one,) = [one for one in found if forgotten.of in f"{one['path']}: {one['message']}"]
-    return f"{one['severity']}: {one['message']}"
+    (one,) = [one for one in found if one["id"] == forgotten.of]
+    kind = f"{one['severity']} [{one['id']}]"
+    if forgotten.of != WAITED_FOR:
+        return f"{kind}: {one['what']}"
+    # Of what is said of every owner, only what is said of this one.
+    return f"{kind}: {one['what'].partition(':')[0]}: … {one['do'].partition('? ')[2]}"
 
 
 def block(said: list[str]) -> str:

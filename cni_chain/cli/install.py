@@ -1,4 +1,4 @@
-"""The commands that put cni-chain on a node and take it away. What they do is in `install` and `uninstall`."""
+"""`cni-chain install`: put cni-chain on a node."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cni_chain.change import draft, install, installed, uninstall
-from cni_chain.cli import owner
-from cni_chain.cli.apply import (
+from cni_chain.change import draft, install, installed
+from cni_chain.cli.changes import (
     ABinDir,
-    AConf,
     ANetDir,
     DryRun,
     Force,
@@ -26,16 +24,7 @@ from cni_chain.cli.options import DistroName, Json
 from cni_chain.node.errors import RefusedError
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands."""
-    app.command("install", short_help="Put the program, the owners' directories and the facade in place.")(
-        install_command
-    )
-    app.command("uninstall", short_help="Give the node back to the configuration before.")(uninstall_command)
-    app.add_typer(owner.app, name="owner", short_help="List and change who contributes to the chain.")
-
-
-def install_command(
+def command(
     owner: Annotated[
         list[str] | None,
         typer.Option(
@@ -133,69 +122,5 @@ def install_command(
         )
         with locked(tree, options.net_dir):
             plan = install.plan(tree, options, source)
-            plan.notes += distro_note
-            carry_out(plan, dry_run=dry_run, json=json)
-
-
-def uninstall_command(
-    bin_dir: ABinDir = None,
-    net_dir: ANetDir = None,
-    program_dir: ProgramDir = None,
-    distro: DistroName = None,
-    conf: AConf = None,
-    restore: Annotated[
-        str | None,
-        typer.Option(
-            metavar="FILE",
-            show_default=False,
-            help="First put this configuration into --net-dir; a name that Cilium gave it (.cilium_bak) is undone.",
-        ),
-    ] = None,
-    keep_program: Annotated[
-        bool,
-        typer.Option("--keep-program", help="Take only the facade away: what pods' DEL still needs stays."),
-    ] = False,
-    leave: Annotated[
-        bool,
-        typer.Option(
-            "--leave-node-without-network", help="Go on although the runtime has no configuration behind the facade."
-        ),
-    ] = False,
-    force: Force = False,
-    dry_run: DryRun = False,
-    json: Json = False,
-    root: Root = "/",
-) -> None:
-    """Give the node back to the configuration that was there before cni-chain.
-
-    The facade is renamed, and the runtime takes the file behind it: there must be one, and it should have every plugin
-    of the chain; what it lacks is warned of. Send the agents back after that. While pods have records, only
-    --keep-program goes on, since their DEL needs the program; without it, uninstall again when they are gone. Fragments
-    stay, they are their owners'. To uninstall an agent, not cni-chain: cni-chain owner remove NAME first.
-
-    \b
-    Examples:
-      cni-chain uninstall --keep-program --dry-run
-      cni-chain uninstall --restore /etc/cni/net.d/05-cilium.conflist.cilium_bak --keep-program
-      cni-chain uninstall
-
-    \b
-    Exit status: 0 if it is gone, 1 if that was refused or failed, 2 wrong usage.
-    """
-    where, distro_note = places(distro, bin_dir, net_dir)
-    with told():
-        tree = tree_of(root)
-        options = uninstall.Options(
-            bin_dir=tree.path(where.bin_dir),
-            net_dir=tree.path(where.net_dir),
-            program_dir=tree.path(program_dir) if program_dir else where.program_dir if bin_dir is None else None,
-            conf=conf,
-            restore=restore,
-            keep_program=keep_program,
-            without_network=leave,
-            force=force,
-        )
-        with locked(tree, options.net_dir):
-            plan = uninstall.plan(tree, options)
             plan.notes += distro_note
             carry_out(plan, dry_run=dry_run, json=json)

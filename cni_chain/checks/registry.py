@@ -1,0 +1,106 @@
+"""The one registry of rules about a node. Commands run rules here, and refer to what they find by its id.
+
+`verify` runs those that need files and plugins, `doctor` all; `show` asks it for its verdict, `install` and `owner` for
+what a change would bring.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from cni_chain.checks import (
+    chain,
+    facade,
+    fragments,
+    log,
+    multus,
+    net_dir,
+    owners,
+    permissions,
+    plugins,
+    records,
+    runtimes,
+    sockets,
+    tokens,
+    writers,
+)
+from cni_chain.checks.node import Node
+from cni_chain.checks.rule import RULES, Finding, Kind, Needs, Rule, Scope
+from cni_chain.node.facades import FacadeFile
+from cni_chain.node.progress import Step, unseen
+from cni_chain.node.survey import Survey
+
+# Each registers its rules as it is imported; they run in this order.
+_MODULES = (
+    net_dir,
+    facade,
+    owners,
+    chain,
+    fragments,
+    multus,
+    plugins,
+    permissions,
+    runtimes,
+    sockets,
+    writers,
+    tokens,
+    records,
+    log,
+)
+
+_ORDER = [module.__name__ for module in _MODULES]
+_RULES = sorted(RULES, key=lambda rule: _ORDER.index(rule.find.__module__))
+_SCOPES = {kind.id: rule.scope for rule in _RULES for kind in rule.kinds}
+
+KINDS: dict[str, Kind] = {kind.id: kind for rule in _RULES for kind in rule.kinds}
+
+
+def rules(needs: Needs = Needs.NODE) -> list[Rule]:
+    """Return the rules that need no more than `needs`."""
+    return [rule for rule in _RULES if rule.needs <= needs]
+
+
+def run(node: Node, needs: Needs, step: Step = unseen) -> list[Finding]:
+    """Return what the rules that need no more than `needs` find, errors first. A step is each rule."""
+    found: list[Finding] = []
+    for rule in rules(needs):
+        step(rule.kinds[0].id)
+        found += rule.run(node)
+    return _sorted(found)
+
+
+def of_survey(node: Node, survey: Survey, found: list[Finding], needs: Needs) -> list[Finding]:
+    """Return those of `found`, what `run` has found on the node, that concern one of its facades."""
+    if len(node.surveys) == 1:
+        return found
+    known = set(found)
+    return [finding for finding in run(node.of(survey), needs) if finding in known]
+
+
+def of_facade(file: FacadeFile) -> list[Finding]:
+    """Return what is wrong with one facade by itself, wherever its file is."""
+    found = [finding for rule in _RULES if rule.scope is Scope.FILE for finding in rule.find(file)]
+    return _sorted([*found, *facade.duplicates(file.path, file.locator)])
+
+
+def of_chain(node: Node) -> list[Finding]:
+    """Return what is wrong with facades by themselves and with their chains, wherever the facades' files are."""
+    return _sorted(finding for rule in _RULES if rule.scope is not Scope.NODE for finding in rule.run(node))
+
+
+def is_about_chain(finding: Finding) -> bool:
+    """Tell whether it is about a facade or its chain, whatever the runtime takes and plugins answer."""
+    return _SCOPES[finding.id] is not Scope.NODE
+
+
+def stops(finding: Finding) -> bool:
+    """Tell whether no new pod gets the chain while that is so."""
+    return finding.is_error and KINDS[finding.id].stops
+
+
+def _sorted(found: Iterable[Finding]) -> list[Finding]:
+    """Return findings once each (two facades may share fragments), without those that another one replaces."""
+    unique = list(dict.fromkeys(found))
+    replaced = {(id_, finding.place.path) for finding in unique for id_ in KINDS[finding.id].replaces}
+    left = (finding for finding in unique if (finding.id, finding.place.path) not in replaced)
+    return sorted(left, key=Finding.order)

@@ -1,0 +1,14 @@
+"""How findings word lists and numbers. Pure."""
+
+from __future__ import annotations
+
+
+def listed(words: list[str], most: int = 3) -> str:
+    """Return some words as a sentence has them, and how many more there are."""
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(words[:most]) + more
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number of things, as in `1 record`, `2 records`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"

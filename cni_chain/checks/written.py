@@ -1,0 +1,46 @@
+"""What is wrong with a facade or a fragment that is not in place yet: the rules about one file. Reads only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from cni_chain.agents.istio import lacks_retry
+from cni_chain.checks import facade, fragments, owners, registry
+from cni_chain.checks.places import Located
+from cni_chain.checks.rule import Finding
+from cni_chain.node import facades, locate
+from cni_chain.node.facades import FacadeFile
+from cni_chain.node.locate import Locator, Place, UnreadableError
+from cni_chain.plugin.fragments import Fragment, parse
+
+
+def look(path: str) -> list[Finding]:
+    """Return what is wrong with the file `path` by itself, a facade if it has cni-chain in it, else a fragment."""
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+        document, locator = locate.decode(content)
+    except OSError as error:
+        return [owners.unusable(Located(Place(path), f"can't be read: {error.strerror}"), why=_WHY)]
+    except UnreadableError as error:
+        return [owners.unusable(Located(Place(path, error.at), str(error)), why=_WHY)]
+    if facades.is_facade(document):
+        return registry.of_facade(FacadeFile(path, document, locator))
+    return list(_fragment(path, document, locator))
+
+
+_WHY = "Neither a runtime nor cni-chain can use such a file."
+
+
+def _fragment(path: str, document: dict[str, object], locator: Locator) -> Iterator[Finding]:
+    yield from facade.duplicates(path, locator)
+    fragment = parse(path, document)
+    if not isinstance(fragment, Fragment):
+        for fault in fragment:
+            place = Place(path, locator.find(fault.key) if fault.key else None)
+            yield owners.unusable(Located(place, fault.text), why=_WHY)
+        return
+    for index, conf in enumerate(fragment.plugins):
+        if lacks_retry(conf):
+            key = f"plugins[{index}].type" if "plugins" in locator else "type"
+            yield fragments.WITHOUT_RETRY.at(Place(path, locator.find(key)), fragments.NO_RETRY)

@@ -1,0 +1,88 @@
+"""`cni-chain uninstall`: give a node back to the configuration before."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from cni_chain.change import uninstall
+from cni_chain.cli.changes import (
+    ABinDir,
+    AConf,
+    ANetDir,
+    DryRun,
+    Force,
+    ProgramDir,
+    Root,
+    carry_out,
+    locked,
+    places,
+    told,
+    tree_of,
+)
+from cni_chain.cli.options import DistroName, Json
+
+
+def command(
+    bin_dir: ABinDir = None,
+    net_dir: ANetDir = None,
+    program_dir: ProgramDir = None,
+    distro: DistroName = None,
+    conf: AConf = None,
+    restore: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            show_default=False,
+            help="First put this configuration into --net-dir; a name that Cilium gave it (.cilium_bak) is undone.",
+        ),
+    ] = None,
+    keep_program: Annotated[
+        bool,
+        typer.Option("--keep-program", help="Take only the facade away: what pods' DEL still needs stays."),
+    ] = False,
+    leave: Annotated[
+        bool,
+        typer.Option(
+            "--leave-node-without-network", help="Go on although the runtime has no configuration behind the facade."
+        ),
+    ] = False,
+    force: Force = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    root: Root = "/",
+) -> None:
+    """Give the node back to the configuration that was there before cni-chain.
+
+    The facade is renamed, and the runtime takes the file behind it: there must be one, and it should have every plugin
+    of the chain; what it lacks is warned of. Send the agents back after that. While pods have records, only
+    --keep-program goes on, since their DEL needs the program; without it, uninstall again when they are gone. Fragments
+    stay, they are their owners'. To uninstall an agent, not cni-chain: cni-chain owner remove NAME first.
+
+    \b
+    Examples:
+      cni-chain uninstall --keep-program --dry-run
+      cni-chain uninstall --restore /etc/cni/net.d/05-cilium.conflist.cilium_bak --keep-program
+      cni-chain uninstall
+
+    \b
+    Exit status: 0 if it is gone, 1 if that was refused or failed, 2 wrong usage.
+    """
+    where, distro_note = places(distro, bin_dir, net_dir)
+    with told():
+        tree = tree_of(root)
+        options = uninstall.Options(
+            bin_dir=tree.path(where.bin_dir),
+            net_dir=tree.path(where.net_dir),
+            program_dir=tree.path(program_dir) if program_dir else where.program_dir if bin_dir is None else None,
+            conf=conf,
+            restore=restore,
+            keep_program=keep_program,
+            without_network=leave,
+            force=force,
+        )
+        with locked(tree, options.net_dir):
+            plan = uninstall.plan(tree, options)
+            plan.notes += distro_note
+            carry_out(plan, dry_run=dry_run, json=json)

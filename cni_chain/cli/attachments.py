@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cni_chain.cli import completion
-from cni_chain.cli.options import Json, Where, failure, located
+from cni_chain.cli.options import DistroName, Json, NetDirectory, Root, StateDirs, Where, failure
 from cni_chain.cli.output import paint, paragraph, print_json, printable
 from cni_chain.cli.output import table as drawn
 from cni_chain.node import attachments, kernel
@@ -22,9 +22,7 @@ _SHORT = 13  # characters of a container's ID, as crictl prints it
 _PLUGINS, _STATE = 3, 5  # columns of the table
 
 
-@located("state_dir", "net_dir", "distro", "root")
 def command(
-    where: Where,
     beginning: Annotated[
         str,
         typer.Argument(
@@ -35,6 +33,10 @@ def command(
         ),
     ] = "",
     json: Json = False,
+    state_dir: StateDirs = None,
+    net_dir: NetDirectory = None,
+    distro: DistroName = None,
+    root: Root = "/",
 ) -> None:
     """List the attachments: the pods' interfaces for which plugins were run, and that are not undone yet.
 
@@ -50,6 +52,7 @@ def command(
     \b
     Exit status: 0; 1 if a record is damaged or can't be read, or there is no attachment of that ID.
     """
+    where = Where.given(root, distro, state_dir=state_dir, net_dir=net_dir)
     _, files = where.find()
     found = attachments.look(where.tree, files, where.state_dirs)
     if beginning:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -16,46 +16,9 @@ from cni_chain.change.files import PlacingError
 from cni_chain.change.plan import Plan
 from cni_chain.cli.options import distribution, failure
 from cni_chain.cli.output import paint, print_json, printable, progress, table
-from cni_chain.node import distros, facades, survey
+from cni_chain.node import distros
 from cni_chain.node.errors import RefusedError
 from cni_chain.node.tree import Tree
-
-Root = Annotated[
-    str,
-    typer.Option(
-        metavar="DIR",
-        help="Change the file system tree below DIR instead of this system's. Every path given and printed is as "
-        "seen from inside it, and nothing of it is run.",
-    ),
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Tell what would be changed, with the text of files, and change nothing.")
-]
-Force = Annotated[bool, typer.Option("--force", help="Do what is refused for the reason that the message gives.")]
-ABinDir = Annotated[
-    str | None,
-    typer.Option(
-        "--bin-dir", metavar="DIR", show_default=survey.BIN_DIR, help="The runtime's directory of plugins (CNI_PATH)."
-    ),
-]
-ANetDir = Annotated[
-    str | None,
-    typer.Option(
-        "--net-dir", metavar="DIR", show_default=facades.NET_DIR, help="The runtime's configuration directory."
-    ),
-]
-ProgramDir = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR",
-        show_default="cni-chain beside --bin-dir",
-        help="Holds one directory for each version of the program.",
-    ),
-]
-AConf = Annotated[
-    str | None,
-    typer.Option("--conf", metavar="FILE", show_default=False, help="The facade, if there are several."),
-]
 
 
 def places(name: str | None, bin_dir: str | None, net_dir: str | None) -> tuple[distros.Distro, list[str]]:

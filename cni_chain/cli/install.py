@@ -7,20 +7,8 @@ from typing import Annotated
 import typer
 
 from cni_chain.change import draft, install, installed
-from cni_chain.cli.changes import (
-    ABinDir,
-    ANetDir,
-    DryRun,
-    Force,
-    ProgramDir,
-    Root,
-    carry_out,
-    locked,
-    places,
-    told,
-    tree_of,
-)
-from cni_chain.cli.options import DistroName, Json
+from cni_chain.cli.changes import carry_out, locked, places, told, tree_of
+from cni_chain.cli.options import BinDir, ChangedRoot, DistroName, DryRun, Force, Json, NetDirectory, ProgramDir
 from cni_chain.node.errors import RefusedError
 
 
@@ -59,8 +47,8 @@ def command(
             help="The only version of the specification that runtimes are to use.",
         ),
     ] = None,
-    bin_dir: ABinDir = None,
-    net_dir: ANetDir = None,
+    bin_dir: BinDir = None,
+    net_dir: NetDirectory = None,
     chain_dir: Annotated[
         str | None,
         typer.Option(metavar="DIR", show_default="/etc/cni/chain.d", help="Holds the owners' directories."),
@@ -79,7 +67,7 @@ def command(
     force: Force = False,
     dry_run: DryRun = False,
     json: Json = False,
-    root: Root = "/",
+    root: ChangedRoot = "/",
 ) -> None:
     """Put the program, the owners' directories, the log's rotation and, last, the facade in place.
 

@@ -18,7 +18,7 @@ from cni_chain.cli.migrate_text import (
     where,
     worded,
 )
-from cni_chain.cli.options import Json, Where, failure, located
+from cni_chain.cli.options import BinDirs, DistroName, Json, NetDirectory, Root, Where, failure
 from cni_chain.cli.output import paint, paragraph, print_json, printable
 from cni_chain.migrate import guards, moves, split
 from cni_chain.migrate.moves import Switch
@@ -31,9 +31,7 @@ from cni_chain.node.tree import Tree
 from cni_chain.plugin import facade as facade_keys
 
 
-@located("net_dir", "bin_dir", "distro", "root")
 def command(
-    where: Where,
     write: Annotated[
         bool,
         typer.Option("--write", help="Write the fragments, and the facade under a name that no runtime reads."),
@@ -76,6 +74,10 @@ def command(
     chain_dir: Annotated[
         str, typer.Option(metavar="DIR", help="Where the owners' directories are.")
     ] = facade_keys.CHAIN_DIR,
+    net_dir: NetDirectory = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: Root = "/",
 ) -> None:
     """Split the list that the runtime uses now into a directory for each agent, and prove that nothing changes.
 
@@ -95,6 +97,7 @@ def command(
     \b
     Exit status: 0 if it is done or could be, 1 if not (the reason is told), 2 for wrong usage.
     """
+    where = Where.given(root, distro, net_dir=net_dir, bin_dir=bin_dir)
     owner_of = _usage(write, switch, undo, owner, runtime, despite, facade)
     tree = where.tree
     command = _Command(

@@ -72,6 +72,38 @@ StateDirs = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, with everything in it.")]
 
+# Of the commands that change a node.
+ChangedRoot = Annotated[
+    str,
+    typer.Option(
+        metavar="DIR",
+        help="Change the file system tree below DIR instead of this system's. Every path given and printed is as "
+        "seen from inside it, and nothing of it is run.",
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Tell what would be changed, with the text of files, and change nothing.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Do what is refused for the reason that the message gives.")]
+BinDir = Annotated[
+    str | None,
+    typer.Option(
+        "--bin-dir", metavar="DIR", show_default=survey.BIN_DIR, help="The runtime's directory of plugins (CNI_PATH)."
+    ),
+]
+ProgramDir = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        show_default="cni-chain beside --bin-dir",
+        help="Holds one directory for each version of the program.",
+    ),
+]
+OneConf = Annotated[
+    str | None,
+    typer.Option("--conf", metavar="FILE", show_default=False, help="The facade, if there are several."),
+]
+
 _AGE = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -84,6 +116,30 @@ class Where(NamedTuple):
     bin_dirs: list[str]
     conf: str | None
     state_dirs: list[str]  # those given; none: where the facades say
+
+    @classmethod
+    def given(
+        cls,
+        root: str,
+        distro: str | None,
+        *,
+        net_dir: str | None = None,
+        bin_dir: list[str] | None = None,
+        conf: str | None = None,
+        state_dir: list[str] | None = None,
+    ) -> Where:
+        """Return what the options of these names mean together. Raises what ends the command if there is no `root`."""
+        if not os.path.isdir(root):  # or nothing would be found, and all seem well
+            raise failure(f"--root {root}: no such directory")
+        tree = Tree(root)
+        known = distribution(distro)
+        return cls(
+            tree,
+            net_dir or known.net_dir,
+            directories(tree, bin_dir or [known.bin_dir]),
+            conf,
+            directories(tree, state_dir or []),
+        )
 
     def find(self) -> tuple[NetDir, list[FacadeFile]]:
         """Return the runtime's directory and the facades to look at: those in it, or the one that was given."""
@@ -117,7 +173,7 @@ def located(*names: str, root: object = Root) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         def run(**given: Any) -> None:
-            where = _where(**{name: given.pop(name) for name in chosen})
+            where = Where.given(**{"root": "/", "distro": None} | {name: given.pop(name) for name in chosen})
             command(where, **given)
 
         added = [
@@ -142,28 +198,6 @@ def declared(run: Command, command: Callable[..., object], given: list[Parameter
     )
     run.__annotations__ = {one.name: one.annotation for one in given}
     return run
-
-
-def _where(
-    *,
-    root: str = "/",
-    distro: str | None = None,
-    net_dir: str | None = None,
-    bin_dir: list[str] | None = None,
-    conf: str | None = None,
-    state_dir: list[str] | None = None,
-) -> Where:
-    if not os.path.isdir(root):  # or nothing would be found, and all seem well
-        raise failure(f"--root {root}: no such directory")
-    tree = Tree(root)
-    known = distribution(distro)
-    return Where(
-        tree,
-        net_dir or known.net_dir,
-        directories(tree, bin_dir or [known.bin_dir]),
-        conf,
-        directories(tree, state_dir or []),
-    )
 
 
 def distribution(name: str | None) -> distros.Distro:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cni_chain.cli.options import Json, Where, located, no_facade
+from cni_chain.cli.options import BinDirs, Conf, DistroName, Json, NetDirectory, Root, Where, no_facade
 from cni_chain.cli.output import pad, paint, paragraph, print_json, printable, progress, width, widths
 from cni_chain.node.facades import FacadeFile, NetDir
 from cni_chain.node.negotiation import Spoken
@@ -20,9 +20,7 @@ _NONE = "-"
 _CNI = 3  # the place of a column that is left out where nothing is known for it
 
 
-@located("net_dir", "conf", "bin_dir", "distro", "root")
 def command(
-    where: Where,
     everything: Annotated[
         bool,
         typer.Option(
@@ -30,6 +28,11 @@ def command(
         ),
     ] = False,
     json: Json = False,
+    net_dir: NetDirectory = None,
+    conf: Conf = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: Root = "/",
 ) -> None:
     """Show the effective chain: which plugins run for a new pod, in which order, whose they are, and what is left out.
 
@@ -45,6 +48,7 @@ def command(
     \b
     Exit status: 0 if every facade gives a new pod a network, 1 if not, for a misspelt key, or without a facade.
     """
+    where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     directory, surveys = where.surveys()
     if json:
         print_json(document(where.tree, directory, surveys))

@@ -7,29 +7,26 @@ from typing import Annotated
 import typer
 
 from cni_chain.change import uninstall
-from cni_chain.cli.changes import (
-    ABinDir,
-    AConf,
-    ANetDir,
+from cni_chain.cli.changes import carry_out, locked, places, told, tree_of
+from cni_chain.cli.options import (
+    BinDir,
+    ChangedRoot,
+    DistroName,
     DryRun,
     Force,
+    Json,
+    NetDirectory,
+    OneConf,
     ProgramDir,
-    Root,
-    carry_out,
-    locked,
-    places,
-    told,
-    tree_of,
 )
-from cni_chain.cli.options import DistroName, Json
 
 
 def command(
-    bin_dir: ABinDir = None,
-    net_dir: ANetDir = None,
+    bin_dir: BinDir = None,
+    net_dir: NetDirectory = None,
     program_dir: ProgramDir = None,
     distro: DistroName = None,
-    conf: AConf = None,
+    conf: OneConf = None,
     restore: Annotated[
         str | None,
         typer.Option(
@@ -51,7 +48,7 @@ def command(
     force: Force = False,
     dry_run: DryRun = False,
     json: Json = False,
-    root: Root = "/",
+    root: ChangedRoot = "/",
 ) -> None:
     """Give the node back to the configuration that was there before cni-chain.
 

@@ -2,7 +2,7 @@
 
 Each is made beside its place, under a name that no runtime takes for a configuration, with its mode and on the disk,
 and then renamed. It lies in the same directory because containerd doesn't notice what is renamed in from another one.
-Every function returns what takes its change back, and raises PlacingError, which names the file.
+Every function returns what takes its change back, and raises RefusedError, which names the file.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
+from cni_chain.node.errors import RefusedError
+from cni_chain.node.tree import Tree
+
 Undo = Callable[[], None]
 
 _OTHERS = 0o022
-
-
-class PlacingError(Exception):
-    """Something could not be put in place; what was there is still there."""
 
 
 @contextlib.contextmanager
@@ -28,21 +27,22 @@ def _named(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise PlacingError(f"{path}: {error.strerror or error}") from None
+        raise RefusedError(f"{path}: {error.strerror or error}") from None
 
 
 @contextlib.contextmanager
-def locked(directory: str) -> Iterator[None]:
+def locked(tree: Tree, directory: str) -> Iterator[None]:
     """Keep every other command that changes `directory` out; one that doesn't exist is locked where it will be made."""
-    while not os.path.isdir(directory):
-        directory = os.path.dirname(directory)
+    real = tree.real(directory)
+    while not os.path.isdir(real):
+        real = os.path.dirname(real)
     with _named(directory):
-        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        opened = os.open(real, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise PlacingError(f"{directory}: another cni-chain command is changing it; try again") from None
+            raise RefusedError(f"{directory}: another cni-chain command is changing it", "try again") from None
         yield
     finally:
         os.close(opened)
@@ -53,7 +53,7 @@ def put(path: str, content: bytes, mode: int, *, expected: bytes | None = None) 
     with _named(path):
         before = _before(path)
         if expected is not None and (before is None or before[0] != expected):
-            raise PlacingError(f"{path}: was changed by somebody else just now")
+            raise RefusedError(f"{path}: was changed by somebody else just now")
         _replace(path, lambda new: _write(new, content, mode))
 
     def undo() -> None:
@@ -65,7 +65,9 @@ def put(path: str, content: bytes, mode: int, *, expected: bytes | None = None) 
     with _named(path):
         if read(path) != content or stat.S_IMODE(os.stat(path).st_mode) != mode:
             undo()
-            raise PlacingError(f"{path}: doesn't hold what was written; look at the disk and at what else writes there")
+            raise RefusedError(
+                f"{path}: doesn't hold what was written", "look at the disk and at what else writes there"
+            )
     return undo
 
 
@@ -76,7 +78,7 @@ def link(path: str, target: str) -> Undo:
         saved = None if before is not None else _before(path)
         _replace(path, lambda new: os.symlink(target, new))
         if os.readlink(path) != target:
-            raise PlacingError(f"{path}: doesn't lead to {target}; look at what else writes there")
+            raise RefusedError(f"{path}: doesn't lead to {target}", "look at what else writes there")
 
     def undo() -> None:
         if before is not None:
@@ -113,7 +115,7 @@ def _make(path: str, made: list[str]) -> None:
     sync(os.path.dirname(path))
 
 
-def tree(source: str, target: str) -> Undo:
+def copy(source: str, target: str) -> Undo:
     """Copy the directory `source` to `target`, which doesn't exist yet."""
     new = _temporary(target)
     with _named(target):
@@ -127,7 +129,7 @@ def tree(source: str, target: str) -> Undo:
         sync(os.path.dirname(target))
         if not same(source, target):
             remove_tree(target)
-            raise PlacingError(f"{target}: doesn't hold what was copied from {source}; look at the disk")
+            raise RefusedError(f"{target}: doesn't hold what was copied from {source}", "look at the disk")
     return lambda: remove_tree(target)
 
 
@@ -214,7 +216,7 @@ def _before(path: str) -> tuple[bytes, int] | None:
     except FileNotFoundError:
         return None
     if not stat.S_ISREG(status.st_mode):
-        raise PlacingError(f"{path}: is no regular file, and is left alone")
+        raise RefusedError(f"{path}: is no regular file, and is left alone")
     return read(path), stat.S_IMODE(status.st_mode)
 
 

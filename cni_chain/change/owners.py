@@ -15,9 +15,8 @@ from cni_chain.change import files, installed
 from cni_chain.change.plan import Plan, diff
 from cni_chain.change.splice import OwnersText, SpliceError
 from cni_chain.checks import trial
-from cni_chain.node.errors import RefusedError
+from cni_chain.node.errors import RefusedError, UnreadableError
 from cni_chain.node.facades import FacadeFile
-from cni_chain.node.locate import UnreadableError
 from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
 
@@ -44,9 +43,9 @@ class Edit:
         self.plan = Plan(tree)
         self._real = os.path.join(installed.inside(tree, os.path.dirname(file.path)), os.path.basename(file.path))
         if os.path.islink(self._real):
-            raise RefusedError(f"{file.path}: is a link, and no runtime would notice the change; --conf its target")
+            raise RefusedError(f"{file.path}: is a link, and no runtime would notice the change", "--conf its target")
         if file.problems:
-            raise RefusedError(f"{file.path}: {'; '.join(map(str, file.problems))}; `cni-chain verify` tells where")
+            raise RefusedError(f"{file.path}: {'; '.join(map(str, file.problems))}", "`cni-chain verify` tells where")
         try:
             self._content = tree.read(file.path)
             self._owners = OwnersText(self._content.decode(), file)
@@ -63,7 +62,7 @@ class Edit:
             if self._owners.owners[index] == entry and before is None and after is None:
                 self.plan.notes.append(f"{name} is an owner already.")
                 return self.plan
-            raise RefusedError(f"{self.file.path}: {name} is an owner already; remove it first, or edit the file")
+            raise RefusedError(f"{self.file.path}: {name} is an owner already", "remove it first, or edit the file")
         index = len(self._names)
         if before is not None:
             index = self._index(before)

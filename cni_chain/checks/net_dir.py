@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from cni_chain.agents.plugins import CILIUM, MESHES
 from cni_chain.checks.words import Node, Trouble, document_in, listed, types_in
 from cni_chain.node import facades
+from cni_chain.node.errors import UnreadableError
 from cni_chain.node.facades import FacadeFile
-from cni_chain.node.locate import UnreadableError
 
 _BACKUP = ".cilium_bak"
 _SLACK = 2.0  # seconds; whoever installs the facade may touch others beside it

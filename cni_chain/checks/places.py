@@ -6,7 +6,8 @@ import re
 
 from cni_chain.checks.findings import Finding
 from cni_chain.node import locate
-from cni_chain.node.locate import Locator, Place, Position, UnreadableError
+from cni_chain.node.errors import UnreadableError
+from cni_chain.node.locate import Locator, Place, Position
 from cni_chain.node.survey import Survey
 from cni_chain.plugin.chain import Dropped, Link
 from cni_chain.plugin.facade import Owner

@@ -11,8 +11,7 @@ from typing import Any, NamedTuple
 from cni_chain.checks import holes
 from cni_chain.checks.words import Node, Trouble, document_in
 from cni_chain.node import crio, facades, programs, usage
-from cni_chain.node.crio import SettingsError
-from cni_chain.node.errors import RefusedError
+from cni_chain.node.errors import RefusedError, UnreadableError
 from cni_chain.node.tree import Tree
 from cni_chain.plugin.spec import at_least
 
@@ -198,7 +197,7 @@ def _containerd(tree: Tree) -> dict[str, Any]:
 def _crio(tree: Tree) -> dict[str, Any]:
     try:
         told = {key: crio.setting(tree, key) for key in ("network_dir", crio.KEY)}
-    except SettingsError as error:
+    except UnreadableError as error:
         return {_UNREADABLE: str(error)}
     return {key: one.network for key, one in told.items() if one is not None}
 

@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from cni_chain.cli import completion
-from cni_chain.cli.options import DistroName, Json, NetDirectory, Root, StateDirs, Where, failure
+from cni_chain.cli.options import DistroName, Json, NetDirectory, Root, StateDirs, Where
 from cni_chain.cli.output import paint, paragraph, print_json, printable
 from cni_chain.cli.output import table as drawn
 from cni_chain.node import attachments, kernel
 from cni_chain.node.attachments import Damaged, Entry, StateDir
+from cni_chain.node.errors import RefusedError, UnreadableError
 from cni_chain.node.tree import Tree
 from cni_chain.plugin.record import Step
 
@@ -68,7 +69,7 @@ def _one(tree: Tree, found: list[attachments.StateDir], beginning: str, *, json:
     entries, damaged = having(found, beginning), damaged_having(found, beginning)
     if not entries and not damaged:
         told = "".join(f"; {one.path}: {one.failure}" for one in found if one.failure)
-        raise failure(f"no attachment of a container whose ID begins with {beginning!r}{told}")
+        raise RefusedError(f"no attachment of a container whose ID begins with {beginning!r}{told}")
     if json:
         print_json(
             {
@@ -285,7 +286,7 @@ def _kernel(tree: Tree, entry: Entry) -> tuple[list[str] | None, str]:
         return None, "no result is recorded"
     try:
         return kernel.differences(held.call["netns"], held.result), ""
-    except kernel.UntoldError as error:
+    except UnreadableError as error:
         return None, str(error)
 
 

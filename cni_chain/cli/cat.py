@@ -8,8 +8,9 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from cni_chain.cli.options import BinDirs, Conf, DistroName, Json, NetDirectory, Root, Where, no_facade, pod
+from cni_chain.cli.options import BinDirs, Conf, DistroName, Json, NetDirectory, Root, Where, pod
 from cni_chain.cli.output import paint, paragraph, print_json, printable, progress
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.negotiation import Spoken
 from cni_chain.node.survey import Survey, error_of
 from cni_chain.plugin import chain, request
@@ -57,7 +58,7 @@ def command(
     whose = ("", "") if for_pod is None else pod(for_pod)
     directory, surveys = where.surveys()
     if not surveys and not json:
-        raise no_facade(directory)
+        raise RefusedError(directory.nothing())
     if effective:
         told = [Effective(one, whose) for one in surveys]
         documents = [effective_document(one) for one in told] if json else []

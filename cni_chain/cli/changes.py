@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import sys
-from collections.abc import Iterator
 from typing import Any
 
-import typer
-
-from cni_chain.change import files
-from cni_chain.change.draft import SpellingError
-from cni_chain.change.files import PlacingError
 from cni_chain.change.plan import Plan
-from cni_chain.cli.options import distribution, failure
+from cni_chain.cli.options import distribution
 from cni_chain.cli.output import paint, print_json, printable, progress, table
 from cni_chain.node import distros
 from cni_chain.node.errors import RefusedError
@@ -35,30 +27,6 @@ def tree_of(root: str) -> Tree:
     if not os.path.isdir(root):
         raise RefusedError(f"--root {root}: no such directory")
     return Tree(root)
-
-
-@contextlib.contextmanager
-def locked(tree: Tree, directory: str) -> Iterator[None]:
-    """Keep every other command out that changes `directory`. Raises PlacingError, with paths as seen from the tree."""
-    try:
-        with files.locked(tree.real(directory)):
-            yield
-    except PlacingError as error:
-        raise PlacingError(tree.seen(str(error))) from None
-
-
-@contextlib.contextmanager
-def told() -> Iterator[None]:
-    """Tell a person what was refused, or what failed, and end."""
-    try:
-        yield
-    except SpellingError as error:
-        raise typer.BadParameter(str(error)) from None
-    except PlacingError as error:
-        raise failure(str(error)) from None
-    except RefusedError as error:
-        print(error.shown, end="", file=sys.stderr)
-        raise failure(str(error)) from None
 
 
 def carry_out(plan: Plan, *, dry_run: bool, json: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cni_chain.node import attachments, distros, facades
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import FacadeFile
 from cni_chain.node.tree import Tree
 from cni_chain.plugin.facade import STATE_DIR
@@ -168,5 +169,5 @@ def _facades(ctx: typer.Context) -> list[FacadeFile]:
     path = given.get("net_dir") or (known.net_dir if known else facades.NET_DIR)
     try:
         return facades.look(tree, tree.path(path)).facades
-    except OSError:
+    except RefusedError:
         return []

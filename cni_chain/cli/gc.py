@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from cni_chain.change import forget, gc
-from cni_chain.change.forget import ForgetError
 from cni_chain.cli import completion
-from cni_chain.cli.options import BinDirs, DistroName, Json, NetDirectory, StateDirs, Where, age, failure
+from cni_chain.cli.options import BinDirs, DistroName, Json, NetDirectory, StateDirs, Where, age
 from cni_chain.cli.output import paint, print_json, printable, progress
 from cni_chain.node import attachments
 from cni_chain.node.attachments import StateDir
@@ -151,12 +150,9 @@ def _forget(
     found: list[StateDir], directory: NetDir, asked: str, *, yes: bool, dry_run: bool, force: bool, json: bool
 ) -> int:
     """Forget the attachments of one container; return the exit status."""
-    try:
-        targets = forget.chosen(found, asked)
-        if not force:
-            forget.guard(targets)
-    except ForgetError as error:
-        raise failure(str(error)) from None
+    targets = forget.chosen(found, asked)
+    if not force:
+        forget.guard(targets)
     names = [attachments.name(target.attachment, target.pod) for target in targets]
     if not json:
         told = [f"to forget: {name}: {target.remains()}" for name, target in zip(names, targets, strict=True)]

@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from cni_chain.change import draft, install, installed
-from cni_chain.cli.changes import carry_out, locked, places, told, tree_of
+from cni_chain.change import draft, files, install, installed
+from cni_chain.cli.changes import carry_out, places, tree_of
 from cni_chain.cli.options import BinDir, ChangedRoot, DistroName, DryRun, Force, Json, NetDirectory, ProgramDir
 from cni_chain.node.errors import RefusedError
 
@@ -87,28 +87,27 @@ def command(
     Exit status: 0 if all is in place, 1 if it was refused or failed, 2 wrong usage.
     """
     where, distro_note = places(distro, bin_dir, net_dir)
-    with told():
-        tree = tree_of(root)
-        source = installed.running()
-        if source is None:
-            raise RefusedError(install.FROM_SOURCE)
-        if "/" in facade or not facade.endswith(".conflist") or facade.startswith("."):
-            raise typer.BadParameter(f"{facade!r}: --facade must be a file's name that ends in .conflist")
-        given = None if owner is None and exempt is None else draft.owners(owner or [*draft.OWNERS], exempt or [])
-        options = install.Options(
-            bin_dir=tree.path(where.bin_dir),
-            net_dir=tree.path(where.net_dir),
-            program_dir=tree.path(program_dir) if program_dir else where.program_dir if bin_dir is None else None,
-            chain_dir=chain_dir,
-            facade=facade,
-            owners=given,
-            name=name,
-            cni_version=None if cni_version is None else draft.version(cni_version),
-            with_facade=not no_facade,
-            replace_facade=replace_facade,
-            force=force,
-        )
-        with locked(tree, options.net_dir):
-            plan = install.plan(tree, options, source)
-            plan.notes += distro_note
-            carry_out(plan, dry_run=dry_run, json=json)
+    tree = tree_of(root)
+    source = installed.running()
+    if source is None:
+        raise RefusedError(install.FROM_SOURCE)
+    if "/" in facade or not facade.endswith(".conflist") or facade.startswith("."):
+        raise typer.BadParameter(f"{facade!r}: --facade must be a file's name that ends in .conflist")
+    given = None if owner is None and exempt is None else draft.owners(owner or [*draft.OWNERS], exempt or [])
+    options = install.Options(
+        bin_dir=tree.path(where.bin_dir),
+        net_dir=tree.path(where.net_dir),
+        program_dir=tree.path(program_dir) if program_dir else where.program_dir if bin_dir is None else None,
+        chain_dir=chain_dir,
+        facade=facade,
+        owners=given,
+        name=name,
+        cni_version=None if cni_version is None else draft.version(cni_version),
+        with_facade=not no_facade,
+        replace_facade=replace_facade,
+        force=force,
+    )
+    with files.locked(tree, options.net_dir):
+        plan = install.plan(tree, options, source)
+        plan.notes += distro_note
+        carry_out(plan, dry_run=dry_run, json=json)

@@ -6,7 +6,6 @@ import functools
 import inspect
 import os
 import re
-import sys
 from collections.abc import Callable
 from inspect import Parameter, Signature
 from typing import Annotated, Any, NamedTuple
@@ -14,10 +13,10 @@ from typing import Annotated, Any, NamedTuple
 import typer
 
 from cni_chain.cli import completion
-from cni_chain.cli.output import printable
 from cni_chain.node import distros, facades, survey
+from cni_chain.node.errors import RefusedError, UnreadableError
 from cni_chain.node.facades import FacadeFile, NetDir
-from cni_chain.node.locate import Place, UnreadableError
+from cni_chain.node.locate import Place
 from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
 
@@ -128,22 +127,34 @@ class Where(NamedTuple):
         conf: str | None = None,
         state_dir: list[str] | None = None,
     ) -> Where:
-        """Return what the options of these names mean together. Raises what ends the command if there is no `root`."""
+        """Return what the options of these names mean together. Raises RefusedError."""
         if not os.path.isdir(root):  # or nothing would be found, and all seem well
-            raise failure(f"--root {root}: no such directory")
+            raise RefusedError(f"--root {root}: no such directory")
         tree = Tree(root)
         known = distribution(distro)
         return cls(
             tree,
-            net_dir or known.net_dir,
+            tree.path(net_dir or known.net_dir),
             directories(tree, bin_dir or [known.bin_dir]),
-            conf,
+            None if conf is None else tree.path(conf),
             directories(tree, state_dir or []),
         )
 
     def find(self) -> tuple[NetDir, list[FacadeFile]]:
-        """Return the runtime's directory and the facades to look at: those in it, or the one that was given."""
-        return find(self.tree, self.net_dir, self.conf)
+        """Return the runtime's directory and the facades to look at: those in it, or the one that was given.
+
+        Raises RefusedError.
+        """
+        directory = facades.look(self.tree, self.net_dir)
+        if self.conf is None:
+            return directory, directory.facades
+        try:
+            file = facades.read(self.tree, self.conf)
+        except UnreadableError as error:
+            raise RefusedError(f"{Place(self.conf, error.at)}: {error}") from None
+        if file is None:
+            raise RefusedError(f"{self.conf}: no facade: it has no plugin of type {facades.TYPE}")
+        return directory, [file]
 
     def surveys(self) -> tuple[NetDir, list[Survey]]:
         """Return the runtime's directory, and what each facade's chain is now."""
@@ -207,25 +218,6 @@ def distribution(name: str | None) -> distros.Distro:
     return distros.DISTROS[name or "kubeadm"]
 
 
-def find(tree: Tree, net_dir: str, conf: str | None = None) -> tuple[NetDir, list[FacadeFile]]:
-    """Return the runtime's directory and the facades to look at: those in it, or the file `conf`."""
-    net_dir = tree.path(net_dir)
-    try:
-        directory = facades.look(tree, net_dir)
-    except OSError as error:
-        raise failure(f"{net_dir}: can't be read: {error.strerror}") from None
-    if conf is None:
-        return directory, directory.facades
-    path = tree.path(conf)
-    try:
-        file = facades.read(tree, path)
-    except UnreadableError as error:
-        raise failure(f"{Place(path, error.at)}: {error}") from None
-    if file is None:
-        raise failure(f"{path}: no facade: it has no plugin of type {facades.TYPE}")
-    return directory, [file]
-
-
 def directories(tree: Tree, given: list[str]) -> list[str]:
     """Return the directories that were given one by one or separated by colons."""
     return [tree.path(directory) for several in given for directory in several.split(":") if directory]
@@ -245,14 +237,3 @@ def pod(text: str) -> tuple[str, str]:
     if not (namespace and slash and name) or "/" in name:
         raise typer.BadParameter(f"{text!r} is not NAMESPACE/NAME")
     return namespace, name
-
-
-def failure(message: str) -> typer.Exit:
-    """Tell a failure that leaves nothing to print; raise what is returned."""
-    print(f"cni-chain: {printable(message)}", file=sys.stderr)
-    return typer.Exit(1)
-
-
-def no_facade(directory: NetDir) -> typer.Exit:
-    """Tell that there is no facade to look at; raise what is returned."""
-    return failure(directory.nothing())

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
-from cni_chain.change import draft, owners
+from cni_chain.change import draft, files, owners
 from cni_chain.change.plan import Plan
 from cni_chain.cli import completion
-from cni_chain.cli.changes import carry_out, locked, told
+from cni_chain.cli.changes import carry_out
 from cni_chain.cli.options import (
     BinDirs,
     ChangedRoot,
@@ -22,10 +23,9 @@ from cni_chain.cli.options import (
     NetDirectory,
     Root,
     Where,
-    find,
-    no_facade,
 )
 from cni_chain.cli.output import paint, paragraph, print_json, printable, table
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.survey import Survey, error_of
 from cni_chain.node.tree import Tree
 
@@ -62,7 +62,7 @@ def owner_list(
     where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     directory, surveys = where.surveys()
     if not surveys:
-        raise no_facade(directory)
+        raise RefusedError(directory.nothing())
     if json:
         print_json(_document(where.tree, surveys))
     else:
@@ -128,8 +128,7 @@ def owner_add(
     where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     if before is not None and after is not None:
         raise typer.BadParameter("--before and --after exclude each other")
-    with told():
-        entry = draft.owner(name, [draft.pods(text) for text in exempt or []])
+    entry = draft.owner(name, [draft.pods(text) for text in exempt or []])
     if required is not None:
         entry["required"] = required
     _change(
@@ -190,15 +189,12 @@ def owner_require(
 
 def _change(where: Where, plan: Callable[[owners.Edit], Plan], *, force: bool, dry_run: bool, json: bool) -> None:
     """Make the change that `plan` makes of the one facade that is meant, while nobody else changes it."""
-    directory, files = where.find()
-    if not files and directory.unreadable:
-        raise no_facade(directory)
-    with told():
-        file = owners.only(files, directory.path)
-        with locked(where.tree, file.path.rpartition("/")[0]):
-            (fresh,) = find(where.tree, where.net_dir, file.path)[1]  # nobody changes it from here on
-            edit = owners.Edit(where.tree, fresh, where.bin_dirs, force=force)
-            carry_out(plan(edit), dry_run=dry_run, json=json)
+    with files.locked(where.tree, os.path.dirname(where.conf) if where.conf else where.net_dir):
+        directory, found = where.find()
+        if not found and directory.unreadable:
+            raise RefusedError(directory.nothing())
+        edit = owners.Edit(where.tree, owners.only(found, directory.path), where.bin_dirs, force=force)
+        carry_out(plan(edit), dry_run=dry_run, json=json)
 
 
 def _document(tree: Tree, surveys: list[Survey]) -> dict[str, Any]:

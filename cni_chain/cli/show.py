@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 import typer
 
-from cni_chain.cli.options import BinDirs, Conf, DistroName, Json, NetDirectory, Root, Where, no_facade
+from cni_chain.cli.options import BinDirs, Conf, DistroName, Json, NetDirectory, Root, Where
 from cni_chain.cli.output import pad, paint, paragraph, print_json, printable, progress, width, widths
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import FacadeFile, NetDir
 from cni_chain.node.negotiation import Spoken
 from cni_chain.node.survey import Survey, error_of
@@ -55,7 +56,7 @@ def command(
     else:
         texts = ["\n".join(text(directory, one, everything=everything)) for one in surveys]
         if not texts:
-            raise no_facade(directory)
+            raise RefusedError(directory.nothing())
         print("\n\n".join(texts))
     fine = all(one.refusal() is None and not one.file.faults for one in surveys)
     raise typer.Exit(0 if surveys and fine else 1)

@@ -13,8 +13,9 @@ from cni_chain.checks.places import Places
 from cni_chain.cli.options import Json, Where, located
 from cni_chain.cli.output import paint, print_json, printable, progress
 from cni_chain.node import facades, locate
+from cni_chain.node.errors import UnreadableError
 from cni_chain.node.facades import FacadeFile, NetDir
-from cni_chain.node.locate import Locator, Place, UnreadableError
+from cni_chain.node.locate import Locator, Place
 from cni_chain.node.progress import Step, unseen
 from cni_chain.node.survey import Survey
 from cni_chain.plugin.fragments import Fragment, parse

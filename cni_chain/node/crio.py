@@ -12,15 +12,12 @@ import tomllib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from cni_chain.node.errors import UnreadableError
 from cni_chain.node.tree import Tree
 
 CONTAINERD_SOCKET, SOCKET = "/run/containerd/containerd.sock", "/run/crio/crio.sock"
 CONF = "/etc/crio/crio.conf"
 KEY = "cni_default_network"
-
-
-class SettingsError(Exception):
-    """A file of CRI-O's settings that can't be read, and may name the network; the text begins with it."""
 
 
 class Pinned(NamedTuple):
@@ -31,12 +28,12 @@ class Pinned(NamedTuple):
 
 
 def pinned(tree: Tree) -> Pinned | None:
-    """Return what `cni_default_network` names, None if it names nothing. Raises SettingsError."""
+    """Return what `cni_default_network` names, None if it names nothing. Raises UnreadableError."""
     return setting(tree, KEY)
 
 
 def setting(tree: Tree, key: str) -> Pinned | None:
-    """Return what a text of the table crio.network is set to, None if it is not set or empty. Raises SettingsError."""
+    """Return what a text of the table crio.network is set to, None if it isn't set. Raises UnreadableError."""
     found = None
     for file in _files(tree):
         try:
@@ -44,7 +41,7 @@ def setting(tree: Tree, key: str) -> Pinned | None:
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
-            raise SettingsError(f"{file}: can't be read, and may name the network: {error}") from None
+            raise UnreadableError(f"{file}: can't be read, and may name the network: {error}") from None
         network = document.get("crio", {})
         network = network.get("network", {}) if isinstance(network, dict) else {}
         name = network.get(key) if isinstance(network, dict) else None

@@ -37,7 +37,7 @@ OwnerName = Annotated[
 _OWNER = """Look at the owners of the chain, and change them on a live node.
 
     A runtime reads the facade again by itself. Only pods that start later are concerned: those that run get their DEL
-    from their records. All other bytes of the facade stay as they are.
+    from their records. The facade is written anew: all its keys stay, in their order, in the layout of `install`.
 
     An agent that is to be uninstalled must leave the facade first, or no new pod starts without it:
     cni-chain owner remove NAME, and then uninstall the agent.

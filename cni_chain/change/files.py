@@ -51,17 +51,10 @@ def locked(tree: Tree, directory: str) -> Iterator[None]:
 def put(path: str, content: bytes, mode: int, *, expected: bytes | None = None) -> Undo:
     """Make or replace the file `path`. With `expected`, refuse if it holds something else by now."""
     with _named(path):
-        before = _before(path)
-        if expected is not None and (before is None or before[0] != expected):
+        undo = _restorer(path, links=False)
+        if expected is not None and (not os.path.lexists(path) or read(path) != expected):
             raise RefusedError(f"{path}: was changed by somebody else just now")
         _replace(path, lambda new: _write(new, content, mode))
-
-    def undo() -> None:
-        if before is None:
-            _unlink(path)
-        else:
-            _replace(path, lambda new: _write(new, *before))
-
     with _named(path):
         if read(path) != content or stat.S_IMODE(os.stat(path).st_mode) != mode:
             undo()
@@ -74,20 +67,10 @@ def put(path: str, content: bytes, mode: int, *, expected: bytes | None = None) 
 def link(path: str, target: str) -> Undo:
     """Make or replace the symbolic link `path`."""
     with _named(path):
-        before = os.readlink(path) if os.path.islink(path) else None
-        saved = None if before is not None else _before(path)
+        undo = _restorer(path)
         _replace(path, lambda new: os.symlink(target, new))
         if os.readlink(path) != target:
             raise RefusedError(f"{path}: doesn't lead to {target}", "look at what else writes there")
-
-    def undo() -> None:
-        if before is not None:
-            _replace(path, lambda new: os.symlink(before, new))
-        elif saved is not None:
-            _replace(path, lambda new: _write(new, *saved))
-        else:
-            _unlink(path)
-
     return undo
 
 
@@ -154,16 +137,8 @@ def remove(path: str) -> Undo:
             os.rmdir(path)
             sync(os.path.dirname(path))
             return lambda: os.mkdir(path, mode)
-        before = os.readlink(path) if os.path.islink(path) else None
-        saved = None if before is not None else _before(path)
+        undo = _restorer(path)
         _unlink(path)
-
-    def undo() -> None:
-        if before is not None:
-            os.symlink(before, path)
-        elif saved is not None:
-            _replace(path, lambda new: _write(new, *saved))
-
     return undo
 
 
@@ -210,14 +185,19 @@ def sync(path: str) -> None:
         os.close(opened)
 
 
-def _before(path: str) -> tuple[bytes, int] | None:
+def _restorer(path: str, *, links: bool = True) -> Undo:
+    """Return what puts back what is at `path` now: nothing, a file, or with `links` a link."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
-        return None
+        return lambda: _unlink(path)
+    if links and stat.S_ISLNK(status.st_mode):
+        target = os.readlink(path)
+        return lambda: _replace(path, lambda new: os.symlink(target, new))
     if not stat.S_ISREG(status.st_mode):
         raise RefusedError(f"{path}: is no regular file, and is left alone")
-    return read(path), stat.S_IMODE(status.st_mode)
+    content, mode = read(path), stat.S_IMODE(status.st_mode)
+    return lambda: _replace(path, lambda new: _write(new, content, mode))
 
 
 def _temporary(path: str) -> str:

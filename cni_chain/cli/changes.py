@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any
+from typing import Any, NamedTuple
 
 from cni_chain.change.plan import Plan
-from cni_chain.cli.options import distribution
+from cni_chain.cli.options import distribution, tree_at
 from cni_chain.cli.output import paint, print_json, printable, progress, table
-from cni_chain.node import distros
-from cni_chain.node.errors import RefusedError
 from cni_chain.node.tree import Tree
 
 
-def places(name: str | None, bin_dir: str | None, net_dir: str | None) -> tuple[distros.Distro, list[str]]:
-    """Return where things are, and what is to be said of that."""
-    known = distribution(name)
-    notes = [f"{name}: plugins in {known.bin_dir}, configurations in {known.net_dir} ({known.source})."] if name else []
-    if name and known.note:
-        notes.append(f"{known.note}.")
-    return known._replace(bin_dir=bin_dir or known.bin_dir, net_dir=net_dir or known.net_dir), notes
+class Places(NamedTuple):
+    """Where things are on the node that is changed, as seen from inside its tree; `notes` say what is known of that."""
+
+    tree: Tree
+    bin_dir: str
+    net_dir: str
+    program_dir: str | None
+    notes: list[str]
 
 
-def tree_of(root: str) -> Tree:
-    """Return the tree that is changed; a misspelt root is not made. Raises RefusedError."""
-    if not os.path.isdir(root):
-        raise RefusedError(f"--root {root}: no such directory")
-    return Tree(root)
+def places(root: str, distro: str | None, bin_dir: str | None, net_dir: str | None, program_dir: str | None) -> Places:
+    """Return what the options of these names mean together. Raises RefusedError for a root that doesn't exist."""
+    tree = tree_at(root)
+    known = distribution(distro)
+    notes = []
+    if distro:
+        notes.append(f"{distro}: plugins in {known.bin_dir}, configurations in {known.net_dir} ({known.source}).")
+        notes += [f"{known.note}."] if known.note else []
+    usual = known.program_dir if bin_dir is None else None
+    return Places(
+        tree,
+        tree.path(bin_dir or known.bin_dir),
+        tree.path(net_dir or known.net_dir),
+        tree.path(program_dir) if program_dir else usual,
+        notes,
+    )
 
 
 def carry_out(plan: Plan, *, dry_run: bool, json: bool) -> None:

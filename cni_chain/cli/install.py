@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cni_chain.change import draft, files, install, installed
-from cni_chain.cli.changes import carry_out, places, tree_of
+from cni_chain.cli.changes import carry_out, places
 from cni_chain.cli.options import BinDir, ChangedRoot, DistroName, DryRun, Force, Json, NetDirectory, ProgramDir
 from cni_chain.node.errors import RefusedError
 
@@ -86,8 +86,7 @@ def command(
     \b
     Exit status: 0 if all is in place, 1 if it was refused or failed, 2 wrong usage.
     """
-    where, distro_note = places(distro, bin_dir, net_dir)
-    tree = tree_of(root)
+    where = places(root, distro, bin_dir, net_dir, program_dir)
     source = installed.running()
     if source is None:
         raise RefusedError(install.FROM_SOURCE)
@@ -95,9 +94,9 @@ def command(
         raise typer.BadParameter(f"{facade!r}: --facade must be a file's name that ends in .conflist")
     given = None if owner is None and exempt is None else draft.owners(owner or [*draft.OWNERS], exempt or [])
     options = install.Options(
-        bin_dir=tree.path(where.bin_dir),
-        net_dir=tree.path(where.net_dir),
-        program_dir=tree.path(program_dir) if program_dir else where.program_dir if bin_dir is None else None,
+        bin_dir=where.bin_dir,
+        net_dir=where.net_dir,
+        program_dir=where.program_dir,
         chain_dir=chain_dir,
         facade=facade,
         owners=given,
@@ -107,7 +106,7 @@ def command(
         replace_facade=replace_facade,
         force=force,
     )
-    with files.locked(tree, options.net_dir):
-        plan = install.plan(tree, options, source)
-        plan.notes += distro_note
+    with files.locked(where.tree, options.net_dir):
+        plan = install.plan(where.tree, options, source)
+        plan.notes += where.notes
         carry_out(plan, dry_run=dry_run, json=json)

@@ -128,9 +128,7 @@ class Where(NamedTuple):
         state_dir: list[str] | None = None,
     ) -> Where:
         """Return what the options of these names mean together. Raises RefusedError."""
-        if not os.path.isdir(root):  # or nothing would be found, and all seem well
-            raise RefusedError(f"--root {root}: no such directory")
-        tree = Tree(root)
+        tree = tree_at(root)
         known = distribution(distro)
         return cls(
             tree,
@@ -209,6 +207,13 @@ def declared(run: Command, command: Callable[..., object], given: list[Parameter
     )
     run.__annotations__ = {one.name: one.annotation for one in given}
     return run
+
+
+def tree_at(root: str) -> Tree:
+    """Return the tree below a directory. Raises RefusedError: in one that doesn't exist nothing would seem wrong."""
+    if not os.path.isdir(root):
+        raise RefusedError(f"--root {root}: no such directory")
+    return Tree(root)
 
 
 def distribution(name: str | None) -> distros.Distro:

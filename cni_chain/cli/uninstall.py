@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cni_chain.change import files, uninstall
-from cni_chain.cli.changes import carry_out, places, tree_of
+from cni_chain.cli.changes import carry_out, places
 from cni_chain.cli.options import (
     BinDir,
     ChangedRoot,
@@ -66,19 +66,18 @@ def command(
     \b
     Exit status: 0 if it is gone, 1 if that was refused or failed, 2 wrong usage.
     """
-    where, distro_note = places(distro, bin_dir, net_dir)
-    tree = tree_of(root)
+    where = places(root, distro, bin_dir, net_dir, program_dir)
     options = uninstall.Options(
-        bin_dir=tree.path(where.bin_dir),
-        net_dir=tree.path(where.net_dir),
-        program_dir=tree.path(program_dir) if program_dir else where.program_dir if bin_dir is None else None,
+        bin_dir=where.bin_dir,
+        net_dir=where.net_dir,
+        program_dir=where.program_dir,
         conf=conf,
         restore=restore,
         keep_program=keep_program,
         without_network=leave,
         force=force,
     )
-    with files.locked(tree, options.net_dir):
-        plan = uninstall.plan(tree, options)
-        plan.notes += distro_note
+    with files.locked(where.tree, options.net_dir):
+        plan = uninstall.plan(where.tree, options)
+        plan.notes += where.notes
         carry_out(plan, dry_run=dry_run, json=json)

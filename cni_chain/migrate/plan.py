@@ -15,6 +15,7 @@ from cni_chain.node import conflists, locate
 from cni_chain.node.conflists import Choice, Live
 from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import PENDING, FacadeFile, NetDir
+from cni_chain.node.survey import owner_directory
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import chain, fragments, jsontext
 from cni_chain.plugin.chain import Link, Part
@@ -118,7 +119,7 @@ def _fill(plan: Plan, tree: Tree, paths: Paths) -> None:
     owners = plan.facade.facade.owners or []
     directories = []
     for share, owner in zip(plan.shares, owners, strict=True):
-        there = _read(tree, paths, owner)
+        there = owner_directory(tree, paths.chain_dir, owner)
         for file in split.files(share, plan.live):
             step = Step(file, f"{there.path}/{file.name}", _action(file, there, owner))
             plan.steps.append(step)
@@ -136,16 +137,6 @@ def links_of(parts: list[Part]) -> tuple[list[Link], CNIError | None]:
         return chain.complete(parts), None
     except CNIError as error:
         return chain.present(parts), error
-
-
-def _read(tree: Tree, paths: Paths, owner: Owner) -> fragments.Directory:
-    directory = fragments.read(owner.name, tree.real(paths.chain_dir))
-    directory.path = tree.seen(directory.path)
-    for fragment in directory.fragments:
-        fragment.path = tree.seen(fragment.path)
-    for fault in directory.faults:
-        fault.path, fault.text = tree.seen(fault.path), tree.seen(fault.text)
-    return directory
 
 
 def _action(file: File, there: fragments.Directory, owner: Owner) -> str:

@@ -34,8 +34,6 @@ CAPABILITIES = (
 # The pods of agents that need the pod network themselves, by the plugin that they install: it couldn't run for them.
 AGENTS_PODS = {type_: agent.exempt for agent in AGENTS for type_ in agent.types if agent.exempt}
 
-_WIDTH = 110
-
 
 def owner(text: str, exempt: list[tuple[str, str]] | None = None) -> dict[str, Any]:
     """Return the entry of an owner given as `NAME[:TYPE,…]`."""
@@ -99,17 +97,6 @@ def version(text: str) -> str:
     return text
 
 
-def render(value: object, indent: str = "", before: int = 0) -> str:
-    """Return `value` as JSON for people: what fits in a line, behind `before` other characters, is in one line."""
-    flat = json.dumps(value, ensure_ascii=False)
-    if len(indent) + before + len(flat) < _WIDTH or not isinstance(value, (dict, list)) or not value:
-        return flat
-    deeper = f"{indent}  "
-    if isinstance(value, dict):
-        names = [f"{json.dumps(name, ensure_ascii=False)}: " for name in value]
-        inner = zip(names, value.values(), strict=True)
-        parts = [f"{name}{render(member, deeper, len(name))}" for name, member in inner]
-    else:
-        parts = [render(member, deeper) for member in value]
-    opening, closing = "{}" if isinstance(value, dict) else "[]"
-    return f"{opening}\n" + ",\n".join(f"{deeper}{part}" for part in parts) + f"\n{indent}{closing}"
+def text_of(document: dict[str, Any]) -> str:
+    """Return a configuration as every command writes it: keys in their order, two spaces a level."""
+    return json.dumps(document, indent=2) + "\n"

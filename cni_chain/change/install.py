@@ -146,7 +146,7 @@ def _facade(tree: Tree, directory: NetDir, options: Options) -> tuple[_Wanted | 
     if there is not None and there.document == document:
         return None, plugin["chainDir"], owners
     _no_other(directory, there, path, document["name"], options)
-    text = draft.render(document) + "\n"
+    text = draft.text_of(document)
     before = None if there is None else tree.read(path).decode()
     if there is not None and not options.replace_facade and options.with_facade:
         raise RefusedError(

@@ -124,7 +124,7 @@ class Edit:
 
     def _write(self, detail: str) -> Plan:
         """Plan the facade as `self._document` has it now, its keys in their order."""
-        text = draft.render(self._document) + "\n"
+        text = draft.text_of(self._document)
         self._check(text)
         old = self._content.decode()
         mode = stat.S_IMODE(os.stat(self._real).st_mode)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from cni_chain.agents.registry import MULTUS
+from cni_chain.change.draft import text_of
 from cni_chain.migrate import proof, split
 from cni_chain.migrate.split import File, Share
 from cni_chain.node import conflists, locate
@@ -89,7 +90,7 @@ def make(tree: Tree, paths: Paths, choice: Choice, owner_of: dict[str, str]) -> 
     check(tree, live)
     shares = split.split(live, owner_of)
     document = split.facade(live, shares, paths.chain_dir)
-    content = split.text_of(document)
+    content = text_of(document).encode()
     facade = FacadeFile(paths.facade, *locate.decode(content))
     if facade.problems:
         raise RefusedError(f"{paths.facade}: {facade.problems[0]}")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 from cni_chain.agents.registry import BY_OWNER, LOCAL, OWNER_OF, Agent, is_local
-from cni_chain.change.draft import CAPABILITIES
+from cni_chain.change.draft import CAPABILITIES, text_of
 from cni_chain.node.conflists import Live
 from cni_chain.node.errors import RefusedError, UsageError
 from cni_chain.node.facades import TYPE
@@ -24,7 +23,7 @@ class File:
         self.owner = owner
         self.name = name
         self.document = document
-        self.content = text_of(document)
+        self.content = text_of(document).encode()  # tells migrate's copies from an agent's own files
         self.types = types
 
 
@@ -45,11 +44,6 @@ class Share:
     def repeats(self) -> bool:
         """Tell whether a type is there twice, in files of its own each time."""
         return self.agent is None and len(self.types) < len(self.plugins)
-
-
-def text_of(document: dict[str, Any]) -> bytes:
-    """Return a file's content; migrate's copies are told from an agent's own by these very bytes."""
-    return (json.dumps(document, indent=2) + "\n").encode()
 
 
 def split(live: Live, owner_of: dict[str, str]) -> list[Share]:

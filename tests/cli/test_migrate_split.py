@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cni_chain.change.draft import text_of
 from cni_chain.migrate import split
 from cni_chain.migrate.proof import Difference, differences, prove
 from cni_chain.node import locate
@@ -79,7 +80,7 @@ def test_a_mesh_owns_nothing_else_because_its_agent_would_write_it_away() -> Non
 def resolved(live: Live, owner_of: dict[str, str] | None = None) -> tuple[FacadeFile, list[Link]]:
     """The chain that cni-chain makes of the bytes that would be written."""
     shares = split.split(live, owner_of or {})
-    content = split.text_of(split.facade(live, shares, "/chain.d"))
+    content = text_of(split.facade(live, shares, "/chain.d")).encode()
     facade = FacadeFile("/etc/cni/net.d/00.conflist", *locate.decode(content))
     assert facade.facade.owners is not None
     directories = []

@@ -40,7 +40,7 @@ def written(change: Callable[[list[Json]], object]) -> str:
     """The shipped facade after a change of its owners: the same keys in the same order, in the layout of `install`."""
     document = json.loads(SHIPPED)
     change(document["plugins"][0]["owners"])
-    return draft.render(document) + "\n"
+    return draft.text_of(document)
 
 
 def owners(node: Node) -> list[Json]:

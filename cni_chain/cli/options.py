@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
 import re
-from collections.abc import Callable
-from inspect import Parameter, Signature
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -158,55 +154,6 @@ class Where(NamedTuple):
         """Return the runtime's directory, and what each facade's chain is now."""
         directory, files = self.find()
         return directory, [Survey(self.tree, file, self.bin_dirs) for file in files]
-
-
-# The options of `located`, by the names that it takes.
-_OPTIONS: dict[str, tuple[object, object]] = {
-    "state_dir": (StateDirs, None),
-    "net_dir": (NetDirectory, None),
-    "conf": (Conf, None),
-    "bin_dir": (BinDirs, None),
-    "distro": (DistroName, None),
-    "root": (Root, "/"),
-}
-
-Command = Callable[..., None]
-
-
-def located(*names: str, root: object = Root) -> Callable[[Command], Command]:
-    """Give a command the options that say where things are: all of these `names`, in the order of `_OPTIONS`.
-
-    The command takes a Where first, which stands for them. `root` is the type of --root, which has the help.
-    """
-    chosen = {name: option for name, option in (_OPTIONS | {"root": (root, "/")}).items() if name in names}
-
-    def decorate(command: Command) -> Command:
-        def run(**given: Any) -> None:
-            where = Where.given(**{"root": "/", "distro": None} | {name: given.pop(name) for name in chosen})
-            command(where, **given)
-
-        added = [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-            for name, (annotation, default) in chosen.items()
-        ]
-        return declared(run, command, parameters(command)[1:] + added)
-
-    return decorate
-
-
-def parameters(command: Callable[..., object]) -> list[Parameter]:
-    """Return the parameters of a command."""
-    return list(inspect.signature(command, eval_str=True).parameters.values())
-
-
-def declared(run: Command, command: Callable[..., object], given: list[Parameter]) -> Command:
-    """Return `run` as typer is to see it: called and described as `command` is, with the parameters `given`."""
-    functools.update_wrapper(run, command)
-    run.__signature__ = Signature(  # type: ignore[attr-defined]  # inspect.signature reads it
-        [one.replace(kind=Parameter.KEYWORD_ONLY) for one in given]
-    )
-    run.__annotations__ = {one.name: one.annotation for one in given}
-    return run
 
 
 def tree_at(root: str) -> Tree:

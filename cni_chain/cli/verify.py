@@ -10,7 +10,7 @@ import typer
 from cni_chain.checks import binaries, chain, facade, fragments, permissions, places
 from cni_chain.checks.findings import Finding, Report
 from cni_chain.checks.places import Places
-from cni_chain.cli.options import Json, Where, located
+from cni_chain.cli.options import BinDirs, Conf, DistroName, Json, NetDirectory, Root, Where
 from cni_chain.cli.output import paint, print_json, printable, progress
 from cni_chain.node import facades, locate
 from cni_chain.node.errors import UnreadableError
@@ -21,9 +21,7 @@ from cni_chain.node.survey import Survey
 from cni_chain.plugin.fragments import Fragment, parse
 
 
-@located("net_dir", "conf", "bin_dir", "distro", "root")
 def command(
-    where: Where,
     file: Annotated[
         list[str] | None,
         typer.Argument(
@@ -33,6 +31,11 @@ def command(
         ),
     ] = None,
     json: Json = False,
+    net_dir: NetDirectory = None,
+    conf: Conf = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: Root = "/",
 ) -> None:
     """Find every problem at once: in the facade, the owners' fragments, their plugins, and who may write them.
 
@@ -48,6 +51,7 @@ def command(
     \b
     Exit status: 0 if there is no error (there may be warnings), 1 if there is.
     """
+    where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     if file:
         with progress("checking", len(file)) as step:
             report = files(file, step)

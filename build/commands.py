@@ -9,13 +9,12 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(CHECKOUT))
 
 import typer  # noqa: E402  # the checkout's own modules are found from here on
-from typer._click import Command, Context  # noqa: E402
 
 from cni_chain import __version__  # noqa: E402
 from cni_chain.cli.app import app  # noqa: E402
@@ -35,9 +34,9 @@ class Described(NamedTuple):
     options: list[tuple[str, str]]
 
 
-def described(command: Command, name: str = NAME, parent: Context | None = None) -> Iterator[Described]:
+def described(command: Any, name: str = NAME, parent: typer.Context | None = None) -> Iterator[Described]:
     """Yield a command and those below it, in the order in which the help lists them."""
-    context = Context(command, info_name=name.rpartition(" ")[2], parent=parent, **command.context_settings)
+    context = typer.Context(command, info_name=name.rpartition(" ")[2], parent=parent, **command.context_settings)
     parameters = [(one.param_type_name, one.get_help_record(context)) for one in command.get_params(context)]
     yield Described(
         name,

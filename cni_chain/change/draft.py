@@ -7,6 +7,7 @@ from typing import Any
 
 from cni_chain.agents import registry
 from cni_chain.agents.registry import LOCAL
+from cni_chain.node.errors import UsageError
 from cni_chain.node.facades import TYPE
 from cni_chain.plugin import facade, spec
 
@@ -30,21 +31,15 @@ CAPABILITIES = (
     "io.kubernetes.cri.pod-annotations",
 )
 
-_WIDTH = 110
-
-
-class SpellingError(ValueError):
-    """A value on the command line that can't be; the message says what it must look like."""
-
 
 def owner(text: str, exempt: list[tuple[str, str]] | None = None) -> dict[str, Any]:
     """Return the entry of an owner given as `NAME[:TYPE,…]`."""
     name, colon, rest = text.partition(":")
     if not facade.is_owner_name(name):
-        raise SpellingError(f"{name!r} is no owner's name: lower-case letters, digits and '-', as in cilium:cilium-cni")
+        raise UsageError(f"{name!r} is no owner's name: lower-case letters, digits and '-', as in cilium:cilium-cni")
     types = rest.split(",") if colon else []
     if not all(part and "/" not in part and part == part.strip() for part in types):
-        raise SpellingError(f"{text!r}: plugin types must follow the colon, separated by ',', as in cilium:cilium-cni")
+        raise UsageError(f"{text!r}: plugin types must follow the colon, separated by ',', as in cilium:cilium-cni")
     entry: dict[str, Any] = {"name": name}
     if types:
         entry["types"] = types
@@ -60,7 +55,7 @@ def pods(text: str) -> tuple[str, str]:
     """Return the namespace and prefix of exempt pods given as `NAMESPACE/PREFIX`."""
     namespace, slash, prefix = text.partition("/")
     if not slash or not namespace or not prefix or "/" in prefix:
-        raise SpellingError(f"{text!r}: must be NAMESPACE/PREFIX, as in istio-system/istio-cni-node-")
+        raise UsageError(f"{text!r}: must be NAMESPACE/PREFIX, as in istio-system/istio-cni-node-")
     return namespace, prefix.removesuffix("*")
 
 
@@ -73,10 +68,10 @@ def owners(given: list[str], exempt: list[str]) -> list[dict[str, Any]]:
     entries = [owner(text, of_owner.pop(text.partition(":")[0], None)) for text in given]
     names = [entry["name"] for entry in entries]
     if of_owner:
-        raise SpellingError(f"--exempt for {next(iter(of_owner))!r}, which is none of the owners {', '.join(names)}")
+        raise UsageError(f"--exempt for {next(iter(of_owner))!r}, which is none of the owners {', '.join(names)}")
     for index, name in enumerate(names):
         if name in names[:index]:
-            raise SpellingError(f"owner {name} is given twice")
+            raise UsageError(f"owner {name} is given twice")
     return entries
 
 
@@ -95,21 +90,10 @@ def document(name: str, version: str | None, chain_dir: str, entries: list[dict[
 def version(text: str) -> str:
     """Return a version of the specification that a facade may name."""
     if text not in spec.VERSIONS or text not in VERSIONS:
-        raise SpellingError(f"{text!r} is no version for a facade: one of {', '.join(VERSIONS)}")
+        raise UsageError(f"{text!r} is no version for a facade: one of {', '.join(VERSIONS)}")
     return text
 
 
-def render(value: object, indent: str = "", before: int = 0) -> str:
-    """Return `value` as JSON for people: what fits in a line, behind `before` other characters, is in one line."""
-    flat = json.dumps(value, ensure_ascii=False)
-    if len(indent) + before + len(flat) < _WIDTH or not isinstance(value, (dict, list)) or not value:
-        return flat
-    deeper = f"{indent}  "
-    if isinstance(value, dict):
-        names = [f"{json.dumps(name, ensure_ascii=False)}: " for name in value]
-        inner = zip(names, value.values(), strict=True)
-        parts = [f"{name}{render(member, deeper, len(name))}" for name, member in inner]
-    else:
-        parts = [render(member, deeper) for member in value]
-    opening, closing = "{}" if isinstance(value, dict) else "[]"
-    return f"{opening}\n" + ",\n".join(f"{deeper}{part}" for part in parts) + f"\n{indent}{closing}"
+def text_of(document: dict[str, Any]) -> str:
+    """Return a configuration as every command writes it: keys in their order, two spaces a level."""
+    return json.dumps(document, indent=2) + "\n"

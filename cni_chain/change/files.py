@@ -2,7 +2,7 @@
 
 Each is made beside its place, under a name that no runtime takes for a configuration, with its mode and on the disk,
 and then renamed. It lies in the same directory because containerd doesn't notice what is renamed in from another one.
-Every function returns what takes its change back, and raises PlacingError, which names the file.
+Every function returns what takes its change back, and raises RefusedError, which names the file.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 
+from cni_chain.node.errors import RefusedError
+from cni_chain.node.tree import Tree
+
 Undo = Callable[[], None]
 
 _OTHERS = 0o022
-
-
-class PlacingError(Exception):
-    """Something could not be put in place; what was there is still there."""
 
 
 @contextlib.contextmanager
@@ -28,21 +27,22 @@ def _named(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise PlacingError(f"{path}: {error.strerror or error}") from None
+        raise RefusedError(f"{path}: {error.strerror or error}") from None
 
 
 @contextlib.contextmanager
-def locked(directory: str) -> Iterator[None]:
+def locked(tree: Tree, directory: str) -> Iterator[None]:
     """Keep every other command that changes `directory` out; one that doesn't exist is locked where it will be made."""
-    while not os.path.isdir(directory):
-        directory = os.path.dirname(directory)
+    real = tree.real(directory)
+    while not os.path.isdir(real):
+        real = os.path.dirname(real)
     with _named(directory):
-        opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+        opened = os.open(real, os.O_RDONLY | os.O_DIRECTORY)
     try:
         try:
             fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise PlacingError(f"{directory}: another cni-chain command is changing it; try again") from None
+            raise RefusedError(f"{directory}: another cni-chain command is changing it", "try again") from None
         yield
     finally:
         os.close(opened)
@@ -51,41 +51,26 @@ def locked(directory: str) -> Iterator[None]:
 def put(path: str, content: bytes, mode: int, *, expected: bytes | None = None) -> Undo:
     """Make or replace the file `path`. With `expected`, refuse if it holds something else by now."""
     with _named(path):
-        before = _before(path)
-        if expected is not None and (before is None or before[0] != expected):
-            raise PlacingError(f"{path}: was changed by somebody else just now")
+        undo = _restorer(path, links=False)
+        if expected is not None and (not os.path.lexists(path) or read(path) != expected):
+            raise RefusedError(f"{path}: was changed by somebody else just now")
         _replace(path, lambda new: _write(new, content, mode))
-
-    def undo() -> None:
-        if before is None:
-            _unlink(path)
-        else:
-            _replace(path, lambda new: _write(new, *before))
-
     with _named(path):
         if read(path) != content or stat.S_IMODE(os.stat(path).st_mode) != mode:
             undo()
-            raise PlacingError(f"{path}: doesn't hold what was written; look at the disk and at what else writes there")
+            raise RefusedError(
+                f"{path}: doesn't hold what was written", "look at the disk and at what else writes there"
+            )
     return undo
 
 
 def link(path: str, target: str) -> Undo:
     """Make or replace the symbolic link `path`."""
     with _named(path):
-        before = os.readlink(path) if os.path.islink(path) else None
-        saved = None if before is not None else _before(path)
+        undo = _restorer(path)
         _replace(path, lambda new: os.symlink(target, new))
         if os.readlink(path) != target:
-            raise PlacingError(f"{path}: doesn't lead to {target}; look at what else writes there")
-
-    def undo() -> None:
-        if before is not None:
-            _replace(path, lambda new: os.symlink(before, new))
-        elif saved is not None:
-            _replace(path, lambda new: _write(new, *saved))
-        else:
-            _unlink(path)
-
+            raise RefusedError(f"{path}: doesn't lead to {target}", "look at what else writes there")
     return undo
 
 
@@ -113,7 +98,7 @@ def _make(path: str, made: list[str]) -> None:
     sync(os.path.dirname(path))
 
 
-def tree(source: str, target: str) -> Undo:
+def copy(source: str, target: str) -> Undo:
     """Copy the directory `source` to `target`, which doesn't exist yet."""
     new = _temporary(target)
     with _named(target):
@@ -127,7 +112,7 @@ def tree(source: str, target: str) -> Undo:
         sync(os.path.dirname(target))
         if not same(source, target):
             remove_tree(target)
-            raise PlacingError(f"{target}: doesn't hold what was copied from {source}; look at the disk")
+            raise RefusedError(f"{target}: doesn't hold what was copied from {source}", "look at the disk")
     return lambda: remove_tree(target)
 
 
@@ -152,16 +137,8 @@ def remove(path: str) -> Undo:
             os.rmdir(path)
             sync(os.path.dirname(path))
             return lambda: os.mkdir(path, mode)
-        before = os.readlink(path) if os.path.islink(path) else None
-        saved = None if before is not None else _before(path)
+        undo = _restorer(path)
         _unlink(path)
-
-    def undo() -> None:
-        if before is not None:
-            os.symlink(before, path)
-        elif saved is not None:
-            _replace(path, lambda new: _write(new, *saved))
-
     return undo
 
 
@@ -208,14 +185,19 @@ def sync(path: str) -> None:
         os.close(opened)
 
 
-def _before(path: str) -> tuple[bytes, int] | None:
+def _restorer(path: str, *, links: bool = True) -> Undo:
+    """Return what puts back what is at `path` now: nothing, a file, or with `links` a link."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
-        return None
+        return lambda: _unlink(path)
+    if links and stat.S_ISLNK(status.st_mode):
+        target = os.readlink(path)
+        return lambda: _replace(path, lambda new: os.symlink(target, new))
     if not stat.S_ISREG(status.st_mode):
-        raise PlacingError(f"{path}: is no regular file, and is left alone")
-    return read(path), stat.S_IMODE(status.st_mode)
+        raise RefusedError(f"{path}: is no regular file, and is left alone")
+    content, mode = read(path), stat.S_IMODE(status.st_mode)
+    return lambda: _replace(path, lambda new: _write(new, content, mode))
 
 
 def _temporary(path: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from cni_chain.change import gc
 from cni_chain.node import attachments
 from cni_chain.node.attachments import Damaged, Entry, StateDir
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import NetDir
 from cni_chain.plugin import results
 from cni_chain.plugin.call import io_error
@@ -22,10 +23,6 @@ from cni_chain.plugin.record import Attachment
 from cni_chain.plugin.records import State
 from cni_chain.plugin.spec import CmdArgs
 from cni_chain.plugin.stranded import Stranded
-
-
-class ForgetError(Exception):
-    """Why nothing is forgotten."""
 
 
 class Target(NamedTuple):
@@ -72,7 +69,7 @@ class Outcome(NamedTuple):
 def chosen(found: list[StateDir], asked: str) -> list[Target]:
     """Return the attachments of the one container whose ID begins with `asked`, which may end in `:INTERFACE`.
 
-    Raises ForgetError if there is none, or if several containers' IDs begin so.
+    Raises RefusedError if there is none, or if several containers' IDs begin so.
     """
     beginning, _, ifname = asked.partition(":")
     every = [Target(one.path, entry.attachment, entry, None) for one in found for entry in one.entries]
@@ -88,23 +85,23 @@ def chosen(found: list[StateDir], asked: str) -> list[Target]:
     if not meant:
         told = "".join(f"; {one.path}: {one.failure}" for one in found if one.failure)
         interface = f" with an interface {ifname}" if ifname else ""
-        raise ForgetError(
-            f"no attachment of a container{interface} whose ID begins with {beginning!r}{told}; "
-            "cni-chain attachments lists them"
+        raise RefusedError(
+            f"no attachment of a container{interface} whose ID begins with {beginning!r}{told}",
+            "cni-chain attachments lists them",
         )
     containers = sorted({target.attachment.container_id for target in meant})
     if len(containers) > 1:
-        raise ForgetError(f"{beginning!r} begins the IDs of several containers: {', '.join(containers)}")
+        raise RefusedError(f"{beginning!r} begins the IDs of several containers: {', '.join(containers)}")
     return meant
 
 
 def guard(targets: list[Target]) -> None:
-    """Raise ForgetError if one of them is, or may be, of a pod that runs."""
+    """Raise RefusedError if one of them is, or may be, of a pod that runs."""
     for target in targets:
         why = _in_use(target.entry, target.damaged)
         if why:
             name = attachments.name(target.attachment, target.pod)
-            raise ForgetError(f"{name} is not forgotten: {why} (--force forgets it all the same)")
+            raise RefusedError(f"{name} is not forgotten: {why} (--force forgets it all the same)")
 
 
 def _in_use(entry: Entry | None, damaged: Damaged | None) -> str:

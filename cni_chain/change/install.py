@@ -9,7 +9,7 @@ from cni_chain.change import draft, files, installed
 from cni_chain.change.plan import Plan, diff
 from cni_chain.checks import trial
 from cni_chain.checks.net_dir import outsorted
-from cni_chain.node import usage
+from cni_chain.node import facades, usage
 from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import PENDING, FacadeFile, NetDir
 from cni_chain.node.tree import Tree
@@ -69,7 +69,7 @@ def plan(tree: Tree, options: Options, source: str) -> Plan:
     programs = installed.Programs(tree, options.bin_dir, options.program_dir)
     net_dir = tree.path(options.net_dir)
     installed.inside(tree, net_dir)
-    directory = usage.look(tree, net_dir)
+    directory = facades.look(tree, net_dir)
     wanted, chain_dir, owners = _facade(tree, directory, options)
     _directory(plan, programs.tree.seen(programs.bin_dir))
     version = installed.place(plan, programs, source, force=options.force)
@@ -94,7 +94,7 @@ def _directory(plan: Plan, path: str) -> None:
     if os.path.isdir(real):
         return
     if os.path.lexists(real):
-        raise RefusedError(f"{path}: is in the way of a directory; move it elsewhere")
+        raise RefusedError(f"{path}: is in the way of a directory", "move it elsewhere")
     if all(change.path != f"{path}/" for change in plan.changes):
         plan.add("create", f"{path}/", lambda: files.directory(real))
 
@@ -134,12 +134,12 @@ def _facade(tree: Tree, directory: NetDir, options: Options) -> tuple[_Wanted | 
         kept = there or directory.facades[0]
         return None, kept.facade.chain_dir, [owner.name for owner in kept.facade.owners or []]
     if there is None and os.path.lexists(tree.real(path)):
-        raise RefusedError(f"{path}: is there and is no facade, so it is left alone; move it away, or see --facade")
+        raise RefusedError(f"{path}: is there and is no facade, so it is left alone", "move it away, or see --facade")
     waiting = path + PENDING
     if there is None and options.with_facade and not options.force and os.path.lexists(tree.real(waiting)):
         raise RefusedError(
-            f"{waiting}: the facade that migrate has proved waits there; `cni-chain migrate` has the steps, and "
-            "--switch puts it in place (--force writes another one)"
+            f"{waiting}: the facade that migrate has proved waits there",
+            "`cni-chain migrate` has the steps, and --switch puts it in place (--force writes another one)",
         )
     document = _document(tree, directory, options, there)
     plugin = document["plugins"][0]
@@ -147,12 +147,13 @@ def _facade(tree: Tree, directory: NetDir, options: Options) -> tuple[_Wanted | 
     if there is not None and there.document == document:
         return None, plugin["chainDir"], owners
     _no_other(directory, there, path, document["name"], options)
-    text = draft.render(document) + "\n"
+    text = draft.text_of(document)
     before = None if there is None else tree.read(path).decode()
     if there is not None and not options.replace_facade and options.with_facade:
-        shown = diff(path, before, text)
         raise RefusedError(
-            f"{path}: is there and differs; --replace-facade replaces it, `cni-chain owner` changes its owners", shown
+            f"{path}: is there and differs",
+            "--replace-facade replaces it, `cni-chain owner` changes its owners",
+            details=diff(path, before, text),
         )
     return _Wanted(path, text, before), plugin["chainDir"], owners
 
@@ -180,10 +181,12 @@ def _name(tree: Tree, directory: NetDir) -> str:
     path, document = now
     name = None if document is None else document.get("name")
     if not isinstance(name, str) or not name:
-        raise RefusedError(f"{path}: its network's name can't be read, and pods' addresses are kept by it; give --name")
+        raise RefusedError(
+            f"{path}: its network's name can't be read, and pods' addresses are kept by it", "give --name"
+        )
     fault = _fault(name)
     if fault:
-        raise RefusedError(f"{path}: {fault}, and it is {name}; give --name")
+        raise RefusedError(f"{path}: {fault}, and it is {name}", "give --name")
     return name
 
 
@@ -204,7 +207,7 @@ def _check(plan: Plan, directory: NetDir, wanted: _Wanted, options: Options) -> 
     plan.warnings += [f"{finding.place.path}: {finding.text()}" for finding in outsorted(tried.node)]
     refused = usage.never_taken(plan.tree, directory, tried.survey.file.network)
     if refused and not options.force:
-        raise RefusedError(f"{refused}; --force if CRI-O isn't this node's runtime")
+        raise RefusedError(f"{refused}", "--force if CRI-O isn't this node's runtime")
     plan.warnings += [refused] if refused else []
     worse = tried.errors if directory.names else []
     if wanted.before is not None:
@@ -247,6 +250,6 @@ def _not_before_multus(plan: Plan, directory: NetDir, path: str) -> None:
         is_first = os.path.basename(other) == directory.names[0]
         if behind and is_first and usage.is_multus(usage.read(plan.tree, other) or {}):
             raise RefusedError(
-                f"{other}: is Multus's, and {os.path.basename(path)} before it would take every network of Multus "
-                "away; --facade 01-cni-chain.conflist is behind it, and Multus then takes it for the pods' network"
+                f"{other}: is Multus's, and {os.path.basename(path)} before it would take every network of Multus away",
+                "--facade 01-cni-chain.conflist is behind it, and Multus then takes it for the pods' network",
             )

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from cni_chain import __version__
 from cni_chain.change import files
-from cni_chain.change.files import PlacingError, Undo
+from cni_chain.change.files import Undo
 from cni_chain.change.plan import Plan
 from cni_chain.node.errors import RefusedError
 from cni_chain.node.tree import Tree
@@ -80,8 +80,8 @@ class Programs:
             if os.path.realpath(there) == source or files.same(source, there):
                 return name
         raise RefusedError(
-            f"{self.seen(__version__)}: differs from {source}, another build of version {__version__}; "
-            "--force installs this one beside it"
+            f"{self.seen(__version__)}: differs from {source}, another build of version {__version__}",
+            "--force installs this one beside it",
         )
 
     def surplus(self, new: str) -> list[str]:
@@ -99,7 +99,9 @@ def inside(tree: Tree, path: str) -> str:
     """Return where `path`, seen from inside the tree, really is. Raises RefusedError if a link leads out of it."""
     real = os.path.realpath(tree.real(path))
     if not tree.is_this_system and not f"{real}/".startswith(f"{tree.root}/"):
-        raise RefusedError(f"{path}: leads to {real}, which is not below {tree.root}; name the directory that is meant")
+        raise RefusedError(
+            f"{path}: leads to {real}, which is not below {tree.root}", "name the directory that is meant"
+        )
     return real
 
 
@@ -113,7 +115,7 @@ def place(plan: Plan, programs: Programs, source: str, *, force: bool) -> str:
         def copy() -> Undo:
             made = files.directory(programs.directory)
             try:
-                copied = files.tree(source, directory)
+                copied = files.copy(source, directory)
                 if plan.tree.is_this_system:
                     _try(directory, copied)
             except BaseException:
@@ -128,7 +130,9 @@ def place(plan: Plan, programs: Programs, source: str, *, force: bool) -> str:
 
         plan.add("create", f"{programs.seen(version)}/", copy, detail=f"{count} files of version {__version__}")
     if os.path.lexists(link) and not os.path.islink(link) and not force:
-        raise RefusedError(f"{plan.tree.seen(link)}: is no link, so cni-chain didn't put it there; --force replaces it")
+        raise RefusedError(
+            f"{plan.tree.seen(link)}: is no link, so cni-chain didn't put it there", "--force replaces it"
+        )
     target = programs.target(version)
     if not os.path.islink(link) or os.readlink(link) != target:
         action = "replace" if os.path.lexists(link) else "create"
@@ -168,7 +172,7 @@ def _names() -> Iterator[str]:
 
 
 def _try(directory: str, undo: Undo) -> None:
-    """Run the program where it is, before any runtime does. Raises PlacingError, and takes it away, if it can't run."""
+    """Run the program where it is, before any runtime does. Raises RefusedError, and takes it away, if it can't run."""
     file = f"{directory}/{NAME}"
     try:
         environ = {"CNI_COMMAND": "VERSION"}
@@ -176,11 +180,11 @@ def _try(directory: str, undo: Undo) -> None:
     except OSError as error:
         undo()
         why = "; is that file system mounted noexec? See --program-dir" if error.strerror == "Permission denied" else ""
-        raise PlacingError(f"{file}: can't be run there: {error.strerror}{why}") from None
+        raise RefusedError(f"{file}: can't be run there: {error.strerror}{why}") from None
     except CNIError as error:
         undo()
         details = f": {error.details}" if error.details else ""
-        raise PlacingError(f"{file}: doesn't run there: {error.msg}{details}") from None
+        raise RefusedError(f"{file}: doesn't run there: {error.msg}{details}") from None
 
 
 def _executables() -> Iterator[tuple[int, str]]:

@@ -11,16 +11,14 @@ import stat
 from typing import Any
 
 from cni_chain.agents.registry import MESHES
-from cni_chain.change import files, installed
+from cni_chain.change import draft, files, installed
 from cni_chain.change.plan import Plan, diff
-from cni_chain.change.splice import OwnersText, SpliceError
 from cni_chain.checks import trial
 from cni_chain.checks.chain import UNLISTED
 from cni_chain.checks.facade import KEY_INVALID
-from cni_chain.node import usage
-from cni_chain.node.errors import RefusedError
+from cni_chain.node import facades, locate
+from cni_chain.node.errors import RefusedError, UnreadableError
 from cni_chain.node.facades import FacadeFile
-from cni_chain.node.locate import UnreadableError
 from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
 
@@ -47,26 +45,31 @@ class Edit:
         self.plan = Plan(tree)
         self._real = os.path.join(installed.inside(tree, os.path.dirname(file.path)), os.path.basename(file.path))
         if os.path.islink(self._real):
-            raise RefusedError(f"{file.path}: is a link, and no runtime would notice the change; --conf its target")
+            raise RefusedError(f"{file.path}: is a link, and no runtime would notice the change", "--conf its target")
         if file.problems:
-            raise RefusedError(f"{file.path}: {'; '.join(map(str, file.problems))}; `cni-chain verify` tells where")
+            raise RefusedError(f"{file.path}: {'; '.join(map(str, file.problems))}", "`cni-chain verify` tells where")
         try:
             self._content = tree.read(file.path)
-            self._owners = OwnersText(self._content.decode(), file)
-        except (OSError, ValueError) as error:
-            told = error if isinstance(error, SpliceError) else f"{file.path}: can't be read: {error}"
-            raise RefusedError(str(told)) from None
-        self._names: list[str] = [entry["name"] for entry in self._owners.owners]
+        except OSError as error:
+            raise RefusedError(f"{file.path}: can't be read: {error.strerror}") from None
+        self._document, locator = locate.decode(self._content)
+        if self._document != file.document:
+            raise RefusedError(f"{file.path}: was changed by somebody else just now", "try again")
+        if locator.duplicates:
+            raise RefusedError(f"{file.path}: key {locator.duplicates[0]} is there twice", "remove one of them first")
+        plugin: Any = self._document["plugins"] if file.is_list else [self._document]
+        self._owners: list[dict[str, Any]] = plugin[file.index]["owners"]
+        self._names: list[str] = [entry["name"] for entry in self._owners]
 
     def add(self, entry: dict[str, Any], *, before: str | None = None, after: str | None = None) -> Plan:
         """Plan one more owner, last if neither `before` nor `after` is given."""
         name = entry["name"]
         if name in self._names:
             index = self._names.index(name)
-            if self._owners.owners[index] == entry and before is None and after is None:
+            if self._owners[index] == entry and before is None and after is None:
                 self.plan.notes.append(f"{name} is an owner already.")
                 return self.plan
-            raise RefusedError(f"{self.file.path}: {name} is an owner already; remove it first, or edit the file")
+            raise RefusedError(f"{self.file.path}: {name} is an owner already", "remove it first, or edit the file")
         index = len(self._names)
         if before is not None:
             index = self._index(before)
@@ -76,7 +79,8 @@ class Edit:
         real = installed.inside(self.tree, directory)
         if not os.path.isdir(real):
             self.plan.add("create", f"{directory}/", lambda: files.directory(real))
-        return self._write(self._splice(lambda: self._owners.insert(index, entry)), "owner " + name)
+        self._owners.insert(index, entry)
+        return self._write(f"owner {name}")
 
     def remove(self, name: str) -> Plan:
         """Plan the facade without an owner; its directory stays."""
@@ -91,9 +95,9 @@ class Edit:
             )
         survey = Survey(self.tree, self.file, self.bin_dirs)
         run = {link.type for part in survey.parts if part.owner.name == name for link in part.links}
-        listed = self._owners.owners[index].get("types") or []
-        text = self._splice(lambda: self._owners.remove(index))
-        plan = self._write(text, f"without owner {name}")
+        listed = self._owners[index].get("types") or []
+        del self._owners[index]
+        plan = self._write(f"without owner {name}")
         meshes = sorted(MESHES & {*run, *listed})
         if meshes:
             plan.warnings.append(f"without {', '.join(meshes)} every new pod is outside the mesh; {_RUNNING}")
@@ -106,10 +110,11 @@ class Edit:
         """Plan whether new pods wait for an owner."""
         index = self._index(name)
         word = "required" if required else "optional"
-        if self._owners.owners[index].get("required", True) is required:
+        if self._owners[index].get("required", True) is required:
             self.plan.notes.append(f"{name} is {word} already.")
             return self.plan
-        plan = self._write(self._splice(lambda: self._owners.set(index, "required", required)), f"{name} {word}")
+        self._owners[index]["required"] = required
+        plan = self._write(f"{name} {word}")
         if not required:
             plan.warnings.append(f"a new pod that starts while {name} has no usable fragment starts without it")
         return plan
@@ -119,15 +124,9 @@ class Edit:
             raise RefusedError(f"{self.file.path}: {name} is no owner: {', '.join(self._names)}")
         return self._names.index(name)
 
-    def _splice(self, change: Any) -> str:
-        try:
-            text = change()
-        except SpliceError as error:
-            raise RefusedError(str(error)) from None
-        assert isinstance(text, str)
-        return text
-
-    def _write(self, text: str, detail: str) -> Plan:
+    def _write(self, detail: str) -> Plan:
+        """Plan the facade as `self._document` has it now, its keys in their order."""
+        text = draft.text_of(self._document)
         self._check(text)
         old = self._content.decode()
         mode = stat.S_IMODE(os.stat(self._real).st_mode)
@@ -143,7 +142,7 @@ class Edit:
     def _check(self, text: str) -> None:
         """Refuse a change for the worse, unless told otherwise; warn of what is new."""
         try:
-            directory = usage.look(self.tree, os.path.dirname(self.file.path))
+            directory = facades.look(self.tree, os.path.dirname(self.file.path))
             before, after = (
                 trial.facade(self.tree, directory, self.file.path, one, self.bin_dirs)
                 for one in (self._content.decode(), text)

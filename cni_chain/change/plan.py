@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cni_chain.change.files import PlacingError, Undo
+from cni_chain.change.files import Undo
 from cni_chain.node.errors import RefusedError
 from cni_chain.node.progress import Step, unseen
 from cni_chain.node.tree import Tree
@@ -54,9 +54,9 @@ class Plan:
                 undone.append(change.do())
             except BaseException as error:
                 trouble = [] if change.final else _take_back(undone)
-                if not isinstance(error, (OSError, PlacingError)):
+                if not isinstance(error, (OSError, RefusedError)):
                     raise
-                told = str(error) if isinstance(error, PlacingError) else f"{change.path}: {error.strerror or error}"
+                told = str(error) if isinstance(error, RefusedError) else f"{change.path}: {error.strerror or error}"
                 if change.final:
                     told += "; all before that is done: run it again for the rest"
                 elif trouble:
@@ -82,6 +82,6 @@ def _take_back(undone: list[Undo]) -> list[str]:
     for undo in reversed(undone):
         try:
             undo()
-        except (OSError, PlacingError) as error:
+        except (OSError, RefusedError) as error:
             trouble.append(str(error))
     return trouble

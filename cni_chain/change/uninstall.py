@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from cni_chain.change import files, installed
-from cni_chain.change.files import PlacingError, Undo
+from cni_chain.change.files import Undo
 from cni_chain.change.install import LOGROTATE, LOGROTATE_DIR
 from cni_chain.change.installed import Programs
 from cni_chain.change.plan import Plan
 from cni_chain.node import crio, facades, usage
-from cni_chain.node.errors import RefusedError
+from cni_chain.node.errors import RefusedError, UnreadableError
 from cni_chain.node.facades import PENDING, FacadeFile, NetDir
-from cni_chain.node.locate import UnreadableError
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import delegate, facade
 
@@ -44,7 +43,7 @@ class Options(NamedTuple):
 def plan(tree: Tree, options: Options) -> Plan:
     """Return what takes cni-chain from a node. Raises RefusedError."""
     plan = Plan(tree)
-    directory = usage.look(tree, tree.path(options.net_dir))
+    directory = facades.look(tree, tree.path(options.net_dir))
     file = _facade(tree, directory, options)
     restored = _restore(plan, directory, options)
     if file is not None:
@@ -77,7 +76,7 @@ def _readable(directory: NetDir, options: Options) -> None:
     error = directory.unreadable.get(os.path.basename(directory.first or ""))
     if error is not None and not options.without_network:
         hint = "if it is the facade, remove it, so that the next file counts; or --leave-node-without-network"
-        raise RefusedError(f"{directory.first}: the runtime takes this file, and it can't be read: {error}; {hint}")
+        raise RefusedError(f"{directory.first}: the runtime takes this file, and it can't be read: {error}", hint)
 
 
 def _restore(plan: Plan, directory: NetDir, options: Options) -> str | None:
@@ -90,7 +89,7 @@ def _restore(plan: Plan, directory: NetDir, options: Options) -> str | None:
         raise RefusedError(f"{path}: is no configuration to put back: it names no plugin, or can't be read")
     name = os.path.basename(path).removesuffix(".cilium_bak")
     if not name.endswith(".conflist" if "plugins" in document else (".conf", ".json")):
-        raise RefusedError(f"{path}: no runtime reads a file of this name; rename it")
+        raise RefusedError(f"{path}: no runtime reads a file of this name", "rename it")
     content = plan.tree.read(path)
     target = f"{directory.path}/{name}"
     if name in directory.names:
@@ -121,7 +120,7 @@ def _successor(plan: Plan, directory: NetDir, file: FacadeFile, restored: str | 
             path = f"{directory.path}/{first}"
             trouble = _fault(plan.tree, path, sources[first], options)
         if trouble and not options.without_network:
-            raise RefusedError(f"{trouble}; {hint}")
+            raise RefusedError(trouble, hint)
         if trouble:
             plan.warnings.append(f"no new pod gets a network: {trouble}")
         elif first is not None:
@@ -270,7 +269,8 @@ def _program(plan: Plan, options: Options) -> None:
         if programs.linked() is None and not options.force:
             raise RefusedError(
                 f"{plan.tree.seen(programs.link)}: leads to {os.readlink(programs.link)}, not into "
-                f"{plan.tree.seen(programs.directory)}; --program-dir names the directory, --force removes the link"
+                f"{plan.tree.seen(programs.directory)}",
+                "--program-dir names the directory, --force removes the link",
             )
         _remove(plan, plan.tree.seen(programs.link), programs.link)
     linked = programs.linked()
@@ -283,11 +283,11 @@ def _program(plan: Plan, options: Options) -> None:
 
 
 def _idle(programs: Programs, version: str) -> None:
-    """Raise PlacingError if a call is running a version: it still loads modules from there."""
+    """Raise RefusedError if a call is running a version: it still loads modules from there."""
     users = programs.users(version, but=os.getpid())
     if users:
         told = ", ".join(map(str, users))
-        raise PlacingError(f"{programs.seen(version)}: is running (process {told}); try again when it has ended")
+        raise RefusedError(f"{programs.seen(version)}: is running (process {told})", "try again when it has ended")
 
 
 def _removal(programs: Programs, version: str) -> Callable[[], Undo]:

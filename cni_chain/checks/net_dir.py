@@ -10,9 +10,9 @@ from cni_chain.checks.node import Node, document_in, types_in
 from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_node
 from cni_chain.checks.wording import listed
 from cni_chain.node import facades, programs, usage
-from cni_chain.node.errors import RefusedError
+from cni_chain.node.errors import RefusedError, UnreadableError
 from cni_chain.node.facades import FacadeFile
-from cni_chain.node.locate import Place, UnreadableError
+from cni_chain.node.locate import Place
 
 _BACKUP = ".cilium_bak"
 _SLACK = 2.0  # seconds; whoever installs the facade may touch others beside it

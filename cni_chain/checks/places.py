@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from cni_chain.node import locate
-from cni_chain.node.locate import Locator, Place, UnreadableError
+from cni_chain.node.errors import UnreadableError
+from cni_chain.node.locate import Locator, Place
 from cni_chain.node.survey import Survey
 from cni_chain.plugin.chain import Dropped, Link
 from cni_chain.plugin.facade import Owner

@@ -9,8 +9,9 @@ from cni_chain.checks import facade, fragments, owners, registry
 from cni_chain.checks.places import Located
 from cni_chain.checks.rule import Finding
 from cni_chain.node import facades, locate
+from cni_chain.node.errors import UnreadableError
 from cni_chain.node.facades import FacadeFile
-from cni_chain.node.locate import Locator, Place, UnreadableError
+from cni_chain.node.locate import Locator, Place
 from cni_chain.plugin.fragments import Fragment, parse
 
 

@@ -22,6 +22,8 @@ from cni_chain.cli import (
     uninstall,
     verify,
 )
+from cni_chain.cli.output import printable
+from cni_chain.node.errors import RefusedError, UsageError
 from cni_chain.plugin import spec
 
 # Help and usage errors are plain text: boxes and colours there would cost more than all else (build/cni-chain.spec).
@@ -40,6 +42,9 @@ def run() -> int:
         app(prog_name="cni-chain")
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
+    except RefusedError as error:
+        print(f"{error.details}cni-chain: {printable(str(error))}", file=sys.stderr)
+        status = 2 if isinstance(error, UsageError) else 1
     return status if _is_printed() else 1
 
 

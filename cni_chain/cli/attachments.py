@@ -10,11 +10,12 @@ from typing import Annotated, Any
 import typer
 
 from cni_chain.cli import completion
-from cni_chain.cli.options import Json, Where, failure, located
+from cni_chain.cli.options import DistroName, Json, NetDirectory, Root, StateDirs, Where
 from cni_chain.cli.output import paint, paragraph, print_json, printable
 from cni_chain.cli.output import table as drawn
 from cni_chain.node import attachments, kernel
 from cni_chain.node.attachments import Damaged, Entry, StateDir
+from cni_chain.node.errors import RefusedError, UnreadableError
 from cni_chain.node.tree import Tree
 from cni_chain.plugin.record import Step
 
@@ -22,9 +23,7 @@ _SHORT = 13  # characters of a container's ID, as crictl prints it
 _PLUGINS, _STATE = 3, 5  # columns of the table
 
 
-@located("state_dir", "net_dir", "distro", "root")
 def command(
-    where: Where,
     beginning: Annotated[
         str,
         typer.Argument(
@@ -35,6 +34,10 @@ def command(
         ),
     ] = "",
     json: Json = False,
+    state_dir: StateDirs = None,
+    net_dir: NetDirectory = None,
+    distro: DistroName = None,
+    root: Root = "/",
 ) -> None:
     """List the attachments: the pods' interfaces for which plugins were run, and that are not undone yet.
 
@@ -50,6 +53,7 @@ def command(
     \b
     Exit status: 0; 1 if a record is damaged or can't be read, or there is no attachment of that ID.
     """
+    where = Where.given(root, distro, state_dir=state_dir, net_dir=net_dir)
     _, files = where.find()
     found = attachments.look(where.tree, files, where.state_dirs)
     if beginning:
@@ -65,7 +69,7 @@ def _one(tree: Tree, found: list[attachments.StateDir], beginning: str, *, json:
     entries, damaged = having(found, beginning), damaged_having(found, beginning)
     if not entries and not damaged:
         told = "".join(f"; {one.path}: {one.failure}" for one in found if one.failure)
-        raise failure(f"no attachment of a container whose ID begins with {beginning!r}{told}")
+        raise RefusedError(f"no attachment of a container whose ID begins with {beginning!r}{told}")
     if json:
         print_json(
             {
@@ -282,7 +286,7 @@ def _kernel(tree: Tree, entry: Entry) -> tuple[list[str] | None, str]:
         return None, "no result is recorded"
     try:
         return kernel.differences(held.call["netns"], held.result), ""
-    except kernel.UntoldError as error:
+    except UnreadableError as error:
         return None, str(error)
 
 

@@ -8,8 +8,9 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from cni_chain.cli.options import Json, Where, located, no_facade, pod
+from cni_chain.cli.options import BinDirs, Conf, DistroName, Json, NetDirectory, Root, Where, pod
 from cni_chain.cli.output import paint, paragraph, print_json, printable, progress
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.negotiation import Spoken
 from cni_chain.node.survey import Survey, error_of
 from cni_chain.plugin import chain, request
@@ -17,9 +18,7 @@ from cni_chain.plugin.chain import Link, Part
 from cni_chain.plugin.errors import INVALID_CONFIG, CNIError
 
 
-@located("net_dir", "conf", "bin_dir", "distro", "root")
 def command(
-    where: Where,
     effective: Annotated[
         bool, typer.Option("--effective", help="Print what each plugin would get on its standard input instead.")
     ] = False,
@@ -33,6 +32,11 @@ def command(
         ),
     ] = None,
     json: Json = False,
+    net_dir: NetDirectory = None,
+    conf: Conf = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: Root = "/",
 ) -> None:
     """Print the facade and every owner's files in the order in which they count, each below '# path'.
 
@@ -49,12 +53,13 @@ def command(
     Exit status: 0; 1 if a file keeps its owner from being used, with --effective if the pod gets no network, or without
     a facade.
     """
+    where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     if for_pod is not None and not effective:
         raise typer.BadParameter("goes with --effective", param_hint="--pod")
     whose = ("", "") if for_pod is None else pod(for_pod)
     directory, surveys = where.surveys()
     if not surveys and not json:
-        raise no_facade(directory)
+        raise RefusedError(directory.nothing())
     if effective:
         told = [Effective(one, whose) for one in surveys]
         documents = [effective_document(one) for one in told] if json else []

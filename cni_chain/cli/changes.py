@@ -2,100 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-from collections.abc import Iterator
-from typing import Annotated, Any
+from typing import Any, NamedTuple
 
-import typer
-
-from cni_chain.change import files
-from cni_chain.change.draft import SpellingError
-from cni_chain.change.files import PlacingError
 from cni_chain.change.plan import Plan
-from cni_chain.cli.options import distribution, failure
+from cni_chain.cli.options import distribution, tree_at
 from cni_chain.cli.output import paint, print_json, printable, progress, table
-from cni_chain.node import distros, facades, survey
-from cni_chain.node.errors import RefusedError
 from cni_chain.node.tree import Tree
 
-Root = Annotated[
-    str,
-    typer.Option(
-        metavar="DIR",
-        help="Change the file system tree below DIR instead of this system's. Every path given and printed is as "
-        "seen from inside it, and nothing of it is run.",
-    ),
-]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Tell what would be changed, with the text of files, and change nothing.")
-]
-Force = Annotated[bool, typer.Option("--force", help="Do what is refused for the reason that the message gives.")]
-ABinDir = Annotated[
-    str | None,
-    typer.Option(
-        "--bin-dir", metavar="DIR", show_default=survey.BIN_DIR, help="The runtime's directory of plugins (CNI_PATH)."
-    ),
-]
-ANetDir = Annotated[
-    str | None,
-    typer.Option(
-        "--net-dir", metavar="DIR", show_default=facades.NET_DIR, help="The runtime's configuration directory."
-    ),
-]
-ProgramDir = Annotated[
-    str | None,
-    typer.Option(
-        metavar="DIR",
-        show_default="cni-chain beside --bin-dir",
-        help="Holds one directory for each version of the program.",
-    ),
-]
-AConf = Annotated[
-    str | None,
-    typer.Option("--conf", metavar="FILE", show_default=False, help="The facade, if there are several."),
-]
+
+class Places(NamedTuple):
+    """Where things are on the node that is changed, as seen from inside its tree; `notes` say what is known of that."""
+
+    tree: Tree
+    bin_dir: str
+    net_dir: str
+    program_dir: str | None
+    notes: list[str]
 
 
-def places(name: str | None, bin_dir: str | None, net_dir: str | None) -> tuple[distros.Distro, list[str]]:
-    """Return where things are, and what is to be said of that."""
-    known = distribution(name)
-    notes = [f"{name}: plugins in {known.bin_dir}, configurations in {known.net_dir} ({known.source})."] if name else []
-    if name and known.note:
-        notes.append(f"{known.note}.")
-    return known._replace(bin_dir=bin_dir or known.bin_dir, net_dir=net_dir or known.net_dir), notes
-
-
-def tree_of(root: str) -> Tree:
-    """Return the tree that is changed; a misspelt root is not made. Raises RefusedError."""
-    if not os.path.isdir(root):
-        raise RefusedError(f"--root {root}: no such directory")
-    return Tree(root)
-
-
-@contextlib.contextmanager
-def locked(tree: Tree, directory: str) -> Iterator[None]:
-    """Keep every other command out that changes `directory`. Raises PlacingError, with paths as seen from the tree."""
-    try:
-        with files.locked(tree.real(directory)):
-            yield
-    except PlacingError as error:
-        raise PlacingError(tree.seen(str(error))) from None
-
-
-@contextlib.contextmanager
-def told() -> Iterator[None]:
-    """Tell a person what was refused, or what failed, and end."""
-    try:
-        yield
-    except SpellingError as error:
-        raise typer.BadParameter(str(error)) from None
-    except PlacingError as error:
-        raise failure(str(error)) from None
-    except RefusedError as error:
-        print(error.shown, end="", file=sys.stderr)
-        raise failure(str(error)) from None
+def places(root: str, distro: str | None, bin_dir: str | None, net_dir: str | None, program_dir: str | None) -> Places:
+    """Return what the options of these names mean together. Raises RefusedError for a root that doesn't exist."""
+    tree = tree_at(root)
+    known = distribution(distro)
+    notes = []
+    if distro:
+        notes.append(f"{distro}: plugins in {known.bin_dir}, configurations in {known.net_dir} ({known.source}).")
+        notes += [f"{known.note}."] if known.note else []
+    usual = known.program_dir if bin_dir is None else None
+    return Places(
+        tree,
+        tree.path(bin_dir or known.bin_dir),
+        tree.path(net_dir or known.net_dir),
+        tree.path(program_dir) if program_dir else usual,
+        notes,
+    )
 
 
 def carry_out(plan: Plan, *, dry_run: bool, json: bool) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Annotated, Any
 
 import typer
-from typer._click.shell_completion import CompletionItem, ShellComplete
 
 from cni_chain.node import attachments, distros, facades
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import FacadeFile
 from cni_chain.node.tree import Tree
 from cni_chain.plugin.facade import STATE_DIR
@@ -93,31 +93,36 @@ def complete(context: typer.Context, words: Annotated[list[str], typer.Argument(
         print(line)
 
 
-class _Asked(ShellComplete):
-    """What typer knows of the words before; what shells say and want is the scripts' business."""
-
-    name = source_template = ""
-
-    def source_vars(self) -> dict[str, Any]:
-        return {}
-
-    def get_completion_args(self) -> tuple[list[str], str]:
-        return [], ""
-
-    def format_completion(self, item: CompletionItem) -> str:
-        return f"{item.value}\t{item.help}" if item.help else str(item.value)
-
-
 def lines(context: typer.Context, words: list[str]) -> Iterator[str]:
     """Yield what may stand in the place of the last of `words`, each with a tab and its help if it has some.
 
     Nothing: the shell completes file names then.
     """
-    before, incomplete = words[:-1], words[-1] if words else ""
-    asked = _Asked(context.find_root().command, {}, "cni-chain", "")
-    for item in asked.get_completions(before, incomplete):
+    *before, incomplete = words or [""]
+    if incomplete == "=":  # bash takes what stands before and behind it for words of their own
+        incomplete = ""
+    command, name = context.find_root().command, "cni-chain"
+    while before and (below := getattr(command, "commands", {}).get(before[0])):
+        command, name = below, before.pop(0)
+    now = command.make_context(name, list(before), resilient_parsing=True)
+    option, equals, value = incomplete.partition("=")
+    if option.startswith("-") and equals:
+        before, incomplete = [*before, option], value
+    asked = command if incomplete.startswith("-") and "--" not in before else _wanted(now, before) or command
+    for item in asked.shell_complete(now, incomplete):
         if item.type == "plain":  # else it says that a file is wanted
-            yield asked.format_completion(item)
+            yield f"{item.value}\t{item.help}" if item.help else str(item.value)
+
+
+def _wanted(now: Any, before: list[str]) -> Any:
+    """Return the option that waits for its value, or the argument that may have one more; None if neither does."""
+    taken = now.command.get_params(now)
+    options = [one for one in taken if one.param_type_name == "option" and not one.is_flag]
+    waiting = [one for one in options if before and before[-1] in one.opts]
+    left = [
+        one for one in taken if one.param_type_name == "argument" and (one.nargs == -1 or not now.params.get(one.name))
+    ]
+    return next(iter(waiting + left), None)
 
 
 def of_distro(incomplete: str) -> list[tuple[str, str]]:
@@ -164,5 +169,5 @@ def _facades(ctx: typer.Context) -> list[FacadeFile]:
     path = given.get("net_dir") or (known.net_dir if known else facades.NET_DIR)
     try:
         return facades.look(tree, tree.path(path)).facades
-    except OSError:
+    except RefusedError:
         return []

@@ -10,14 +10,21 @@ from cni_chain.checks import registry
 from cni_chain.checks.node import Node
 from cni_chain.checks.rule import Finding, Needs
 from cni_chain.checks.wording import counted
-from cni_chain.cli.options import Json, Where, located
+from cni_chain.cli.options import BinDirs, Conf, DistroName, Json, NetDirectory, Root, StateDirs, Where
 from cni_chain.cli.output import paint, paragraph, print_json, printable, progress
 from cni_chain.node import attachments
 from cni_chain.node.progress import Step
 
 
-@located("state_dir", "net_dir", "conf", "bin_dir", "distro", "root")
-def command(where: Where, json: Json = False) -> None:
+def command(
+    json: Json = False,
+    state_dir: StateDirs = None,
+    net_dir: NetDirectory = None,
+    conf: Conf = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: Root = "/",
+) -> None:
     """Find out whether this node is all right: which file the runtime takes, who fights over it, what is left behind.
 
     Each finding says what is so, why it matters and what to do; docs/reference/checks.md explains each id. Everything
@@ -33,6 +40,7 @@ def command(where: Where, json: Json = False) -> None:
     \b
     Exit status: 0 if there is no error (there may be warnings), 1 if there is.
     """
+    where = Where.given(root, distro, state_dir=state_dir, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     directory, surveys = where.surveys()
     states = attachments.look(where.tree, [survey.file for survey in surveys], where.state_dirs)
     node = Node(where.tree, directory, surveys, where.bin_dirs, states)

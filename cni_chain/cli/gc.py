@@ -8,9 +8,8 @@ from typing import Annotated
 import typer
 
 from cni_chain.change import forget, gc
-from cni_chain.change.forget import ForgetError
 from cni_chain.cli import completion
-from cni_chain.cli.options import Json, Where, age, failure, located
+from cni_chain.cli.options import BinDirs, DistroName, Json, NetDirectory, StateDirs, Where, age
 from cni_chain.cli.output import paint, print_json, printable, progress
 from cni_chain.node import attachments
 from cni_chain.node.attachments import StateDir
@@ -18,9 +17,7 @@ from cni_chain.node.facades import NetDir
 from cni_chain.plugin.errors import CNIError
 
 
-@located("state_dir", "net_dir", "bin_dir", "distro")
 def command(
-    where: Where,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask (without a terminal it can't).")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
     older_than: Annotated[
@@ -45,6 +42,10 @@ def command(
         bool, typer.Option("--force", help="With --forget: also one whose pod runs, or of which that isn't known.")
     ] = False,
     json: Json = False,
+    state_dir: StateDirs = None,
+    net_dir: NetDirectory = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
 ) -> None:
     """Free what pods have left behind: addresses, rules and endpoints of those that are gone or could not be deleted.
 
@@ -66,6 +67,7 @@ def command(
     \b
     Exit status: 0; 1 if something failed or was refused, 2 if it can't ask.
     """
+    where = Where.given("/", distro, state_dir=state_dir, net_dir=net_dir, bin_dir=bin_dir)
     if forget is not None and older_than is not None:
         raise typer.BadParameter("--forget and --older-than exclude each other")
     if force and forget is None:
@@ -152,12 +154,9 @@ def _forget(
     found: list[StateDir], directory: NetDir, asked: str, *, yes: bool, dry_run: bool, force: bool, json: bool
 ) -> int:
     """Forget the attachments of one container; return the exit status."""
-    try:
-        targets = forget.chosen(found, asked)
-        if not force:
-            forget.guard(targets)
-    except ForgetError as error:
-        raise failure(str(error)) from None
+    targets = forget.chosen(found, asked)
+    if not force:
+        forget.guard(targets)
     names = [attachments.name(target.attachment, target.pod) for target in targets]
     if not json:
         told = [f"to forget: {name}: {target.remains()}" for name, target in zip(names, targets, strict=True)]

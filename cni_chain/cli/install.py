@@ -6,21 +6,9 @@ from typing import Annotated
 
 import typer
 
-from cni_chain.change import draft, install, installed
-from cni_chain.cli.changes import (
-    ABinDir,
-    ANetDir,
-    DryRun,
-    Force,
-    ProgramDir,
-    Root,
-    carry_out,
-    locked,
-    places,
-    told,
-    tree_of,
-)
-from cni_chain.cli.options import DistroName, Json
+from cni_chain.change import draft, files, install, installed
+from cni_chain.cli.changes import carry_out, places
+from cni_chain.cli.options import BinDir, ChangedRoot, DistroName, DryRun, Force, Json, NetDirectory, ProgramDir
 from cni_chain.node.errors import RefusedError
 
 
@@ -59,8 +47,8 @@ def command(
             help="The only version of the specification that runtimes are to use.",
         ),
     ] = None,
-    bin_dir: ABinDir = None,
-    net_dir: ANetDir = None,
+    bin_dir: BinDir = None,
+    net_dir: NetDirectory = None,
     chain_dir: Annotated[
         str | None,
         typer.Option(metavar="DIR", show_default="/etc/cni/chain.d", help="Holds the owners' directories."),
@@ -79,7 +67,7 @@ def command(
     force: Force = False,
     dry_run: DryRun = False,
     json: Json = False,
-    root: Root = "/",
+    root: ChangedRoot = "/",
 ) -> None:
     """Put the program, the owners' directories, the log's rotation and, last, the facade in place.
 
@@ -98,29 +86,27 @@ def command(
     \b
     Exit status: 0 if all is in place, 1 if it was refused or failed, 2 wrong usage.
     """
-    where, distro_note = places(distro, bin_dir, net_dir)
-    with told():
-        tree = tree_of(root)
-        source = installed.running()
-        if source is None:
-            raise RefusedError(install.FROM_SOURCE)
-        if "/" in facade or not facade.endswith(".conflist") or facade.startswith("."):
-            raise typer.BadParameter(f"{facade!r}: --facade must be a file's name that ends in .conflist")
-        given = None if owner is None and exempt is None else draft.owners(owner or [*draft.OWNERS], exempt or [])
-        options = install.Options(
-            bin_dir=tree.path(where.bin_dir),
-            net_dir=tree.path(where.net_dir),
-            program_dir=tree.path(program_dir) if program_dir else where.program_dir if bin_dir is None else None,
-            chain_dir=chain_dir,
-            facade=facade,
-            owners=given,
-            name=name,
-            cni_version=None if cni_version is None else draft.version(cni_version),
-            with_facade=not no_facade,
-            replace_facade=replace_facade,
-            force=force,
-        )
-        with locked(tree, options.net_dir):
-            plan = install.plan(tree, options, source)
-            plan.notes += distro_note
-            carry_out(plan, dry_run=dry_run, json=json)
+    where = places(root, distro, bin_dir, net_dir, program_dir)
+    source = installed.running()
+    if source is None:
+        raise RefusedError(install.FROM_SOURCE)
+    if "/" in facade or not facade.endswith(".conflist") or facade.startswith("."):
+        raise typer.BadParameter(f"{facade!r}: --facade must be a file's name that ends in .conflist")
+    given = None if owner is None and exempt is None else draft.owners(owner or [*draft.OWNERS], exempt or [])
+    options = install.Options(
+        bin_dir=where.bin_dir,
+        net_dir=where.net_dir,
+        program_dir=where.program_dir,
+        chain_dir=chain_dir,
+        facade=facade,
+        owners=given,
+        name=name,
+        cni_version=None if cni_version is None else draft.version(cni_version),
+        with_facade=not no_facade,
+        replace_facade=replace_facade,
+        force=force,
+    )
+    with files.locked(where.tree, options.net_dir):
+        plan = install.plan(where.tree, options, source)
+        plan.notes += where.notes
+        carry_out(plan, dry_run=dry_run, json=json)

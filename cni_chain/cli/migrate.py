@@ -18,22 +18,20 @@ from cni_chain.cli.migrate_text import (
     where,
     worded,
 )
-from cni_chain.cli.options import Json, Where, failure, located
+from cni_chain.cli.options import BinDirs, DistroName, Json, NetDirectory, Root, Where
 from cni_chain.cli.output import paint, paragraph, print_json, printable
 from cni_chain.migrate import guards, moves, split
 from cni_chain.migrate.moves import Switch
 from cni_chain.migrate.plan import FACADE, Paths, Plan, make, state_of
-from cni_chain.migrate.split import SplitError
-from cni_chain.node import conflists
-from cni_chain.node.conflists import CONTAINERD, CRIO, Choice, MigrateError
+from cni_chain.node import conflists, facades
+from cni_chain.node.conflists import CONTAINERD, CRIO, Choice
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import NetDir
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import facade as facade_keys
 
 
-@located("net_dir", "bin_dir", "distro", "root")
 def command(
-    where: Where,
     write: Annotated[
         bool,
         typer.Option("--write", help="Write the fragments, and the facade under a name that no runtime reads."),
@@ -76,6 +74,10 @@ def command(
     chain_dir: Annotated[
         str, typer.Option(metavar="DIR", help="Where the owners' directories are.")
     ] = facade_keys.CHAIN_DIR,
+    net_dir: NetDirectory = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: Root = "/",
 ) -> None:
     """Split the list that the runtime uses now into a directory for each agent, and prove that nothing changes.
 
@@ -95,24 +97,22 @@ def command(
     \b
     Exit status: 0 if it is done or could be, 1 if not (the reason is told), 2 for wrong usage.
     """
+    where = Where.given(root, distro, net_dir=net_dir, bin_dir=bin_dir)
     owner_of = _usage(write, switch, undo, owner, runtime, despite, facade)
     tree = where.tree
     command = _Command(
         tree,
-        Paths(tree.path(where.net_dir), tree.path(chain_dir), facade),
+        Paths(where.net_dir, tree.path(chain_dir), facade),
         where.bin_dirs,
         runtime,
         json=json,
     )
-    try:
-        if undo:
-            command.undo()
-        elif switch:
-            command.switch(despite or [])
-        else:
-            command.plan(owner_of, write=write)
-    except MigrateError as error:
-        raise failure(str(error)) from None
+    if undo:
+        command.undo()
+    elif switch:
+        command.switch(despite or [])
+    else:
+        command.plan(owner_of, write=write)
 
 
 def _usage(
@@ -136,10 +136,7 @@ def _usage(
         raise typer.BadParameter(f"--despite {unknown[0]}: must be one of {', '.join(guards.NAMES)}")
     if "/" in facade or not facade.removesuffix(".conflist") or not facade.endswith(".conflist"):
         raise typer.BadParameter(f"--facade {facade}: must be a file name that ends in .conflist")
-    try:
-        return split.parse_owners(owner or [])
-    except SplitError as error:
-        raise typer.BadParameter(f"--owner: {error}") from None
+    return split.parse_owners(owner or [])
 
 
 class _Command:
@@ -154,7 +151,7 @@ class _Command:
 
     def plan(self, owner_of: dict[str, str], *, write: bool) -> None:
         """Print the plan; with `write` make it so."""
-        directory = conflists.look(self._tree, self._paths.net_dir)
+        directory = facades.look(self._tree, self._paths.net_dir)
         state = state_of(directory, self._paths, self._tree)
         if state == "switched":
             self._nothing(state, f"{self._paths.facade} is in place: nothing to migrate (--undo takes it away)")
@@ -174,7 +171,7 @@ class _Command:
                 print("\n".join(line for told in way for line in paragraph(told, "  ")))
         behind = guards.sorts_behind(self._paths, plan.live)
         if behind:
-            raise MigrateError(behind.message)
+            raise RefusedError(behind.message)
         raise typer.Exit(0 if plan.proof.holds and plan.unusable is None else 1)
 
     def _write(self, plan: Plan, state: str) -> None:
@@ -195,12 +192,12 @@ class _Command:
     def _in_the_way(self, choice: Choice) -> list[str]:
         try:
             return refusal_lines(Switch(self._tree, self._paths, choice, self._bin_dirs).refusals)
-        except MigrateError as error:
+        except RefusedError as error:
             return [str(error)]
 
     def switch(self, despite: list[str]) -> None:
         """Put the facade in place."""
-        directory = conflists.look(self._tree, self._paths.net_dir)
+        directory = facades.look(self._tree, self._paths.net_dir)
         state = state_of(directory, self._paths, self._tree)
         if state == "switched":
             self._nothing(state, f"{self._paths.facade} is in place already")
@@ -224,7 +221,7 @@ class _Command:
 
     def undo(self) -> None:
         """Take the facade away."""
-        directory = conflists.look(self._tree, self._paths.net_dir)
+        directory = facades.look(self._tree, self._paths.net_dir)
         if not any(file.path == self._paths.facade for file in directory.facades):
             self._nothing("live", f"{self._paths.facade} is not in place: nothing to undo")
             return

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from cni_chain.cli.output import paint, paragraph, printable, widths
+from cni_chain.cli.output import paint, paragraph, printable, table
 from cni_chain.migrate.guards import Refusal
 from cni_chain.migrate.plan import WRITE, Paths, Plan
 from cni_chain.migrate.proof import Delegate, Difference, Proof
@@ -120,10 +120,8 @@ def _table(paths: Paths, plan: Plan) -> list[str]:
             step = steps_of[index if len(steps_of) == len(share.plugins) else 0]
             path = step.path.removeprefix(f"{paths.chain_dir}/")
             action = "to be written" if step.action == WRITE else "there already"
-            rows.append([str(number), printable(plugin["type"]), share.owner, printable(path), action])
-    columns = widths(rows)
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, columns, strict=True)).rstrip() for row in rows]
-    return [paint("bold", lines[0]), *lines[1:]]
+            rows.append([str(number), plugin["type"], share.owner, path, action])
+    return table(rows, styles=["bold"], fold=3)
 
 
 def _facade(plan: Plan) -> list[str]:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 import os
 import re
-import sys
-from collections.abc import Callable
-from inspect import Parameter, Signature
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import typer
 
 from cni_chain.cli import completion
-from cni_chain.cli.output import printable
 from cni_chain.node import distros, facades, survey
+from cni_chain.node.errors import RefusedError, UnreadableError
 from cni_chain.node.facades import FacadeFile, NetDir
-from cni_chain.node.locate import Place, UnreadableError
+from cni_chain.node.locate import Place
 from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
 
@@ -72,6 +67,38 @@ StateDirs = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, with everything in it.")]
 
+# Of the commands that change a node.
+ChangedRoot = Annotated[
+    str,
+    typer.Option(
+        metavar="DIR",
+        help="Change the file system tree below DIR instead of this system's. Every path given and printed is as "
+        "seen from inside it, and nothing of it is run.",
+    ),
+]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Tell what would be changed, with the text of files, and change nothing.")
+]
+Force = Annotated[bool, typer.Option("--force", help="Do what is refused for the reason that the message gives.")]
+BinDir = Annotated[
+    str | None,
+    typer.Option(
+        "--bin-dir", metavar="DIR", show_default=survey.BIN_DIR, help="The runtime's directory of plugins (CNI_PATH)."
+    ),
+]
+ProgramDir = Annotated[
+    str | None,
+    typer.Option(
+        metavar="DIR",
+        show_default="cni-chain beside --bin-dir",
+        help="Holds one directory for each version of the program.",
+    ),
+]
+OneConf = Annotated[
+    str | None,
+    typer.Option("--conf", metavar="FILE", show_default=False, help="The facade, if there are several."),
+]
+
 _AGE = re.compile(r"(\d+)([smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -85,9 +112,43 @@ class Where(NamedTuple):
     conf: str | None
     state_dirs: list[str]  # those given; none: where the facades say
 
+    @classmethod
+    def given(
+        cls,
+        root: str,
+        distro: str | None,
+        *,
+        net_dir: str | None = None,
+        bin_dir: list[str] | None = None,
+        conf: str | None = None,
+        state_dir: list[str] | None = None,
+    ) -> Where:
+        """Return what the options of these names mean together. Raises RefusedError."""
+        tree = tree_at(root)
+        known = distribution(distro)
+        return cls(
+            tree,
+            tree.path(net_dir or known.net_dir),
+            directories(tree, bin_dir or [known.bin_dir]),
+            None if conf is None else tree.path(conf),
+            directories(tree, state_dir or []),
+        )
+
     def find(self) -> tuple[NetDir, list[FacadeFile]]:
-        """Return the runtime's directory and the facades to look at: those in it, or the one that was given."""
-        return find(self.tree, self.net_dir, self.conf)
+        """Return the runtime's directory and the facades to look at: those in it, or the one that was given.
+
+        Raises RefusedError.
+        """
+        directory = facades.look(self.tree, self.net_dir)
+        if self.conf is None:
+            return directory, directory.facades
+        try:
+            file = facades.read(self.tree, self.conf)
+        except UnreadableError as error:
+            raise RefusedError(f"{Place(self.conf, error.at)}: {error}") from None
+        if file is None:
+            raise RefusedError(f"{self.conf}: no facade: it has no plugin of type {facades.TYPE}")
+        return directory, [file]
 
     def surveys(self) -> tuple[NetDir, list[Survey]]:
         """Return the runtime's directory, and what each facade's chain is now."""
@@ -95,75 +156,11 @@ class Where(NamedTuple):
         return directory, [Survey(self.tree, file, self.bin_dirs) for file in files]
 
 
-# The options of `located`, by the names that it takes.
-_OPTIONS: dict[str, tuple[object, object]] = {
-    "state_dir": (StateDirs, None),
-    "net_dir": (NetDirectory, None),
-    "conf": (Conf, None),
-    "bin_dir": (BinDirs, None),
-    "distro": (DistroName, None),
-    "root": (Root, "/"),
-}
-
-Command = Callable[..., None]
-
-
-def located(*names: str, root: object = Root) -> Callable[[Command], Command]:
-    """Give a command the options that say where things are: all of these `names`, in the order of `_OPTIONS`.
-
-    The command takes a Where first, which stands for them. `root` is the type of --root, which has the help.
-    """
-    chosen = {name: option for name, option in (_OPTIONS | {"root": (root, "/")}).items() if name in names}
-
-    def decorate(command: Command) -> Command:
-        def run(**given: Any) -> None:
-            where = _where(**{name: given.pop(name) for name in chosen})
-            command(where, **given)
-
-        added = [
-            Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
-            for name, (annotation, default) in chosen.items()
-        ]
-        return declared(run, command, parameters(command)[1:] + added)
-
-    return decorate
-
-
-def parameters(command: Callable[..., object]) -> list[Parameter]:
-    """Return the parameters of a command."""
-    return list(inspect.signature(command, eval_str=True).parameters.values())
-
-
-def declared(run: Command, command: Callable[..., object], given: list[Parameter]) -> Command:
-    """Return `run` as typer is to see it: called and described as `command` is, with the parameters `given`."""
-    functools.update_wrapper(run, command)
-    run.__signature__ = Signature(  # type: ignore[attr-defined]  # inspect.signature reads it
-        [one.replace(kind=Parameter.KEYWORD_ONLY) for one in given]
-    )
-    run.__annotations__ = {one.name: one.annotation for one in given}
-    return run
-
-
-def _where(
-    *,
-    root: str = "/",
-    distro: str | None = None,
-    net_dir: str | None = None,
-    bin_dir: list[str] | None = None,
-    conf: str | None = None,
-    state_dir: list[str] | None = None,
-) -> Where:
-    if not os.path.isdir(root):  # or nothing would be found, and all seem well
-        raise failure(f"--root {root}: no such directory")
-    tree = Tree(root)
-    known = distribution(distro)
-    return Where(
-        tree,
-        net_dir or known.net_dir,
-        directories(tree, bin_dir or [known.bin_dir]),
-        conf,
-        directories(tree, state_dir or []),
-    )
+def tree_at(root: str) -> Tree:
+    """Return the tree below a directory. Raises RefusedError: in one that doesn't exist nothing would seem wrong."""
+    if not os.path.isdir(root):
+        raise RefusedError(f"--root {root}: no such directory")
+    return Tree(root)
 
 
 def distribution(name: str | None) -> distros.Distro:
@@ -171,25 +168,6 @@ def distribution(name: str | None) -> distros.Distro:
     if name is not None and name not in distros.DISTROS:
         raise typer.BadParameter(f"--distro {name}: one of {', '.join(distros.DISTROS)}")
     return distros.DISTROS[name or "kubeadm"]
-
-
-def find(tree: Tree, net_dir: str, conf: str | None = None) -> tuple[NetDir, list[FacadeFile]]:
-    """Return the runtime's directory and the facades to look at: those in it, or the file `conf`."""
-    net_dir = tree.path(net_dir)
-    try:
-        directory = facades.look(tree, net_dir)
-    except OSError as error:
-        raise failure(f"{net_dir}: can't be read: {error.strerror}") from None
-    if conf is None:
-        return directory, directory.facades
-    path = tree.path(conf)
-    try:
-        file = facades.read(tree, path)
-    except UnreadableError as error:
-        raise failure(f"{Place(path, error.at)}: {error}") from None
-    if file is None:
-        raise failure(f"{path}: no facade: it has no plugin of type {facades.TYPE}")
-    return directory, [file]
 
 
 def directories(tree: Tree, given: list[str]) -> list[str]:
@@ -211,14 +189,3 @@ def pod(text: str) -> tuple[str, str]:
     if not (namespace and slash and name) or "/" in name:
         raise typer.BadParameter(f"{text!r} is not NAMESPACE/NAME")
     return namespace, name
-
-
-def failure(message: str) -> typer.Exit:
-    """Tell a failure that leaves nothing to print; raise what is returned."""
-    print(f"cni-chain: {printable(message)}", file=sys.stderr)
-    return typer.Exit(1)
-
-
-def no_facade(directory: NetDir) -> typer.Exit:
-    """Tell that there is no facade to look at; raise what is returned."""
-    return failure(directory.nothing())

@@ -29,12 +29,19 @@ _PATIENCE = 0.5  # seconds that may pass without a sign
 
 
 @functools.cache
-def _console(*, stderr: bool = False) -> Console:
+def _console(*, stderr: bool = False, width: int | None = None) -> Console:
     """Return the terminal as rich sees it: no colour in a pipe, on a dumb terminal, or with https://no-color.org."""
     from rich.console import Console
 
     plain = bool(os.environ.get("NO_COLOR"))
-    return Console(stderr=stderr, color_system=None if plain else "auto", highlight=False, markup=False, emoji=False)
+    return Console(
+        stderr=stderr,
+        width=width,
+        color_system=None if plain else "auto",
+        highlight=False,
+        markup=False,
+        emoji=False,
+    )
 
 
 def width() -> int:
@@ -70,20 +77,6 @@ def paragraph(text: str, indent: str) -> list[str]:
     )
 
 
-def widths(rows: Sequence[Sequence[str]]) -> list[int]:
-    """Return how many places each column of `rows` takes; a Chinese character takes two."""
-    from rich.cells import cell_len
-
-    return [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-
-
-def pad(text: str, places: int) -> str:
-    """Return `text` with as many spaces as fill a column."""
-    from rich.cells import cell_len
-
-    return text + " " * (places - cell_len(text))
-
-
 def table(rows: Sequence[Sequence[str]], *, styles: Sequence[str] = (), indent: str = "", fold: int = -1) -> list[str]:
     """Return `rows` as aligned lines, each in the style of its place in `styles` ("" is none).
 
@@ -91,20 +84,23 @@ def table(rows: Sequence[Sequence[str]], *, styles: Sequence[str] = (), indent: 
     """
     if not rows:
         return []
-    from rich.cells import chop_cells
+    from rich.cells import cell_len
+    from rich.table import Table
 
-    rows = [[printable(cell) for cell in row] for row in rows]
-    columns = widths(rows)
-    if fold >= 0 and sys.stdout.isatty():
-        whole = len(indent) + sum(columns) + len(_GAP) * (len(columns) - 1)
-        columns[fold] -= min(max(0, whole - _console().width), max(0, columns[fold] - _NARROW))
-    lines = []
+    grid = Table.grid(padding=(0, len(_GAP), 0, 0))
+    columns = [max(cell_len(printable(cell)) for cell in column) for column in zip(*rows, strict=True)]
+    for place in range(len(columns)):
+        grid.add_column(no_wrap=place != fold, overflow="fold")
     for row, style in itertools.zip_longest(rows, styles[: len(rows)], fillvalue=""):
-        cells = [chop_cells(cell, max(1, places)) for cell, places in zip(row, columns, strict=True)]
-        for parts in itertools.zip_longest(*cells, fillvalue=""):
-            line = indent + _GAP.join(map(pad, parts, columns))
-            lines.append(paint(style, line.rstrip()))
-    return lines
+        grid.add_row(*map(printable, row), style=style)
+    room = sum(columns) + len(_GAP) * len(columns)
+    if fold >= 0 and sys.stdout.isatty():
+        rest = room - columns[fold] + min(_NARROW, columns[fold])
+        room = min(room, max(rest, _console().width - len(indent)))
+    console = _console(width=room)
+    with console.capture() as drawn:
+        console.print(grid)
+    return [f"{indent}{line}".rstrip() for line in drawn.get().splitlines()]
 
 
 @contextlib.contextmanager

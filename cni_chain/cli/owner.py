@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from inspect import Parameter
 from typing import Annotated, Any
 
 import typer
 
-from cni_chain.change import draft, owners
+from cni_chain.change import draft, files, owners
 from cni_chain.change.plan import Plan
-from cni_chain.cli import changes, completion
-from cni_chain.cli.changes import DryRun, Force, carry_out, locked, told
-from cni_chain.cli.options import Command, Json, Where, declared, find, located, no_facade, parameters
+from cni_chain.cli import completion
+from cni_chain.cli.changes import carry_out
+from cni_chain.cli.options import (
+    BinDirs,
+    ChangedRoot,
+    Conf,
+    DistroName,
+    DryRun,
+    Force,
+    Json,
+    NetDirectory,
+    Root,
+    Where,
+)
 from cni_chain.cli.output import paint, paragraph, print_json, printable, table
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.survey import Survey, error_of
 from cni_chain.node.tree import Tree
 
@@ -25,7 +37,7 @@ OwnerName = Annotated[
 _OWNER = """Look at the owners of the chain, and change them on a live node.
 
     A runtime reads the facade again by itself. Only pods that start later are concerned: those that run get their DEL
-    from their records. All other bytes of the facade stay as they are.
+    from their records. The facade is written anew: all its keys stay, in their order, in the layout of `install`.
 
     An agent that is to be uninstalled must leave the facade first, or no new pod starts without it:
     cni-chain owner remove NAME, and then uninstall the agent.
@@ -34,16 +46,23 @@ app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help=_OWNER)
 
 
 @app.command("list", short_help="List the owners in the order in which they run.")
-@located("net_dir", "conf", "bin_dir", "distro", "root")
-def owner_list(where: Where, json: Json = False) -> None:
+def owner_list(
+    json: Json = False,
+    net_dir: NetDirectory = None,
+    conf: Conf = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: Root = "/",
+) -> None:
     """List the owners in the order in which they run, what each may run and does, and the pods that it is not for.
 
     \b
     Exit status: 0 if there is a facade without a faulty key, 1 if not.
     """
+    where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     directory, surveys = where.surveys()
     if not surveys:
-        raise no_facade(directory)
+        raise RefusedError(directory.nothing())
     if json:
         print_json(_document(where.tree, surveys))
     else:
@@ -51,32 +70,8 @@ def owner_list(where: Where, json: Json = False) -> None:
     raise typer.Exit(1 if any(one.file.faults for one in surveys) else 0)
 
 
-def _change(plan: Callable[..., Plan]) -> Command:
-    """Make a command of what plans a change of the one facade that is meant, while nobody else changes it."""
-
-    def run(where: Where, force: bool, dry_run: bool, json: bool, **given: Any) -> None:
-        directory, files = where.find()
-        if not files and directory.unreadable:
-            raise no_facade(directory)
-        with told():
-            file = owners.only(files, directory.path)
-            with locked(where.tree, file.path.rpartition("/")[0]):
-                (fresh,) = find(where.tree, where.net_dir, file.path)[1]  # nobody changes it from here on
-                edit = owners.Edit(where.tree, fresh, where.bin_dirs, force=force)
-                carry_out(plan(edit, **given), dry_run=dry_run, json=json)
-
-    added = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=False, annotation=annotation)
-        for name, annotation in (("force", Force), ("dry_run", DryRun), ("json", Json))
-    ]
-    command = declared(run, plan, parameters(plan) + added)
-    return located("net_dir", "conf", "bin_dir", "distro", "root", root=changes.Root)(command)
-
-
 @app.command("add", short_help="Add an owner.")
-@_change
 def owner_add(
-    edit: owners.Edit,
     name: Annotated[
         str,
         typer.Argument(
@@ -110,7 +105,15 @@ def owner_add(
             help="Pods for which it is skipped. Repeatable.",
         ),
     ] = None,
-) -> Plan:
+    force: Force = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    net_dir: NetDirectory = None,
+    conf: Conf = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: ChangedRoot = "/",
+) -> None:
     """Add an owner, and make its directory. Refused if no new pod would get a network then, as it is while a required
     owner has no fragment: add it with --optional, and require it when its agent has written.
 
@@ -122,17 +125,33 @@ def owner_add(
     \b
     Exit status: 0 if it is an owner, 1 if that was refused or failed, 2 wrong usage.
     """
+    where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     if before is not None and after is not None:
         raise typer.BadParameter("--before and --after exclude each other")
     entry = draft.owner(name, [draft.pods(text) for text in exempt or []])
     if required is not None:
         entry["required"] = required
-    return edit.add(entry, before=before, after=after)
+    _change(
+        where,
+        lambda edit: edit.add(entry, before=before, after=after),
+        force=force,
+        dry_run=dry_run,
+        json=json,
+    )
 
 
 @app.command("remove", short_help="Take an owner out, for instance before its agent is uninstalled.")
-@_change
-def owner_remove(edit: owners.Edit, name: OwnerName) -> Plan:
+def owner_remove(
+    name: OwnerName,
+    force: Force = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    net_dir: NetDirectory = None,
+    conf: Conf = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: ChangedRoot = "/",
+) -> None:
     """Take an owner out: new pods start without it. Its directory stays. Do it before its agent is uninstalled.
 
     Refused if no new pod would get a network then.
@@ -140,16 +159,23 @@ def owner_remove(edit: owners.Edit, name: OwnerName) -> Plan:
     \b
     Exit status: 0 if it is no owner any more, 1 if that was refused or failed.
     """
-    return edit.remove(name)
+    where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
+    _change(where, lambda edit: edit.remove(name), force=force, dry_run=dry_run, json=json)
 
 
 @app.command("require", short_help="Let new pods wait for an owner, or not.")
-@_change
 def owner_require(
-    edit: owners.Edit,
     name: OwnerName,
     no: Annotated[bool, typer.Option("--no", help="Let new pods start without it.")] = False,
-) -> Plan:
+    force: Force = False,
+    dry_run: DryRun = False,
+    json: Json = False,
+    net_dir: NetDirectory = None,
+    conf: Conf = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: ChangedRoot = "/",
+) -> None:
     """Let new pods wait until an owner has a usable fragment; with --no, let them start without it.
 
     Refused if no new pod would get a network then.
@@ -157,7 +183,18 @@ def owner_require(
     \b
     Exit status: 0 if it is so, 1 if that was refused or failed.
     """
-    return edit.require(name, required=not no)
+    where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
+    _change(where, lambda edit: edit.require(name, required=not no), force=force, dry_run=dry_run, json=json)
+
+
+def _change(where: Where, plan: Callable[[owners.Edit], Plan], *, force: bool, dry_run: bool, json: bool) -> None:
+    """Make the change that `plan` makes of the one facade that is meant, while nobody else changes it."""
+    with files.locked(where.tree, os.path.dirname(where.conf) if where.conf else where.net_dir):
+        directory, found = where.find()
+        if not found and directory.unreadable:
+            raise RefusedError(directory.nothing())
+        edit = owners.Edit(where.tree, owners.only(found, directory.path), where.bin_dirs, force=force)
+        carry_out(plan(edit), dry_run=dry_run, json=json)
 
 
 def _document(tree: Tree, surveys: list[Survey]) -> dict[str, Any]:

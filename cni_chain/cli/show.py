@@ -10,8 +10,9 @@ from cni_chain.checks import registry
 from cni_chain.checks.node import Node
 from cni_chain.checks.rule import Finding, Needs
 from cni_chain.checks.wording import counted
-from cni_chain.cli.options import Json, Where, located, no_facade
-from cni_chain.cli.output import pad, paint, paragraph, print_json, printable, progress, width, widths
+from cni_chain.cli.options import BinDirs, Conf, DistroName, Json, NetDirectory, Root, Where
+from cni_chain.cli.output import paint, paragraph, print_json, printable, progress, table
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import FacadeFile, NetDir
 from cni_chain.node.negotiation import Spoken
 from cni_chain.node.survey import Survey, error_of
@@ -23,9 +24,7 @@ _NONE = "-"
 _CNI = 3  # the place of a column that is left out where nothing is known for it
 
 
-@located("net_dir", "conf", "bin_dir", "distro", "root")
 def command(
-    where: Where,
     everything: Annotated[
         bool,
         typer.Option(
@@ -33,6 +32,11 @@ def command(
         ),
     ] = False,
     json: Json = False,
+    net_dir: NetDirectory = None,
+    conf: Conf = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: Root = "/",
 ) -> None:
     """Show the effective chain: which plugins run for a new pod, in which order, whose they are, and what is left out.
 
@@ -48,6 +52,7 @@ def command(
     \b
     Exit status: 0 if every facade gives a new pod its chain, 1 if verify finds an error, or without a facade.
     """
+    where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     directory, surveys = where.surveys()
     node = Node(where.tree, directory, surveys, where.bin_dirs, progress=progress)
     errors = [finding for finding in registry.run(node, Needs.PLUGINS) if finding.is_error]
@@ -56,7 +61,7 @@ def command(
         print_json(document(node, shown))
     else:
         if not shown:
-            raise no_facade(directory)
+            raise RefusedError(directory.nothing())
         print("\n\n".join("\n".join(text(one, everything=everything)) for one in shown))
     raise typer.Exit(0 if surveys and not errors else 1)
 
@@ -171,35 +176,41 @@ def _heading(directory: NetDir, file: FacadeFile) -> list[str]:
     return lines + paragraph(place, "  ")
 
 
-class _Row:
-    """One line of the table, and what is said below it."""
+class _Row(NamedTuple):
+    """One row of the table, and what is said below it."""
 
-    def __init__(self, cells: tuple[str, str, str, str, str], notes: list[str], error: str = "") -> None:
-        self.cells = tuple(map(printable, cells))
-        self.notes = notes
-        self.error = error
+    cells: list[str]
+    error: str
 
 
 def _table(shown: Shown) -> list[str]:
     survey, spoken = shown.survey, shown.spoken
-    rows = [_Row(("#", "OWNER", "PLUGIN", "CNI", "FILE"), [])]
+    rows: list[_Row] = []
     number = 0
     for part in survey.parts:
-        notes = _owner_notes(survey, part)
+        standing = _owner_notes(survey, part)
+        first = len(rows)
         for link in part.links:
             number += part.usable
             runs = part.usable and isinstance(survey.binary(link), str)
-            rows.append(_link_row(survey, spoken, link, str(number) if runs else "!", notes))
-            notes = []
+            rows.append(_link_row(survey, spoken, link, str(number) if runs else "!", [] if rows[first:] else standing))
         if not part.links:
-            rows.append(_Row(("!" if error_of(part) else _NONE, part.owner.name, _NONE, _NONE, _NONE), notes))
-        rows[-1].error = _trouble(part) or rows[-1].error
-    if all(row.cells[_CNI] == _NONE for row in rows[1:]):
-        for row in rows:
-            row.cells = row.cells[:_CNI] + row.cells[_CNI + 1 :]
-    columns = widths([row.cells for row in rows])
-    lines = [line for row in rows for line in _lines(row, columns)]
-    return [paint("bold", lines[0]), *lines[1:]]
+            mark = "!" if error_of(part) else _NONE
+            rows.append(_Row([mark, part.owner.name, _NONE, _NONE, _NONE, ", ".join(standing)], ""))
+        rows[-1] = rows[-1]._replace(error=_trouble(part) or rows[-1].error)
+    table_of = [["#", "OWNER", "PLUGIN", "CNI", "FILE", ""], *(row.cells for row in rows)]
+    if all(row.cells[_CNI] == _NONE for row in rows):
+        table_of = [[*cells[:_CNI], *cells[_CNI + 1 :]] for cells in table_of]
+    indent = " " * (max(len(cells[0]) for cells in table_of) + 2)
+    lines: list[str] = []
+    below: list[str] = []
+    errors = iter(["", *(row.error for row in rows)])
+    for line in table(table_of, styles=["bold"], fold=len(table_of[0]) - 1):
+        if not line.startswith(" "):  # else the row before goes on
+            lines += below
+            below = [paint("red", told) for told in paragraph(next(errors), indent)]
+        lines.append(line)
+    return lines + below
 
 
 def _trouble(part: Part) -> str:
@@ -215,28 +226,13 @@ def _link_row(survey: Survey, spoken: Spoken, link: Link, mark: str, notes: list
     notes += [f"no {verb}" for verb, off in (("CHECK", link.disable_check), ("GC", link.disable_gc)) if off]
     binary = survey.binary(link)
     error = f"error {binary.code}: {binary.msg}" if isinstance(binary, CNIError) else spoken.silence(link)
-    return _Row((mark, link.owner.name, link.type, spoken.version(link) or _NONE, file), notes, error)
+    version = spoken.version(link) or _NONE
+    return _Row([mark, link.owner.name, link.type, version, file, ", ".join(notes)], error)
 
 
 def _owner_notes(survey: Survey, part: Part) -> list[str]:
     notes = [survey.standing(part.owner)]
     return notes + [f"not for {namespace}/{prefix}*" for namespace, prefix in part.owner.exempt]
-
-
-def _lines(row: _Row, columns: list[int]) -> list[str]:
-    line = "  ".join(map(pad, row.cells, columns))
-    indent = " " * (columns[0] + 2)
-    lines: list[str] = []
-    for index, note in enumerate(row.notes):
-        longer = f"{line}, {note}" if index else f"{line}  {note}"
-        if len(longer) > width():
-            lines.append(line.rstrip())
-            longer = " " * (sum(columns) + 2 * len(columns)) + note
-            if len(longer) > width():
-                longer = indent + note
-        line = longer
-    lines.append(line.rstrip())
-    return lines + [paint("red", told) for told in paragraph(row.error, indent)]
 
 
 def _left_out(survey: Survey, *, everything: bool) -> list[str]:

@@ -6,30 +6,27 @@ from typing import Annotated
 
 import typer
 
-from cni_chain.change import uninstall
-from cni_chain.cli.changes import (
-    ABinDir,
-    AConf,
-    ANetDir,
+from cni_chain.change import files, uninstall
+from cni_chain.cli.changes import carry_out, places
+from cni_chain.cli.options import (
+    BinDir,
+    ChangedRoot,
+    DistroName,
     DryRun,
     Force,
+    Json,
+    NetDirectory,
+    OneConf,
     ProgramDir,
-    Root,
-    carry_out,
-    locked,
-    places,
-    told,
-    tree_of,
 )
-from cni_chain.cli.options import DistroName, Json
 
 
 def command(
-    bin_dir: ABinDir = None,
-    net_dir: ANetDir = None,
+    bin_dir: BinDir = None,
+    net_dir: NetDirectory = None,
     program_dir: ProgramDir = None,
     distro: DistroName = None,
-    conf: AConf = None,
+    conf: OneConf = None,
     restore: Annotated[
         str | None,
         typer.Option(
@@ -51,7 +48,7 @@ def command(
     force: Force = False,
     dry_run: DryRun = False,
     json: Json = False,
-    root: Root = "/",
+    root: ChangedRoot = "/",
 ) -> None:
     """Give the node back to the configuration that was there before cni-chain.
 
@@ -69,20 +66,18 @@ def command(
     \b
     Exit status: 0 if it is gone, 1 if that was refused or failed, 2 wrong usage.
     """
-    where, distro_note = places(distro, bin_dir, net_dir)
-    with told():
-        tree = tree_of(root)
-        options = uninstall.Options(
-            bin_dir=tree.path(where.bin_dir),
-            net_dir=tree.path(where.net_dir),
-            program_dir=tree.path(program_dir) if program_dir else where.program_dir if bin_dir is None else None,
-            conf=conf,
-            restore=restore,
-            keep_program=keep_program,
-            without_network=leave,
-            force=force,
-        )
-        with locked(tree, options.net_dir):
-            plan = uninstall.plan(tree, options)
-            plan.notes += distro_note
-            carry_out(plan, dry_run=dry_run, json=json)
+    where = places(root, distro, bin_dir, net_dir, program_dir)
+    options = uninstall.Options(
+        bin_dir=where.bin_dir,
+        net_dir=where.net_dir,
+        program_dir=where.program_dir,
+        conf=conf,
+        restore=restore,
+        keep_program=keep_program,
+        without_network=leave,
+        force=force,
+    )
+    with files.locked(where.tree, options.net_dir):
+        plan = uninstall.plan(where.tree, options)
+        plan.notes += where.notes
+        carry_out(plan, dry_run=dry_run, json=json)

@@ -10,14 +10,12 @@ from cni_chain.checks import registry, written
 from cni_chain.checks.node import Node
 from cni_chain.checks.rule import Finding, Needs
 from cni_chain.checks.wording import counted
-from cni_chain.cli.options import Json, Where, located
+from cni_chain.cli.options import BinDirs, Conf, DistroName, Json, NetDirectory, Root, Where
 from cni_chain.cli.output import paint, print_json, printable, progress
 from cni_chain.node.progress import Step, unseen
 
 
-@located("net_dir", "conf", "bin_dir", "distro", "root")
 def command(
-    where: Where,
     file: Annotated[
         list[str] | None,
         typer.Argument(
@@ -27,6 +25,11 @@ def command(
         ),
     ] = None,
     json: Json = False,
+    net_dir: NetDirectory = None,
+    conf: Conf = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: Root = "/",
 ) -> None:
     """Find every problem at once: in the facade, the owners' fragments, their plugins, and who may write them.
 
@@ -43,6 +46,7 @@ def command(
     \b
     Exit status: 0 if there is no error (there may be warnings), 1 if there is.
     """
+    where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     if file:
         with progress("checking", len(file)) as step:
             report = of_files(file, step)

@@ -8,17 +8,16 @@ import time
 from collections.abc import Callable
 
 from cni_chain.change import files
-from cni_chain.change.files import PlacingError, Undo
+from cni_chain.change.files import Undo
 from cni_chain.change.plan import Plan as Changes
 from cni_chain.migrate import guards, plan, proof
 from cni_chain.migrate.guards import Refusal, Scene
 from cni_chain.migrate.plan import WRITE, Paths, Plan
 from cni_chain.migrate.proof import Proof
 from cni_chain.node import conflists, facades, usage
-from cni_chain.node.conflists import Choice, Live, MigrateError
-from cni_chain.node.errors import RefusedError
+from cni_chain.node.conflists import Choice, Live
+from cni_chain.node.errors import RefusedError, UnreadableError
 from cni_chain.node.facades import FacadeFile, NetDir
-from cni_chain.node.locate import UnreadableError
 from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
 
@@ -28,14 +27,14 @@ _WATCH, _INTERVAL = 0.5, 0.02
 
 
 def write(tree: Tree, paths: Paths, plan: Plan) -> list[str]:
-    """Write what is missing, the facade under its waiting name last; return the paths. Raises MigrateError."""
+    """Write what is missing, the facade under its waiting name last; return the paths. Raises RefusedError."""
     if plan.unusable is not None:
-        raise MigrateError(f"{paths.facade}: a new pod would get error {plan.unusable.code}: {plan.unusable.msg}")
+        raise RefusedError(f"{paths.facade}: a new pod would get error {plan.unusable.code}: {plan.unusable.msg}")
     if not plan.proof.holds:
-        raise MigrateError(f"{plan.live.path}: plugins would not get the same as before; nothing was written")
+        raise RefusedError(f"{plan.live.path}: plugins would not get the same as before; nothing was written")
     behind = guards.sorts_behind(paths, plan.live)
     if behind:
-        raise MigrateError(behind.message)
+        raise RefusedError(behind.message)
     _not_less_than_recorded(tree, paths, plan.live)
     changes = Changes(tree)
     for share in plan.shares:
@@ -56,7 +55,7 @@ def _not_less_than_recorded(tree: Tree, paths: Paths, live: Live) -> None:
     if gone or before.path != live.path:
         record = paths.record(before)
         why = f"{live.path} no longer has {', '.join(gone)}" if gone else f"{live.path} is another list"
-        raise MigrateError(
+        raise RefusedError(
             f"{record}: {why}, which it had when fragments were written: migrate --switch goes on from there; "
             "to begin anew from the list as it is now, remove this file"
         )
@@ -80,11 +79,8 @@ def _add_file(changes: Changes, path: str, content: bytes, mode: int) -> None:
 
 
 def _run(tree: Tree, paths: Paths, changes: Changes) -> list[str]:
-    try:
-        with files.locked(tree.real(paths.net_dir)):
-            changes.run()
-    except (RefusedError, PlacingError) as error:
-        raise MigrateError(tree.seen(str(error))) from None
+    with files.locked(tree, paths.net_dir):
+        changes.run()
     return [change.path for change in changes.changes]
 
 
@@ -92,7 +88,7 @@ class Switch:
     """What stands between the node and the facade that waits: the proof for what is on the disk, and the guards."""
 
     def __init__(self, tree: Tree, paths: Paths, choice: Choice, bin_dirs: list[str]) -> None:
-        """Raises MigrateError if there is nothing to switch to."""
+        """Raises RefusedError if there is nothing to switch to."""
         self.tree = tree
         self.paths = paths
         self.live = choice.live
@@ -100,7 +96,7 @@ class Switch:
         facade = _waiting(tree, paths)
         before = plan.recorded(tree, paths)
         if before is None:
-            raise MigrateError(f"{paths.record(self.live)}: is missing: run cni-chain migrate --write again")
+            raise RefusedError(f"{paths.record(self.live)}: is missing", "run cni-chain migrate --write again")
         self.before: Live = before
         self.survey = Survey(tree, facade, bin_dirs)
         self.links, _ = plan.links_of(self.survey.parts)
@@ -116,11 +112,11 @@ class Switch:
         return [refusal for refusal in self.refusals if not (refusal.despite and refusal.name in despite)]
 
     def do(self) -> list[str]:
-        """Put the facade in place. Raises MigrateError."""
+        """Put the facade in place. Raises RefusedError."""
 
         def check_again() -> None:
             if conflists.load(self.tree, self.live.path).content != self.live.content:
-                raise MigrateError(f"{self.live.path}: was changed by somebody just now: try again")
+                raise RefusedError(f"{self.live.path}: was changed by somebody just now", "try again")
 
         content = self.tree.read(self.paths.pending)
         changed = _move(self.tree, self.paths, self.paths.pending, self.paths.facade, check_again)
@@ -128,7 +124,7 @@ class Switch:
         return changed
 
     def _stays(self, content: bytes) -> None:
-        """Watch the facade for a moment: who fights over the directory does so at once. Raises MigrateError."""
+        """Watch the facade for a moment: who fights over the directory does so at once. Raises RefusedError."""
         facade = self.paths.facade
         until = time.monotonic() + _WATCH
         while time.monotonic() < until:
@@ -136,12 +132,12 @@ class Switch:
             try:
                 now = self.tree.read(facade)
             except OSError:
-                raise MigrateError(
+                raise RefusedError(
                     f"{facade}: was taken away again at once (by Cilium, if there is a {facade}.cilium_bak), and "
                     f"{self.live.path} counts again: some agent still owns this directory"
                 ) from None
             if now != content:
-                raise MigrateError(
+                raise RefusedError(
                     f"{facade}: was edited by somebody at once: cni-chain migrate --undo, and move that agent first"
                 )
 
@@ -151,14 +147,16 @@ def _waiting(tree: Tree, paths: Paths) -> FacadeFile:
         facade = facades.read(tree, paths.pending)
     except UnreadableError as error:
         if not os.path.exists(tree.real(paths.pending)):
-            raise MigrateError(f"{paths.pending}: nothing to switch to: run cni-chain migrate --write first") from None
-        raise MigrateError(f"{paths.pending}: {error}") from None
+            raise RefusedError(
+                f"{paths.pending}: nothing to switch to", "run cni-chain migrate --write first"
+            ) from None
+        raise RefusedError(f"{paths.pending}: {error}") from None
     if facade is None or not facade.is_list:
-        raise MigrateError(f"{paths.pending}: is no facade: run cni-chain migrate --write again")
+        raise RefusedError(f"{paths.pending}: is no facade", "run cni-chain migrate --write again")
     if facade.faults:
-        raise MigrateError(f"{paths.pending}: {facade.faults[0]}")
+        raise RefusedError(f"{paths.pending}: {facade.faults[0]}")
     if facade.facade.chain_dir != paths.chain_dir:
-        raise MigrateError(f"{paths.pending}: key chainDir: is not {paths.chain_dir}: say --chain-dir, as with --write")
+        raise RefusedError(f"{paths.pending}: key chainDir: is not {paths.chain_dir}: say --chain-dir, as with --write")
     return facade
 
 
@@ -174,11 +172,11 @@ def _move(tree: Tree, paths: Paths, old: str, new: str, check: Callable[[], None
 
 
 def undo(tree: Tree, paths: Paths, directory: NetDir, choice: Choice) -> tuple[list[str], list[str]]:
-    """Take the facade away, so that the old list counts again; return the paths and warnings. Raises MigrateError."""
+    """Take the facade away, so that the old list counts again; return the paths and warnings. Raises RefusedError."""
     facade = next(file for file in directory.facades if file.path == paths.facade)
     live = choice.live
     if live.network != facade.network:
-        raise MigrateError(
+        raise RefusedError(
             f"{live.path}: is network {live.network}, not {facade.network}: it isn't what the facade stands for, and "
             "pods of now could not be deleted through it"
         )

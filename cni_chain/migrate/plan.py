@@ -9,11 +9,14 @@ from __future__ import annotations
 import os
 
 from cni_chain.agents.multus import MULTUS
+from cni_chain.change.draft import text_of
 from cni_chain.migrate import proof, split
-from cni_chain.migrate.split import File, Share, SplitError
+from cni_chain.migrate.split import File, Share
 from cni_chain.node import conflists, locate
-from cni_chain.node.conflists import Choice, Live, MigrateError
+from cni_chain.node.conflists import Choice, Live
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import PENDING, FacadeFile, NetDir
+from cni_chain.node.survey import owner_directory
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import chain, fragments, jsontext
 from cni_chain.plugin.chain import Link, Part
@@ -71,46 +74,43 @@ class Plan:
 
 
 def state_of(directory: NetDir, paths: Paths, tree: Tree) -> str:
-    """Return how far the node is: `switched`, `written` or `live`. Raises MigrateError."""
+    """Return how far the node is: `switched`, `written` or `live`. Raises RefusedError."""
     if any(file.path == paths.facade for file in directory.facades):
         return "switched"
     if os.path.exists(tree.real(paths.facade)):
-        raise MigrateError(f"{paths.facade}: is there already and is no facade: choose another name, --facade NAME")
+        raise RefusedError(f"{paths.facade}: is there already and is no facade: choose another name, --facade NAME")
     if directory.first is not None and any(file.path == directory.first for file in directory.facades):
-        raise MigrateError(f"{directory.first}: is a facade, so this node's chain is cni-chain's already")
+        raise RefusedError(f"{directory.first}: is a facade, so this node's chain is cni-chain's already")
     return "written" if os.path.exists(tree.real(paths.pending)) else "live"
 
 
 def make(tree: Tree, paths: Paths, choice: Choice, owner_of: dict[str, str]) -> Plan:
-    """Return the plan for the list that `choice` is. Raises MigrateError."""
+    """Return the plan for the list that `choice` is. Raises RefusedError."""
     live = choice.live
     check(tree, live)
-    try:
-        shares = split.split(live, owner_of)
-    except SplitError as error:
-        raise MigrateError(f"{live.path}: {error}") from None
+    shares = split.split(live, owner_of)
     document = split.facade(live, shares, paths.chain_dir)
-    content = split.text_of(document)
+    content = text_of(document).encode()
     facade = FacadeFile(paths.facade, *locate.decode(content))
     if facade.problems:
-        raise MigrateError(f"{paths.facade}: {facade.problems[0]}")
+        raise RefusedError(f"{paths.facade}: {facade.problems[0]}")
     plan = Plan(choice, shares, facade, content)
     _fill(plan, tree, paths)
     return plan
 
 
 def check(tree: Tree, live: Live) -> None:
-    """Refuse what nobody can split from here. Raises MigrateError."""
+    """Refuse what nobody can split from here. Raises RefusedError."""
     if live.types[0] in MULTUS.types:
-        raise MigrateError(
+        raise RefusedError(
             f"{live.path}: Multus is first: it runs another list as its default network, and that one is what "
             "cni-chain could stand for, behind Multus' own file; see docs/migrate.md, Multus"
         )
     if "cni-chain" in live.types:
-        raise MigrateError(f"{live.path}: has a plugin of type cni-chain: it is a facade, or was one")
+        raise RefusedError(f"{live.path}: has a plugin of type cni-chain: it is a facade, or was one")
     appended = conflists.drop_ins(tree, live)
     if appended:
-        raise MigrateError(
+        raise RefusedError(
             f"{appended}: containerd 2.1, CRI-O 1.33 and later append this plugin to network {live.network}, older "
             f"ones don't: list it in {live.path} or take it away, then nobody has to guess"
         )
@@ -120,7 +120,7 @@ def _fill(plan: Plan, tree: Tree, paths: Paths) -> None:
     owners = plan.facade.facade.owners or []
     directories = []
     for share, owner in zip(plan.shares, owners, strict=True):
-        there = _read(tree, paths, owner)
+        there = owner_directory(tree, paths.chain_dir, owner)
         for file in split.files(share, plan.live):
             step = Step(file, f"{there.path}/{file.name}", _action(file, there, owner))
             plan.steps.append(step)
@@ -138,16 +138,6 @@ def links_of(parts: list[Part]) -> tuple[list[Link], CNIError | None]:
         return chain.complete(parts), None
     except CNIError as error:
         return chain.present(parts), error
-
-
-def _read(tree: Tree, paths: Paths, owner: Owner) -> fragments.Directory:
-    directory = fragments.read(owner.name, tree.real(paths.chain_dir))
-    directory.path = tree.seen(directory.path)
-    for fragment in directory.fragments:
-        fragment.path = tree.seen(fragment.path)
-    for fault in directory.faults:
-        fault.path, fault.text = tree.seen(fault.path), tree.seen(fault.text)
-    return directory
 
 
 def _action(file: File, there: fragments.Directory, owner: Owner) -> str:
@@ -175,14 +165,14 @@ def _add(directory: fragments.Directory, step: Step) -> None:
 
 
 def recorded(tree: Tree, paths: Paths) -> Live | None:
-    """Return the list as it was when the fragments were written, None if there is no copy. Raises MigrateError."""
+    """Return the list as it was when the fragments were written, None if there is no copy. Raises RefusedError."""
     try:
         names = [name for name in os.listdir(tree.real(paths.net_dir)) if name.endswith(_RECORD)]
     except OSError:
         return None
     if len(names) > 1:
         told = ", ".join(sorted(names))
-        raise MigrateError(f"{paths.net_dir}: {told}: which of these lists is to be migrated? Remove the others")
+        raise RefusedError(f"{paths.net_dir}: {told}: which of these lists is to be migrated? Remove the others")
     if not names:
         return None
     path = f"{paths.net_dir}/{names[0]}"

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
 
 from cni_chain.agents.agent import Agent
 from cni_chain.agents.registry import BY_OWNER, LOCAL, OWNER_OF, is_local
-from cni_chain.change.draft import CAPABILITIES
+from cni_chain.change.draft import CAPABILITIES, text_of
 from cni_chain.node.conflists import Live
+from cni_chain.node.errors import RefusedError, UsageError
 from cni_chain.node.facades import TYPE
 from cni_chain.plugin import fragments, request, spec
 from cni_chain.plugin.facade import is_owner_name
 
 _LIST_FLAGS = ("disableCheck", "disableGC")
-
-
-class SplitError(ValueError):
-    """Why the list can't be split in this way, and what would do."""
 
 
 class File:
@@ -28,7 +24,7 @@ class File:
         self.owner = owner
         self.name = name
         self.document = document
-        self.content = text_of(document)
+        self.content = text_of(document).encode()  # tells migrate's copies from an agent's own files
         self.types = types
 
 
@@ -51,20 +47,17 @@ class Share:
         return self.agent is None and len(self.types) < len(self.plugins)
 
 
-def text_of(document: dict[str, Any]) -> bytes:
-    """Return a file's content; migrate's copies are told from an agent's own by these very bytes."""
-    return (json.dumps(document, indent=2) + "\n").encode()
-
-
 def split(live: Live, owner_of: dict[str, str]) -> list[Share]:
     """Return the shares in the list's order; `owner_of` decides for a type, else what is known of its agent.
 
     A directory has one place in the chain, so an owner's plugins must follow each other. The administrator may have
-    several directories: `local`, then `local-2`. Raises SplitError.
+    several directories: `local`, then `local-2`. Raises RefusedError.
     """
     strangers = [kind for kind in owner_of if kind not in live.types]
     if strangers:
-        raise SplitError(f"--owner {owner_of[strangers[0]]}:{strangers[0]}: the list has no {strangers[0]}")
+        raise RefusedError(
+            f"{live.path}: --owner {owner_of[strangers[0]]}:{strangers[0]}: the list has no {strangers[0]}"
+        )
     shares: list[Share] = []
     for plugin in live.plugins:
         kind = plugin["type"]
@@ -76,12 +69,13 @@ def split(live: Live, owner_of: dict[str, str]) -> list[Share]:
     _name_local_parts(shares)
     for index, share in enumerate(shares):
         if any(other.owner == share.owner for other in shares[:index]):
-            raise SplitError(_torn(share.owner, shares))
+            raise RefusedError(f"{live.path}: {_torn(share.owner, shares)}")
         foreign = [kind for kind in share.types if share.agent and kind not in share.agent.types]
         if foreign and share.agent and share.agent.exempt:
-            raise SplitError(
-                f"--owner {share.owner}:{foreign[0]}: {share.owner}'s agent writes its file anew, with its own plugin "
-                "alone: choose another owner"
+            raise RefusedError(
+                f"{live.path}: --owner {share.owner}:{foreign[0]}: {share.owner}'s agent writes its file anew, with "
+                "its own plugin alone",
+                "choose another owner",
             )
     return shares
 
@@ -196,16 +190,18 @@ def exempt_pods(share: Share) -> list[tuple[str, str]]:
 
 
 def parse_owners(given: list[str]) -> dict[str, str]:
-    """Return the owner of each type from `NAME:type,type`. Raises SplitError for what is none."""
+    """Return the owner of each type from `NAME:type,type`. Raises UsageError."""
     owner_of: dict[str, str] = {}
     for text in given:
         owner, _, types = text.partition(":")
         names = [kind.strip() for kind in types.split(",") if kind.strip()]
         if not names or not is_owner_name(owner):
-            raise SplitError(f"{text!r} is not NAME:type,type with a NAME of lower-case letters, digits and '-'")
+            raise UsageError(
+                f"--owner: {text!r} is not NAME:type,type with a NAME of lower-case letters, digits and '-'"
+            )
         for kind in names:
             if owner_of.setdefault(kind, owner) != owner:
-                raise SplitError(f"{kind} has two owners: {owner_of[kind]} and {owner}")
+                raise UsageError(f"--owner: {kind} has two owners: {owner_of[kind]} and {owner}")
     return owner_of
 
 

@@ -11,10 +11,10 @@ import os
 import stat
 from typing import Any
 
-from cni_chain.node import crio, facades, locate
-from cni_chain.node.crio import SettingsError
+from cni_chain.node import crio, locate
+from cni_chain.node.errors import RefusedError, UnreadableError
 from cni_chain.node.facades import NetDir
-from cni_chain.node.locate import Place, UnreadableError
+from cni_chain.node.locate import Place
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import spec
 from cni_chain.plugin.errors import CNIError
@@ -23,15 +23,11 @@ CONTAINERD, CRIO = "containerd", "crio"
 _SOCKETS = {CONTAINERD: crio.CONTAINERD_SOCKET, CRIO: crio.SOCKET}
 
 
-class MigrateError(Exception):
-    """Why nothing was done: one line that begins with the file."""
-
-
 class Live:
     """A list (or a single plugin) as a runtime loads it."""
 
     def __init__(self, path: str, content: bytes, mode: int = 0o644) -> None:
-        """Raises MigrateError if no runtime would take it."""
+        """Raises RefusedError if no runtime would take it."""
         self.path = path
         self.content = content
         self.mode = mode & 0o644 | 0o600  # never more than its own; fragments with more are refused
@@ -39,12 +35,12 @@ class Live:
         try:
             self.document: dict[str, Any] = locate.decode(content)[0]
         except UnreadableError as error:
-            raise MigrateError(f"{Place(path, error.at)}: {error}") from None
+            raise RefusedError(f"{Place(path, error.at)}: {error}") from None
         self.plugins: list[dict[str, Any]] = self._plugins()
         try:
             self.network = spec.network_name(self.document)
         except CNIError as error:
-            raise MigrateError(f"{path}: {error.msg.removeprefix('network configuration: ')}") from None
+            raise RefusedError(f"{path}: {error.msg.removeprefix('network configuration: ')}") from None
         self.version = self._version()
 
     @property
@@ -65,22 +61,22 @@ class Live:
     def _plugins(self) -> list[dict[str, Any]]:
         plugins = self.document.get("plugins") if self.is_list else [self.document]
         if not isinstance(plugins, list) or not plugins:
-            raise MigrateError(f"{self.path}: key plugins: must be a list with a plugin, or no runtime takes it")
+            raise RefusedError(f"{self.path}: key plugins: must be a list with a plugin, or no runtime takes it")
         for index, plugin in enumerate(plugins):
             kind = plugin.get("type") if isinstance(plugin, dict) else None
             if not isinstance(kind, str) or not kind:
                 where = f"plugins[{index}].type" if self.is_list else "type"
-                raise MigrateError(f"{self.path}: key {where}: must be the name of a plugin, or no runtime takes it")
+                raise RefusedError(f"{self.path}: key {where}: must be the name of a plugin, or no runtime takes it")
             declared = plugin.get("capabilities") or {}
             if not isinstance(declared, dict) or not all(isinstance(wanted, bool) for wanted in declared.values()):
                 where = f"plugins[{index}].capabilities" if self.is_list else "capabilities"
-                raise MigrateError(f"{self.path}: key {where}: must be an object of true and false")
+                raise RefusedError(f"{self.path}: key {where}: must be an object of true and false")
         return plugins
 
     def _version(self) -> str:
         version = self.document.get("cniVersion", "")
         if not isinstance(version, str) or (version and version not in spec.VERSIONS):
-            raise MigrateError(f"{self.path}: key cniVersion: cni-chain doesn't speak {version!r}")
+            raise RefusedError(f"{self.path}: key cniVersion: cni-chain doesn't speak {version!r}")
         return version or spec.VERSIONS[0]  # what a plugin takes a missing one for
 
 
@@ -94,21 +90,21 @@ class Choice:
 
 
 def load(tree: Tree, path: str, original: str | None = None) -> Live:
-    """Return the file `path` (a copy of `original`, if that is given) as a runtime loads it. Raises MigrateError."""
+    """Return the file `path` (a copy of `original`, if that is given) as a runtime loads it. Raises RefusedError."""
     try:
         content = tree.read(path)
         mode = stat.S_IMODE(os.stat(tree.real(path)).st_mode)
     except OSError as error:
-        raise MigrateError(f"{path}: can't be read: {error.strerror}") from None
+        raise RefusedError(f"{path}: can't be read: {error.strerror}") from None
     return Live(original or path, content, mode)
 
 
 def choose(tree: Tree, directory: NetDir, runtime: str | None, bin_dirs: list[str]) -> Choice:
-    """Return what the runtime takes, or would without cni-chain's facades. Raises MigrateError."""
+    """Return what the runtime takes, or would without cni-chain's facades. Raises RefusedError."""
     ours = {file.path for file in directory.facades}
     paths = [path for name in directory.names if (path := f"{directory.path}/{name}") not in ours]
     if not paths:
-        raise MigrateError(f"{directory.path}: no .conf, .conflist or .json of a runtime here: nothing to migrate")
+        raise RefusedError(f"{directory.path}: no .conf, .conflist or .json of a runtime here: nothing to migrate")
     running = [name for name in (CONTAINERD, CRIO) if os.path.exists(tree.real(_SOCKETS[name]))]
     runtime = runtime or (running[0] if len(running) == 1 else None)
     if runtime:
@@ -121,19 +117,19 @@ def _both(tree: Tree, directory: NetDir, paths: list[str], bin_dirs: list[str]) 
     error = ""
     try:
         containerd: Choice | None = _containerd(tree, paths)
-    except MigrateError as caught:
+    except RefusedError as caught:
         containerd, error = None, str(caught)
     try:
         by_crio = _crio(tree, directory, paths, bin_dirs)
-    except MigrateError:
+    except RefusedError:
         if containerd is None:
-            raise MigrateError(error) from None
+            raise RefusedError(error) from None
         return containerd
     if containerd is not None and containerd.live.path == by_crio.live.path:
         reason = f"containerd and CRI-O both take it: it sorts first in {directory.path}"
         return Choice(containerd.live, "", reason)
     first = containerd.live.path if containerd else f"nothing, {error}"
-    raise MigrateError(
+    raise RefusedError(
         f"{directory.path}: containerd takes {first}, CRI-O {by_crio.live.path}: say which is yours, --runtime"
     )
 
@@ -144,16 +140,13 @@ def _containerd(tree: Tree, paths: list[str]) -> Choice:
 
 
 def _crio(tree: Tree, directory: NetDir, paths: list[str], bin_dirs: list[str]) -> Choice:
-    try:
-        pin = crio.pinned(tree)
-    except SettingsError as error:
-        raise MigrateError(str(error)) from None
+    pin = crio.pinned(tree)
     pinned = pin.network if pin else ""
     why: list[str] = []
     for path in paths:
         try:
             live = load(tree, path)
-        except MigrateError as error:
+        except RefusedError as error:
             why.append(str(error))
             continue
         missing = [kind for kind in live.types if not _installed(tree, kind, bin_dirs)]
@@ -163,7 +156,7 @@ def _crio(tree: Tree, directory: NetDir, paths: list[str], bin_dirs: list[str]) 
             reason = f"it is the network {pinned} of cni_default_network" if pinned else "it is the first valid one"
             return Choice(live, CRIO, f"CRI-O takes it: {reason}")
     network = f" network {pinned}, which CRI-O's cni_default_network names," if pinned else " list that CRI-O takes"
-    raise MigrateError(f"{directory.path}: no{network}" + "".join(f"; {reason}" for reason in why))
+    raise RefusedError(f"{directory.path}: no{network}" + "".join(f"; {reason}" for reason in why))
 
 
 def _installed(tree: Tree, kind: str, bin_dirs: list[str]) -> bool:
@@ -180,11 +173,3 @@ def drop_ins(tree: Tree, live: Live) -> str:
     except OSError:
         return ""
     return f"{path}/{names[0]}" if names else ""
-
-
-def look(tree: Tree, net_dir: str) -> NetDir:
-    """Return the runtime's directory. Raises MigrateError."""
-    try:
-        return facades.look(tree, net_dir)
-    except OSError as error:
-        raise MigrateError(f"{net_dir}: can't be read: {error.strerror}") from None

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from cni_chain.node.errors import UnreadableError
 from cni_chain.node.tree import Tree
 
 CONTAINERD_SOCKET, SOCKET = "/run/containerd/containerd.sock", "/run/crio/crio.sock"
@@ -19,7 +20,7 @@ CONF = "/etc/crio/crio.conf"
 KEY = "cni_default_network"
 
 
-class SettingsError(Exception):
+class SettingsError(UnreadableError):
     """A file of CRI-O's settings that can't be read, and may name the network; `why` is the text without the file."""
 
     def __init__(self, file: str, why: str) -> None:
@@ -36,12 +37,12 @@ class Pinned(NamedTuple):
 
 
 def pinned(tree: Tree) -> Pinned | None:
-    """Return what `cni_default_network` names, None if it names nothing. Raises SettingsError."""
+    """Return what `cni_default_network` names, None if it names nothing. Raises UnreadableError."""
     return setting(tree, KEY)
 
 
 def setting(tree: Tree, key: str) -> Pinned | None:
-    """Return what a text of the table crio.network is set to, None if it is not set or empty. Raises SettingsError."""
+    """Return what a text of the table crio.network is set to, None if it isn't set. Raises UnreadableError."""
     found = None
     for file in _files(tree):
         try:

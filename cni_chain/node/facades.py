@@ -6,7 +6,8 @@ import os
 from typing import Any
 
 from cni_chain.node import locate
-from cni_chain.node.locate import Position, UnreadableError
+from cni_chain.node.errors import RefusedError, UnreadableError
+from cni_chain.node.locate import Position
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import facade
 from cni_chain.plugin.facade import Problem
@@ -120,12 +121,14 @@ class NetDir:
 
 
 def look(tree: Tree, path: str) -> NetDir:
-    """Return what is in the directory `path`; one that doesn't exist is empty. Raises OSError."""
+    """Return what is in the directory `path`; one that doesn't exist is empty. Raises RefusedError."""
     directory = NetDir(path)
     try:
         entries = sorted(os.listdir(tree.real(path)), key=os.fsencode)
     except FileNotFoundError:
         return directory
+    except OSError as error:
+        raise RefusedError(f"{path}: can't be read: {error.strerror}") from None
     for name in entries:
         file = f"{path}/{name}"
         if not name.endswith(_ENDINGS) or not os.path.isfile(tree.real(file)):

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from cni_chain.node.errors import UnreadableError
+
 # include/uapi/linux/if.h and rtnetlink.h
 _IFF_UP = 1
 _RT_SCOPE_LINK = 253
@@ -19,10 +21,6 @@ _RT_TABLE_MAIN = 254
 _RTN_UNICAST = 1
 
 _ANYWHERE = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104  # where a default route leads, no listener
-
-
-class UntoldError(Exception):
-    """What is in the namespace can't be told; the text says why."""
 
 
 class Interface(NamedTuple):
@@ -42,7 +40,7 @@ class Namespace(NamedTuple):
 
 
 def differences(netns: str, result: dict[str, Any]) -> list[str]:
-    """Return how the namespace at `netns` differs from a recorded `result`. Raises UntoldError.
+    """Return how the namespace at `netns` differs from a recorded `result`. Raises UnreadableError.
 
     Only what was recorded is looked for, and addresses that are there beyond it: agents add routes of their own.
     """
@@ -63,18 +61,18 @@ def differences(netns: str, result: dict[str, Any]) -> list[str]:
 
 
 def read(netns: str | None) -> Namespace:
-    """Return what the namespace at the path `netns`, or this process's own, holds. Raises UntoldError."""
+    """Return what the namespace at the path `netns`, or this process's own, holds. Raises UnreadableError."""
     pyroute2 = _pyroute2()
     try:
         # The library opens its socket there in a child process; without the flags it would make the namespace.
         with pyroute2.IPRoute(netns=netns, flags=0) if netns else pyroute2.IPRoute() as asked:
             return _namespace(list(asked.get_links()), list(asked.get_addr()), list(asked.get_routes()))
     except pyroute2.NetlinkError as error:
-        raise UntoldError(f"the kernel doesn't tell: {error}") from None
+        raise UnreadableError(f"the kernel doesn't tell: {error}") from None
     except OSError as error:
-        raise UntoldError(f"{netns or 'this namespace'}: {error.strerror or error}") from None
+        raise UnreadableError(f"{netns or 'this namespace'}: {error.strerror or error}") from None
     except (RuntimeError, ValueError) as error:  # its child process ended; a path that it can't take
-        raise UntoldError(f"{netns or 'this namespace'}: {error}") from None
+        raise UnreadableError(f"{netns or 'this namespace'}: {error}") from None
 
 
 def _pyroute2() -> Any:

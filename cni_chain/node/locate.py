@@ -9,6 +9,7 @@ import json
 import re
 from typing import NamedTuple
 
+from cni_chain.node.errors import UnreadableError
 from cni_chain.plugin import jsontext
 
 # One token each: a string, a bracket, comma or colon, or a number or word. The text is known to be JSON.
@@ -97,14 +98,6 @@ class Locator:
         return key
 
 
-class UnreadableError(ValueError):
-    """A text that is no JSON object: what is wrong, and where if that is known."""
-
-    def __init__(self, message: str, at: Position | None = None) -> None:
-        super().__init__(message)
-        self.at = at
-
-
 def decode(content: bytes) -> tuple[dict[str, object], Locator]:
     """Return the JSON object in `content`, and where its members are. Raises UnreadableError."""
     if not content.strip():
@@ -119,8 +112,6 @@ def decode(content: bytes) -> tuple[dict[str, object], Locator]:
     except UnicodeDecodeError as error:
         before = content[: error.start].decode()
         raise UnreadableError(f"not JSON: not UTF-8: {error.reason}", position(before, len(before))) from None
-    except UnreadableError:
-        raise
     except ValueError as error:  # what JSON has no word for: NaN, an infinite number, a thousand brackets
         raise UnreadableError(f"not JSON: {error}") from None
 

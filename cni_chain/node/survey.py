@@ -44,16 +44,7 @@ class Survey:
         return names
 
     def _read(self, owner: Owner) -> fragments.Directory:
-        directory = fragments.read(
-            owner.name, self.tree.real(self.facade.chain_dir), allow_unsafe=self.facade.allow_unsafe
-        )
-        directory.path = self.tree.seen(directory.path)
-        for fragment in directory.fragments:
-            fragment.path = self.tree.seen(fragment.path)
-        for fault in directory.faults:
-            fault.path = self.tree.seen(fault.path)
-            fault.text = self.tree.seen(fault.text)
-        return directory
+        return owner_directory(self.tree, self.facade.chain_dir, owner, allow_unsafe=self.facade.allow_unsafe)
 
     def standing(self, owner: Owner) -> str:
         """Return in a word or two whether a pod needs an owner."""
@@ -109,6 +100,17 @@ class Survey:
         if not links and self.file.index == 0:
             return chain.nobody((part.owner for part in self.parts), self.facade.chain_dir)
         return next((found for found in map(self.binary, links) if isinstance(found, CNIError)), None)
+
+
+def owner_directory(tree: Tree, chain_dir: str, owner: Owner, *, allow_unsafe: bool = False) -> fragments.Directory:
+    """Return what is in an owner's directory, with paths as seen from inside the tree."""
+    directory = fragments.read(owner.name, tree.real(chain_dir), allow_unsafe=allow_unsafe)
+    directory.path = tree.seen(directory.path)
+    for fragment in directory.fragments:
+        fragment.path = tree.seen(fragment.path)
+    for fault in directory.faults:
+        fault.path, fault.text = tree.seen(fault.path), tree.seen(fault.text)
+    return directory
 
 
 def error_of(part: Part) -> CNIError | None:

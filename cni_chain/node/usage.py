@@ -6,21 +6,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from cni_chain.agents.multus import MULTUS
-from cni_chain.node import crio, facades, locate
-from cni_chain.node.crio import Pinned, SettingsError
-from cni_chain.node.errors import RefusedError
+from cni_chain.node import crio, locate
+from cni_chain.node.crio import Pinned
+from cni_chain.node.errors import UnreadableError
 from cni_chain.node.facades import FacadeFile, NetDir
-from cni_chain.node.locate import UnreadableError
 from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
-
-
-def look(tree: Tree, net_dir: str) -> NetDir:
-    """Return what is in the runtime's directory. Raises RefusedError."""
-    try:
-        return facades.look(tree, net_dir)
-    except OSError as error:
-        raise RefusedError(f"{net_dir}: can't be read: {error.strerror}") from None
 
 
 def replaced(tree: Tree, directory: NetDir) -> tuple[str, dict[str, Any] | None] | None:
@@ -50,10 +41,7 @@ def pinned(tree: Tree, directory: NetDir) -> Pinned | None:
     """
     if not crio.may_run(tree):
         return None
-    try:
-        pin = crio.pinned(tree)
-    except SettingsError as error:
-        raise RefusedError(str(error)) from None
+    pin = crio.pinned(tree)
     documents = [read(tree, path) or {} for path in others(directory)]
     return None if any(is_multus(one) and pin and one.get("name") == pin.network for one in documents) else pin
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cni_chain.node import locate
-from cni_chain.node.locate import Locator, Position, UnreadableError
+from cni_chain.node.errors import UnreadableError
+from cni_chain.node.locate import Locator, Position
 
 TEXT = """
 {

@@ -226,7 +226,7 @@ def test_a_list_that_has_lost_what_it_had_at_the_first_write(ready: Before) -> N
 
 
 def test_switch_before_write(node: Before) -> None:
-    assert refused(node, "--switch") == f"{WAITING}: nothing to switch to: run cni-chain migrate --write first"
+    assert refused(node, "--switch") == f"{WAITING}: nothing to switch to; run cni-chain migrate --write first"
 
 
 def test_a_cilium_that_has_not_moved(ready: Before) -> None:

@@ -4,10 +4,12 @@ import fcntl
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cni_chain.change import draft
 from tests.cli.node import CONF, FACADE, Json, Node, Result, needs_root, run
 
 pytestmark = needs_root  # elsewhere the facade would have to allow unsafe permissions, and be another one
@@ -32,6 +34,13 @@ def refused(node: Node, *arguments: str) -> str:
     assert node.facade.read_bytes() == before
     assert len(result.stderr.splitlines()) == 1
     return result.stderr
+
+
+def written(change: Callable[[list[Json]], object]) -> str:
+    """The shipped facade after a change of its owners: the same keys in the same order, in the layout of `install`."""
+    document = json.loads(SHIPPED)
+    change(document["plugins"][0]["owners"])
+    return draft.text_of(document)
 
 
 def owners(node: Node) -> list[Json]:
@@ -83,9 +92,7 @@ def test_the_list_is_for_programs_too(node: Node) -> None:
 def test_a_mesh_is_taken_out_and_nothing_else_of_the_file_changes(node: Node) -> None:
     told = done(node, "remove", "istio")
 
-    start = SHIPPED.index('      {"name": "istio"')
-    end = SHIPPED.index('      {"name": "local"')
-    assert node.facade.read_text() == SHIPPED[:start] + SHIPPED[end:]
+    assert node.facade.read_text() == written(lambda owners: owners.pop(1))
     assert "warning: without istio-cni every new pod is outside the mesh; pods that are running keep" in told
     assert (node.chain_dir / "istio.d/10-istio.conf").exists()
     assert node.run("verify").status == 0
@@ -191,7 +198,7 @@ def test_first_optional_then_required_is_the_way(node: Node) -> None:
 def test_an_owner_becomes_optional_and_that_has_a_price(node: Node) -> None:
     told = done(node, "require", "istio", "--no")
 
-    assert node.facade.read_text() == SHIPPED.replace('{"name": "istio",', '{"name": "istio", "required": false,')
+    assert node.facade.read_text() == written(lambda owners: owners[1].update(required=False))
     assert "warning: a new pod that starts while istio has no usable fragment starts without it" in told
 
 
@@ -220,6 +227,24 @@ def test_a_dry_run_shows_the_difference_and_changes_nothing(node: Node) -> None:
     assert planned["changes"][0]["diff"].startswith("---")
 
 
+def test_unknown_keys_and_large_numbers_stay_where_they_are(node: Node) -> None:
+    node.change_facade(future={"a": [1, 18446744073709551617, 1.25, "\u00e9/"]})
+    before = json.loads(node.facade.read_bytes())
+    before["plugins"][0]["owners"].pop(1)
+
+    done(node, "remove", "istio")
+
+    assert json.dumps(json.loads(node.facade.read_bytes())) == json.dumps(before)  # the order counts, too
+
+
+def test_a_key_that_is_there_twice_is_left_to_a_person(node: Node) -> None:
+    node.facade.write_text(SHIPPED.replace('{"name": "istio",', '{"name": "mesh", "name": "istio",'))
+
+    assert refused(node, "remove", "istio") == (
+        f"cni-chain: {FACADE}: key plugins[0].owners[1].name is there twice; remove one of them first\n"
+    )
+
+
 def test_the_file_keeps_its_mode(node: Node) -> None:
     node.facade.chmod(0o600)
 
@@ -244,8 +269,8 @@ def test_a_runtime_that_reads_meanwhile_never_sees_half_a_facade(node: Node) -> 
     end.set()
     reader.join()
 
-    assert node.facade.read_text() == SHIPPED
-    assert len(seen) == 2
+    assert node.facade.read_text() == written(lambda _: None)
+    assert len(seen) == 3
     for text in seen:
         json.loads(text)
 

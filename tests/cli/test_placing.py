@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from cni_chain.change import files
-from cni_chain.change.files import PlacingError
+from cni_chain.node.errors import RefusedError
+from cni_chain.node.tree import Tree
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +102,7 @@ def test_a_killed_process_s_left_over_is_no_hindrance_and_is_not_followed(tmp_pa
 def test_what_somebody_else_has_just_changed_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"theirs")
 
-    with pytest.raises(PlacingError, match="changed by somebody else"):
+    with pytest.raises(RefusedError, match="changed by somebody else"):
         files.put(str(tmp_path / "a"), b"mine", 0o644, expected=b"what I read")
 
     assert (tmp_path / "a").read_bytes() == b"theirs"
@@ -112,19 +113,19 @@ def test_links_and_directories_in_the_place_of_a_file_are_left_alone(tmp_path: P
     (tmp_path / "directory").mkdir()
 
     for name in ("link", "directory"):
-        with pytest.raises(PlacingError, match=f"{name}: is no regular file"):
+        with pytest.raises(RefusedError, match=f"{name}: is no regular file"):
             files.put(str(tmp_path / name), b"{}", 0o644)
 
 
 def test_a_disk_that_doesn_t_keep_what_was_written_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "read", lambda _: b"something else")
 
-    with pytest.raises(PlacingError, match="a: doesn't hold what was written"):
+    with pytest.raises(RefusedError, match="a: doesn't hold what was written"):
         files.put(str(tmp_path / "a"), b"{}", 0o644)
 
 
 def test_an_error_names_the_file_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(PlacingError, match=f"{tmp_path}/no/a: No such file or directory"):
+    with pytest.raises(RefusedError, match=f"{tmp_path}/no/a: No such file or directory"):
         files.put(str(tmp_path / "no/a"), b"{}", 0o644)
 
     assert names(tmp_path) == []
@@ -164,7 +165,7 @@ def tree(path: Path) -> Path:
 def test_a_directory_is_copied_with_links_and_modes_for_everybody_to_read(tmp_path: Path) -> None:
     source, target = tree(tmp_path / "source"), tmp_path / "target"
 
-    undo = files.tree(str(source), str(target))
+    undo = files.copy(str(source), str(target))
 
     assert files.same(str(source), str(target))
     modes = {path.name: path.stat().st_mode & 0o7777 for path in (target, target / "run", target / "inner/data")}
@@ -186,8 +187,8 @@ def test_half_a_copy_is_never_seen_under_its_name(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(files, "read", fail)
 
-    with pytest.raises(PlacingError, match="target: No space left on device"):
-        files.tree(str(source), str(target))
+    with pytest.raises(RefusedError, match="target: No space left on device"):
+        files.copy(str(source), str(target))
 
     assert names(tmp_path) == ["source"]
 
@@ -218,9 +219,10 @@ def test_two_directories_differ_in_any_of_these(tmp_path: Path, change: str) -> 
 def test_one_command_at_a_time(tmp_path: Path) -> None:
     held = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(held, fcntl.LOCK_EX)
+    later = str(tmp_path / "not/yet")
 
-    with pytest.raises(PlacingError, match="another cni-chain command"), files.locked(str(tmp_path / "not/yet")):
+    with pytest.raises(RefusedError, match="another cni-chain command"), files.locked(Tree(), later):
         pass
     os.close(held)
-    with files.locked(str(tmp_path / "not/yet")):
+    with files.locked(Tree(), later):
         pass

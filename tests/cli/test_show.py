@@ -237,7 +237,7 @@ def test_facades_stand_side_by_side_and_one_can_be_named(node: Node) -> None:
     assert both.endswith("\n\n" + one)
 
 
-def test_many_notes_and_long_names_stay_within_100_columns(node: Node) -> None:
+def test_in_a_pipe_a_plugin_is_one_line_whatever_there_is_to_say_of_it(node: Node) -> None:
     exempt = [{"namespace": f"mesh-system-{number}", "podNamePrefix": "node-agent-"} for number in range(4)]
     node.change_owner("local", exempt=exempt)
     node.write("local.d/90-a-file-with-quite-a-long-name-as-some-agents-write.conf", {"type": "tuning-of-something"})
@@ -246,8 +246,8 @@ def test_many_notes_and_long_names_stay_within_100_columns(node: Node) -> None:
     result = node.run("show")
 
     assert result.status == 0
-    assert max(map(len, result.stdout.splitlines())) <= 100
-    assert result.stdout.count("not for mesh-system-") == 4
+    (line,) = [line for line in result.stdout.splitlines() if "portmap" in line]
+    assert line.count("not for mesh-system-") == 4
 
 
 def test_nothing_in_a_name_moves_the_terminals_cursor(node: Node) -> None:
@@ -395,8 +395,7 @@ def test_the_version_that_a_plugin_is_spoken_to_in_is_a_column(node: Node) -> No
         == """\
 #  OWNER   PLUGIN      CNI    FILE
 1  cilium  cilium-cni  1.0.0  cilium.d/05-cilium.conflist  required
-2  istio   istio-cni   0.4.0  istio.d/10-istio.conf        required
-                                                           not for istio-system/istio-cni-node-*
+2  istio   istio-cni   0.4.0  istio.d/10-istio.conf        required, not for istio-system/istio-cni-node-*
 3  local   portmap     1.1.0  local.d/10-portmap.conf      optional, portMappings
 
 A new pod runs 3 plugins.

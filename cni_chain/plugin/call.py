@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 
-from cni_chain.plugin import answer, chain, delegate, fragments, jsontext, record, records, request, results
-from cni_chain.plugin import system as os
+from cni_chain.plugin import answer, chain, delegate, fragments, jsontext, record, records, request, results, system
 from cni_chain.plugin.answer import DelegateError, NotStarted
 from cni_chain.plugin.errors import (
     DELEGATE_FAILED,
@@ -176,7 +175,7 @@ class Call:
         The answer is kept for as long as the file is the same. Raises CNIError.
         """
         try:
-            status = os.stat(file)
+            status = system.stat(file)
         except OSError as error:
             raise CNIError(TRY_AGAIN, f"{step.owner}/{step.type}: {file} was taken away: {error.strerror}") from None
         identity = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
@@ -278,7 +277,7 @@ class Call:
 def is_own_namespace(netns: str) -> bool:
     """Tell whether a path leads to the network namespace of this process; one that can't be opened doesn't."""
     try:
-        theirs, ours = os.stat(netns), os.stat("/proc/self/ns/net")
+        theirs, ours = system.stat(netns), system.stat("/proc/self/ns/net")
     except (OSError, ValueError):
         return False
     return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)

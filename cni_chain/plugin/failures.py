@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 
-from cni_chain.plugin import quirks
-from cni_chain.plugin import system as os
+from cni_chain.plugin import quirks, system
 from cni_chain.plugin.errors import CNIError
 
 TYPE_CHECKING = False
@@ -40,7 +39,7 @@ def is_uninstalled(call: Call, step: Step) -> bool:
     if owner is None:
         return True
     directory = call.part(owner, exempt=False).directory
-    if directory.faults or (directory.missing and not os.path.isdir(call.facade.chain_dir)):
+    if directory.faults or (directory.missing and not system.isdir(call.facade.chain_dir)):
         return False
     return all(conf["type"] != step.type for fragment in directory.fragments for conf in fragment.plugins)
 
@@ -75,7 +74,7 @@ def what_is_gone(step: Step, said: str, environ: Mapping[str, str]) -> str:
 
 def _leads_nowhere(path: str) -> bool:
     try:
-        os.stat(path)
+        system.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:

@@ -10,8 +10,7 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import sys
 
-from cni_chain.plugin import spec
-from cni_chain.plugin import system as os
+from cni_chain.plugin import spec, system
 from cni_chain.plugin.errors import (
     DECODING_FAILURE,
     INCOMPATIBLE_VERSION,
@@ -84,7 +83,7 @@ def _reworded(failure: CNIError) -> CNIError:
 def _sweep(call: Call) -> None:
     """Retry what is stranded, now that the answer is out; the call has succeeded, whatever comes of that."""
     try:
-        if os.path.exists(call.state.stranded):
+        if system.exists(call.state.stranded):
             from cni_chain.plugin.sweep import sweep
 
             sweep(call)
@@ -99,11 +98,11 @@ def _claim_stdout() -> int:
     caller left closed are opened, or a delegate's pipes would take their numbers.
     """
     try:
-        while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
-            os.set_inheritable(spare, True)
-        os.close(spare)
-        answer_to = os.dup(1)
-        os.dup2(2, 1)
+        while (spare := system.open(system.devnull, system.O_RDWR)) <= 2:
+            system.set_inheritable(spare, True)
+        system.close(spare)
+        answer_to = system.dup(1)
+        system.dup2(2, 1)
     except OSError:  # no /dev/null, no descriptors: whatever is there must do
         return 1
     return answer_to
@@ -123,13 +122,13 @@ def _restore_signals() -> None:
 def _keep_to_ourselves() -> None:
     """Keep what the caller may have left open beyond the standard three from delegates."""
     try:
-        descriptors = os.listdir("/proc/self/fd")
+        descriptors = system.listdir("/proc/self/fd")
     except OSError:
         return
     for descriptor in descriptors:
         if int(descriptor) > 2:
             try:
-                os.set_inheritable(int(descriptor), False)
+                system.set_inheritable(int(descriptor), False)
             except OSError:  # the one that listed the others
                 continue
 
@@ -145,7 +144,7 @@ def _answer(descriptor: int, document: Mapping[str, Any]) -> bool:
         unwritten, told = _incomplete(error), False
     try:
         while unwritten:
-            unwritten = unwritten[os.write(descriptor, unwritten) :]
+            unwritten = unwritten[system.write(descriptor, unwritten) :]
     except OSError:
         return False
     return told
@@ -163,7 +162,7 @@ def _read_conf() -> dict[str, Any]:
 
     chunks = []
     try:
-        while chunk := os.read(0, 1 << 16):
+        while chunk := system.read(0, 1 << 16):
             chunks.append(chunk)
     except OSError as error:
         raise CNIError(IO_FAILURE, f"standard input can't be read: {error.strerror}") from None

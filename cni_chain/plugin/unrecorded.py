@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from cni_chain.plugin import system as os
+from cni_chain.plugin import system
 from cni_chain.plugin.call import Call, io_error
 from cni_chain.plugin.errors import CNIError
 from cni_chain.plugin.fragments import REFUSED, UNREADABLE
@@ -27,7 +27,7 @@ def present_chain(call: Call, attachment: Attachment, *, damaged: str = "") -> F
     try:
         parts = call.parts()
         if not any(part.links for part in parts):
-            os.stat(call.facade.chain_dir)
+            system.stat(call.facade.chain_dir)
     except CNIError as error:
         parts, unknown = [], [error]
     except OSError as error:

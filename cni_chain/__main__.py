@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from cni_chain.plugin import environment, system
+from cni_chain.plugin import system
 
 
 def main() -> int:
@@ -27,7 +27,7 @@ def caller_environ() -> dict[str, str]:
     """Return the environment as the caller gave it."""
     try:
         with open("/proc/self/environ", "rb", buffering=0) as block:
-            return environment.parse(block.readall())
+            return system.variables(block.readall())
     except OSError:
         from os import environ
 

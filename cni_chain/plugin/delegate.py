@@ -16,7 +16,10 @@ from cni_chain.plugin.answer import Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    # File, environment, standard input, seconds: as `execute` takes them.
+    Execute = Callable[[str, Mapping[str, str], bytes, float], Outcome]
 
 # How long an executable that is being written may stay "text file busy", as in libcni (`pkg/invoke/raw_exec.go`).
 _BUSY_SECONDS = 5.0

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
+    from cni_chain.plugin.stranded import Stranded
+
 _PERMISSIONS_OF_OTHERS = 0o022
 _S_IFMT, _S_IFREG = 0o170000, 0o100000
 _TEMPORARY = ".new-"
@@ -58,6 +60,13 @@ class State:
                 errno.EPERM, "must be root's, not writable by others (chown root, chmod 0700)", self.directory
             )
         self._safe = True
+
+    @property
+    def markers(self) -> Stranded:
+        """The attachments that wait for the retry of a DEL that failed."""
+        from cni_chain.plugin.stranded import Stranded  # most calls have none
+
+        return Stranded(self.stranded)
 
     def path_of(self, attachment: Attachment) -> str:
         """Return the path of the attachment's record."""

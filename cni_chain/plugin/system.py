@@ -61,6 +61,29 @@ def realpath(path: str) -> str:
     return os.path.realpath(path)
 
 
+def is_own_namespace(netns: str) -> bool:
+    """Tell whether a path leads to the network namespace of this process; one that can't be opened doesn't."""
+    try:
+        theirs, ours = posix.stat(netns), posix.stat("/proc/self/ns/net")
+    except (OSError, ValueError):
+        return False
+    return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+def variables(block: bytes) -> dict[str, str]:
+    """Return the variables in what /proc/self/environ holds: as the process was started, whatever Python did since.
+
+    (It sets LC_CTYPE where it finds no locale, PEP 538; a delegate gets exactly what the caller gave.)
+    """
+    found: dict[str, str] = {}
+    for entry in block.split(b"\0"):
+        name, equals, value = entry.partition(b"=")
+        if equals and name:
+            # Of a name that is there twice the first counts, as it does for getenv(3).
+            found.setdefault(name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
+    return found
+
+
 def _mode(path: str) -> int:
     try:
         return posix.stat(path).st_mode

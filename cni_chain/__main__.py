@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from cni_chain.plugin import environment
-from cni_chain.plugin import system as os
+from cni_chain.plugin import system
 
 
 def main() -> int:
@@ -28,7 +27,7 @@ def caller_environ() -> dict[str, str]:
     """Return the environment as the caller gave it."""
     try:
         with open("/proc/self/environ", "rb", buffering=0) as block:
-            return environment.parse(block.readall())
+            return system.variables(block.readall())
     except OSError:
         from os import environ
 
@@ -39,7 +38,7 @@ def run() -> None:
     """Do what was asked, and end the process."""
     status = main()
     if "cni_chain.cli" not in sys.modules:
-        os._exit(status)  # the answer is out, and taking the interpreter down would cost more than writing it did
+        system._exit(status)  # the answer is out, and taking the interpreter down would cost more than writing it did
     sys.exit(status)
 
 

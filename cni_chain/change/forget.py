@@ -15,8 +15,7 @@ from cni_chain.node.attachments import Damaged, Entry, StateDir
 from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import NetDir
 from cni_chain.plugin import results
-from cni_chain.plugin.call import io_error
-from cni_chain.plugin.errors import CNIError
+from cni_chain.plugin.errors import CNIError, io_error
 from cni_chain.plugin.facade import Facade
 from cni_chain.plugin.log import Log
 from cni_chain.plugin.record import Attachment

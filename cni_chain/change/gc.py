@@ -17,11 +17,12 @@ from cni_chain.node.attachments import Damaged, Entry, StateDir
 from cni_chain.node.facades import FacadeFile, NetDir
 from cni_chain.node.progress import Step
 from cni_chain.plugin import delete, spec
-from cni_chain.plugin.call import Call, io_error
-from cni_chain.plugin.errors import INVALID_CONFIG, IO_FAILURE, CNIError
+from cni_chain.plugin.call import Call
+from cni_chain.plugin.errors import INVALID_CONFIG, IO_FAILURE, CNIError, io_error
 from cni_chain.plugin.facade import Facade
 from cni_chain.plugin.log import Log
 from cni_chain.plugin.record import Attachment
+from cni_chain.plugin.request import Request
 from cni_chain.plugin.spec import CmdArgs
 from cni_chain.plugin.undoing import environ_of
 
@@ -144,7 +145,8 @@ def carry_out(
             call = _call(left, directory, bin_dirs)
             kept = _free(call, left, older_than, errors)
             if not kept:
-                call.log.write(call.facade.log_file, call.facade.log_level, errors[0] if errors else None)
+                facade = call.request.facade
+                call.log.write(facade.log_file, facade.log_level, errors[0] if errors else None)
         except CNIError as error:
             errors.append(error)
         yield Outcome(left, errors, kept)
@@ -188,13 +190,14 @@ def _free(call: Call, left: Left, older_than: float | None, errors: list[CNIErro
                 return "its own DEL came first"
             if found.on_disk and not _is_still(left, Entry(call.state.path_of(attachment), found.record), older_than):
                 return "it is in use again"
-            errors += delete.undo(call, found, call.deadline, environ=environ_of(call, found.record))
+            environ = environ_of(found.record, call.request.environ)
+            errors += delete.undo(call, found, call.request.deadline, environ=environ)
             if not errors:
-                call.stranded.unmark(attachment.file)
+                call.state.markers.unmark(attachment.file)
         finally:
             call.state.unlock(attachment)
     except OSError as error:
-        errors.append(io_error(error, call.facade.state_dir))
+        errors.append(io_error(error, call.state.directory))
     return ""
 
 
@@ -248,7 +251,7 @@ def _call(left: Left, directory: NetDir, bin_dirs: list[str]) -> Call:
         if any(problem.key in ("chainDir", "stateDir") for problem in file.problems):
             raise CNIError(INVALID_CONFIG, told)
         log.note(f"{told}: done without")
-    return Call(args, conf, version, facade, environ, log)
+    return Call(Request(args, conf, version, facade, environ), log)
 
 
 def document(made: Plan, outcomes: list[Outcome], failures: list[str], *, dry_run: bool) -> dict[str, Any]:

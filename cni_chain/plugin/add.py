@@ -6,48 +6,52 @@ import time
 
 from cni_chain.plugin import chain, results
 from cni_chain.plugin.answer import NotStarted
-from cni_chain.plugin.call import Call, io_error
 from cni_chain.plugin.delete import find
-from cni_chain.plugin.errors import INTERNAL, CNIError
+from cni_chain.plugin.errors import INTERNAL, CNIError, io_error
 from cni_chain.plugin.record import Record
+from cni_chain.plugin.request import recorded
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni_chain.plugin.call import Call
 
 
 def add(call: Call) -> results.Result:
     """Attach the container: every delegate of the chain in order, or none. Raises CNIError."""
-    call.refuse_own_namespace()
-    attachment = call.attachment()
-    before = call.prev_result()
-    parts = call.parts()
+    request, invoker = call.request, call.invoker
+    attachment = request.attachment()
+    before = request.prev_result()
+    parts = call.chain.owner_chains()
     links = chain.complete(parts)
     if not links and before is None:
-        raise chain.nobody(call.owners(), call.facade.chain_dir)
+        raise chain.nobody(call.chain.owners(), request.facade.chain_dir)
     for part in parts:
         if part.directory.faults and not part.exempt:
             call.log.note(f"left out: {part.directory.faults[0]}")
-    steps = [call.step(link) for link in links]
-    files = [call.find(step) for step in steps]
+    steps = [recorded(link, request.version) for link in links]
+    files = [invoker.find(step) for step in steps]
     try:
         call.state.create()
         if not call.state.lock(attachment):
             from cni_chain.plugin.busy import busy
 
-            raise busy(call, attachment)
+            raise busy(call.state, attachment)
         for step, file in zip(steps, files, strict=True):
-            step.version = call.choose(call.speaks(step, file, call.deadline))
+            step.version = request.pick_version(invoker.supported_versions(step, file, request.deadline))
         left_over = find(call, attachment)
         if left_over is not None:
             from cni_chain.plugin.rollback import clear_left_over
 
             clear_left_over(call, left_over)
-        record = Record(attachment, steps, call.circumstances(), time.time())
+        record = Record(attachment, steps, request.circumstances(), time.time())
         if links:
             call.state.begin(record)
     except OSError as error:
-        raise io_error(error, call.facade.state_dir) from None
+        raise io_error(error, call.state.directory) from None
     record.result = before
     _run_forward(call, record, files)
     assert record.result is not None  # the runtime's, or the last delegate's
-    return results.convert(record.result, call.version)
+    return results.convert(record.result, request.version)
 
 
 def _run_forward(call: Call, record: Record, files: list[str]) -> None:
@@ -55,7 +59,7 @@ def _run_forward(call: Call, record: Record, files: list[str]) -> None:
         failure: CNIError
         started = index + 1
         try:
-            record.result = call.add(step, file, record.result, call.deadline)
+            record.result = call.invoker.add(step, file, record.result, call.request.deadline)
             record.ran = started
             if started == len(files):
                 record.state = "added"
@@ -66,7 +70,7 @@ def _run_forward(call: Call, record: Record, files: list[str]) -> None:
         except CNIError as error:
             failure = error
         except OSError as error:
-            failure = io_error(error, call.facade.state_dir)
+            failure = io_error(error, call.state.directory)
         except Exception as error:  # noqa: BLE001  # whatever it is, what was run must be undone
             failure = CNIError(INTERNAL, f"{type(error).__name__}: {error}")
         from cni_chain.plugin.rollback import roll_back  # most pods start

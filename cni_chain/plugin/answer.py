@@ -89,7 +89,7 @@ def added(outcome: Outcome, spoken: str, before: results.Result | None) -> resul
             from cni_chain.plugin.restoring import restore  # none of today's plugins of 1.1.0 needs it
 
             result = restore(result, before, answered)
-        _require_result(result)
+            _require_result(result)
     return result
 
 

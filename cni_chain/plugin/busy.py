@@ -6,26 +6,26 @@ from cni_chain.plugin.errors import INVALID_CONFIG, TRY_AGAIN, CNIError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni_chain.plugin.call import Call
     from cni_chain.plugin.record import Attachment
+    from cni_chain.plugin.records import State
 
 _DEPTH_OF_PROCESSES = 64  # more than lie between a runtime and a plugin's plugin
 
 
-def busy(call: Call, attachment: Attachment) -> CNIError:
+def busy(state: State, attachment: Attachment) -> CNIError:
     """Return the error for an attachment that another process works on: 11, or 7 if that process called this one."""
-    if is_below_holder(call, attachment):
+    if is_below_holder(state, attachment):
         return CNIError(
             INVALID_CONFIG,
-            f"network {call.network} leads back to itself: a plugin of its chain calls cni-chain for the same "
+            f"network {attachment.network} leads back to itself: a plugin of its chain calls cni-chain for the same "
             "network again; take that plugin out of its owner's fragments, or give it another network",
         )
     return CNIError(TRY_AGAIN, f"{attachment} is busy: another call is at work on it")
 
 
-def is_below_holder(call: Call, attachment: Attachment) -> bool:
+def is_below_holder(state: State, attachment: Attachment) -> bool:
     """Tell whether the process that has the attachment is one that this process was called by."""
-    holder, process = call.state.holder(attachment), "self"
+    holder, process = state.holder(attachment), "self"
     for _ in range(_DEPTH_OF_PROCESSES if holder else 0):
         process = _parent(process)
         if process == str(holder):

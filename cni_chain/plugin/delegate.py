@@ -11,12 +11,15 @@ import fcntl
 import select
 import time
 
-from cni_chain.plugin import system as os
+from cni_chain.plugin import system
 from cni_chain.plugin.answer import Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+    # File, environment, standard input, seconds: as `execute` takes them.
+    Execute = Callable[[str, Mapping[str, str], bytes, float], Outcome]
 
 # How long an executable that is being written may stay "text file busy", as in libcni (`pkg/invoke/raw_exec.go`).
 _BUSY_SECONDS = 5.0
@@ -48,8 +51,8 @@ def find(name: str, path: str) -> str:
     directories = [directory for directory in path.split(":") if directory]
     for directory in directories:
         file = f"{directory}/{name}"
-        if os.path.isfile(file):
-            if not os.access(file, os.X_OK):
+        if system.isfile(file):
+            if not system.access(file, system.X_OK):
                 raise NotFoundError(f"{file} is not executable (chmod +x)")
             return file
     raise NotFoundError(f"no plugin {name} in {', '.join(directories) or 'CNI_PATH'}; its agent installs it there")
@@ -85,25 +88,25 @@ class _Running:
         pipes: list[int] = []
         try:
             for _ in range(4):
-                pipes += os.pipe()
+                pipes += system.pipe()
             stdin, self._stdin, self._stdout, stdout, self._stderr, stderr, read_end, self._lifeline = pipes
             for descriptor in (self._stdin, self._stdout, self._stderr):
-                os.set_blocking(descriptor, False)
+                system.set_blocking(descriptor, False)
             self._held = read_end
             inherited = _out_of_the_way(read_end)
             pipes.append(inherited)
-            given = [(os.POSIX_SPAWN_DUP2, end, at) for at, end in enumerate((stdin, stdout, stderr))]
+            given = [(system.POSIX_SPAWN_DUP2, end, at) for at, end in enumerate((stdin, stdout, stderr))]
             self._pid = _spawn(file, environ, given, until)
             _end_with_us(self._pid, read_end)
         except BaseException as error:
             if self._pid:
                 _kill(self._pid)
-                os.waitpid(self._pid, 0)
-            os.quiet_close(*pipes)
+                system.waitpid(self._pid, 0)
+            system.quiet_close(*pipes)
             if isinstance(error, OSError) and not self._pid:
                 raise NotStartedError(error.errno, error.strerror) from None
             raise
-        os.quiet_close(stdin, stdout, stderr, inherited)
+        system.quiet_close(stdin, stdout, stderr, inherited)
 
     def exchange(self, until: float) -> bool:
         """Feed stdin and take stdout and stderr until the process ends (True) or time is up (False)."""
@@ -112,7 +115,7 @@ class _Running:
         poll.register(self._stdout, select.POLLIN)
         poll.register(self._stderr, select.POLLIN)
         try:
-            end = os.pidfd_open(self._pid)
+            end = system.pidfd_open(self._pid)
             poll.register(end, select.POLLIN)
         except OSError:  # a kernel before 5.3: look now and then
             end = -1
@@ -123,7 +126,7 @@ class _Running:
                     return False
                 self._turn(poll, end, left)
         finally:
-            os.quiet_close(end)
+            system.quiet_close(end)
         for descriptor in (self._stdout, self._stderr):
             self._drain(descriptor)
         return True
@@ -147,8 +150,8 @@ class _Running:
             elif not self._serve(descriptor):
                 poll.unregister(descriptor)
         if end < 0:
-            flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-            self._ended = os.waitid(os.P_PID, self._pid, flags) is not None
+            flags = system.WEXITED | system.WNOHANG | system.WNOWAIT
+            self._ended = system.waitid(system.P_PID, self._pid, flags) is not None
 
     def end(self) -> int:
         """Kill the process and its group unless it ended by itself; return its status and close what is open."""
@@ -156,17 +159,17 @@ class _Running:
             _let_live(self._held)
         else:
             _kill(self._pid)
-        os.quiet_close(self._stdin, self._stdout, self._stderr, self._held, self._lifeline)
+        system.quiet_close(self._stdin, self._stdout, self._stderr, self._held, self._lifeline)
         return self._status()
 
     def _status(self) -> int:
         # One that hangs in the kernel takes no signal, and must not take us with it.
         until = time.monotonic() + _DYING_SECONDS
-        while (found := os.waitpid(self._pid, 0 if self._ended else os.WNOHANG)) == (0, 0):
+        while (found := system.waitpid(self._pid, 0 if self._ended else system.WNOHANG)) == (0, 0):
             if time.monotonic() >= until:
                 return -_SIGKILL
             time.sleep(0.001)
-        return os.waitstatus_to_exitcode(found[1])
+        return system.waitstatus_to_exitcode(found[1])
 
     def _serve(self, descriptor: int) -> bool:
         """Do what a pipe is ready for; return whether it is to be watched on."""
@@ -177,19 +180,19 @@ class _Running:
 
     def _write(self) -> bool:
         try:
-            sent = os.write(self._stdin, self._unsent[:_PIECE])
+            sent = system.write(self._stdin, self._unsent[:_PIECE])
         except BrokenPipeError:  # it may answer without having read all
             sent = len(self._unsent)
         self._unsent = self._unsent[sent:]
         if self._unsent:
             return True
-        os.quiet_close(self._stdin)
+        system.quiet_close(self._stdin)
         self._stdin = -1
         return False
 
     def _read(self, descriptor: int) -> bool:
         """Take a piece of stdout or stderr; return whether more may come."""
-        piece = os.read(descriptor, _PIECE)
+        piece = system.read(descriptor, _PIECE)
         if descriptor == self._stdout:
             if len(self.stdout) < _STDOUT_LIMIT:
                 self.stdout += piece
@@ -205,7 +208,7 @@ def _spawn(file: str, environ: Mapping[str, str], given: list[tuple[int, int, in
     while True:
         try:
             # Python ignores these two signals, and what is ignored stays so in whatever is executed.
-            return os.posix_spawn(
+            return system.posix_spawn(
                 file, [file], environ, file_actions=given, setpgroup=0, setsigdef=(_SIGPIPE, _SIGXFSZ)
             )
         except OSError as error:
@@ -233,7 +236,7 @@ def _end_with_us(pid: int, lifeline: int) -> None:
     """
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, -pid)
     fcntl.fcntl(lifeline, fcntl.F_SETSIG, _SIGKILL)
-    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | system.O_ASYNC)
 
 
 def _let_live(lifeline: int) -> None:
@@ -245,7 +248,7 @@ def _let_live(lifeline: int) -> None:
 
 
 def _kill(pid: int) -> None:
-    for kill in (os.killpg, os.kill):
+    for kill in (system.killpg, system.kill):
         try:
             kill(pid, _SIGKILL)
         except OSError:  # gone, or out of reach of a user namespace
@@ -261,7 +264,7 @@ def _pass_on(text: bytes) -> bool:
         for start in range(0, len(text), 4096):
             if not poll.poll(_STDERR_WAIT):
                 return False
-            os.write(2, text[start : start + 4096])
+            system.write(2, text[start : start + 4096])
     except OSError:
         return False
     return True

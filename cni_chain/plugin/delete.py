@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from cni_chain.plugin import results
-from cni_chain.plugin.call import Call, io_error
-from cni_chain.plugin.errors import CNIError, joined
+from cni_chain.plugin.errors import CNIError, io_error, joined
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from cni_chain.plugin.call import Call
+    from cni_chain.plugin.log import Log
     from cni_chain.plugin.record import Attachment, Record
+    from cni_chain.plugin.records import State
     from cni_chain.plugin.undoing import Found
 
 _LONGEST_ERROR = 1024  # characters of one that is recorded
@@ -33,14 +35,14 @@ def find(call: Call, attachment: Attachment) -> Found | None:
 def _present_chain(call: Call, attachment: Attachment, *, damaged: str = "") -> Found:
     from cni_chain.plugin.unrecorded import present_chain  # most attachments have their record
 
-    return present_chain(call, attachment, damaged=damaged)
+    return present_chain(call.request, call.chain, call.log, attachment, damaged=damaged)
 
 
 def delete(call: Call) -> None:
     """Carry out DEL: detach the container. Raises CNIError if anything is left to do."""
-    call.refuse_own_namespace()
-    attachment = call.attachment()
-    if not _hold(call, attachment):
+    request = call.request
+    attachment = request.attachment()
+    if not _hold(call.state, call.log, attachment):
         call.log.note("called by a plugin of this chain, whose own DEL is under way: there is nothing else to delete")
         return
     unreadable: list[CNIError] = []
@@ -48,9 +50,10 @@ def delete(call: Call) -> None:
     try:
         found = find(call, attachment)
     except OSError as error:
-        unreadable.append(io_error(error, call.facade.state_dir))
+        unreadable.append(io_error(error, call.state.directory))
         call.log.note("the record can't be read, so the chain as it is now is deleted")
-    errors = undo(call, found or _present_chain(call, attachment), call.deadline, asked=True, forget=not unreadable)
+    found = found or _present_chain(call, attachment)
+    errors = undo(call, found, request.deadline, asked=True, forget=not unreadable)
     if unreadable or errors:
         raise joined(unreadable + errors)
 
@@ -78,62 +81,62 @@ def undo(
     errors = undoing.run(deadline, to_come=to_come, strict=strict, before=found.unknown)
     if errors:
         if found.on_disk:
-            strand(call, found.record, errors)
+            _strand(call.state, call.log, found.record, errors)
     elif forget and not found.record.pending:
-        errors = _forget(call, found)
+        errors = _forget(call.state, call.log, found)
     return errors
 
 
-def _forget(call: Call, found: Found) -> list[CNIError]:
+def _forget(state: State, log: Log, found: Found) -> list[CNIError]:
     """Remove the record of which nothing is left to undo, or set a damaged one aside; return the failure to."""
     record = found.record
     try:
         if found.damaged:
-            call.log.note(f"the damaged record was set aside as {call.state.set_aside(record.attachment)}")
-        call.state.remove(record.attachment)
+            log.note(f"the damaged record was set aside as {state.set_aside(record.attachment)}")
+        state.remove(record.attachment)
     except OSError as error:
-        failures = [io_error(error, call.facade.state_dir)]
+        failures = [io_error(error, state.directory)]
         if found.on_disk:
-            strand(call, record, failures)
+            _strand(state, log, record, failures)
         return failures
     if record.error is not None:
         try:
-            call.stranded.unmark(record.attachment.file)
+            state.markers.unmark(record.attachment.file)
         except OSError as error:
-            call.log.note(f"the marker of what was stranded is left for the next retry to remove: {error}")
+            log.note(f"the marker of what was stranded is left for the next retry to remove: {error}")
     return []
 
 
-def _hold(call: Call, attachment: Attachment) -> bool:
+def _hold(state: State, log: Log, attachment: Attachment) -> bool:
     """Take the attachment; False if the call that called this one has it. Raises CNIError 11 if another has.
 
     Where no state can be kept there is nothing to take: the pod must go all the same.
     """
     try:
-        free = call.state.lock(attachment)
+        free = state.lock(attachment)
     except FileNotFoundError:
         return True
     except OSError as error:
-        call.log.note(f"without a lock: {error}")
+        log.note(f"without a lock: {error}")
         return True
     if not free:
         from cni_chain.plugin.busy import busy, is_below_holder
 
-        if not is_below_holder(call, attachment):
-            raise busy(call, attachment)
+        if not is_below_holder(state, attachment):
+            raise busy(state, attachment)
     return free
 
 
-def strand(call: Call, record: Record, errors: list[CNIError]) -> None:
+def _strand(state: State, log: Log, record: Record, errors: list[CNIError]) -> None:
     """Note in the record, and for the sweep, what kept it from being deleted."""
     first = errors[0]
     # Without details, which differ at each try: the record grows only by what is new.
     record.error = CNIError(first.code, first.msg[:_LONGEST_ERROR]).document(results.WHOLE)
     try:
-        call.stranded.mark(record.attachment.file)
+        state.markers.mark(record.attachment.file)
     except OSError as error:
-        call.log.note(f"what failed can't be marked for its retry: {error}")
+        log.note(f"what failed can't be marked for its retry: {error}")
     try:
-        call.state.update(record)
+        state.update(record)
     except OSError as error:
-        call.log.note(f"what failed can't be recorded: {error}")
+        log.note(f"what failed can't be recorded: {error}")

@@ -42,3 +42,8 @@ def joined(errors: list[CNIError]) -> CNIError:
     told = [first.details] if first.details else []
     told += [f"{other.msg}: {other.details}" if other.details else other.msg for other in others]
     return CNIError(first.code, first.msg, "; ".join(told))
+
+
+def io_error(error: OSError, path: str) -> CNIError:
+    """Return an OSError as the specification's I/O failure, with the file's name."""
+    return CNIError(IO_FAILURE, f"{error.filename or path}: {error.strerror or error}")

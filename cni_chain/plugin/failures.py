@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import time
 
-from cni_chain.plugin import quirks
-from cni_chain.plugin import system as os
+from cni_chain.plugin import quirks, system
 from cni_chain.plugin.errors import CNIError
+from cni_chain.plugin.request import recorded
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from cni_chain.plugin.call import Call
+    from cni_chain.plugin.call import CurrentChain
+    from cni_chain.plugin.invoke import Invoker
     from cni_chain.plugin.record import Record, Step
 
 
-def needs_no_binary(call: Call, record: Record, index: int, *, on_disk: bool) -> bool:
+def needs_no_binary(chain: CurrentChain, record: Record, index: int, *, on_disk: bool) -> bool:
     """Tell whether the DEL of a delegate whose binary is missing counts as done."""
-    return (on_disk and _never_started(record, index)) or is_uninstalled(call, record.steps[index])
+    return (on_disk and _never_started(record, index)) or is_uninstalled(chain, record.steps[index])
 
 
 def _never_started(record: Record, index: int) -> bool:
@@ -30,33 +31,33 @@ def _never_started(record: Record, index: int) -> bool:
     return index > record.ran and record.created > booted
 
 
-def is_uninstalled(call: Call, step: Step) -> bool:
+def is_uninstalled(chain: CurrentChain, step: Step) -> bool:
     """Tell whether nothing on this node names a delegate any more, so that its plugin won't come back by itself.
 
     Files that can't be used just now are not nothing: their agent may be in the middle of an upgrade. Neither is a
     directory of chains that doesn't exist: it is not mounted yet.
     """
-    owner = call.owner(step.owner)
+    owner = chain.owner(step.owner)
     if owner is None:
         return True
-    directory = call.part(owner, exempt=False).directory
-    if directory.faults or (directory.missing and not os.path.isdir(call.facade.chain_dir)):
+    directory = chain.owner_chain(owner, exempt=False).directory
+    if directory.faults or (directory.missing and not system.isdir(chain.chain_dir)):
         return False
     return all(conf["type"] != step.type for fragment in directory.fragments for conf in fragment.plugins)
 
 
-def corrected(call: Call, record: Record, index: int) -> Step | None:
-    """Return a step as its owner would have it now, None if it is there as recorded, or can't be told.
+def corrected(chain: CurrentChain, record: Record, index: int, version: str) -> Step | None:
+    """Return a step as its owner would have it now, in `version`; None if that is as recorded, or isn't known.
 
     Of several of one type the one at the same place counts, unless there are more or fewer of them now.
     """
     step, steps = record.steps[index], record.steps
-    owner = call.owner(step.owner)
+    owner = chain.owner(step.owner)
     if owner is None:
         return None
     same = [at for at, other in enumerate(steps) if (other.owner, other.type) == (step.owner, step.type)]
-    part = call.part(owner, exempt=False)
-    present = [call.step(link) for link in part.links if link.type == step.type]
+    part = chain.owner_chain(owner, exempt=False)
+    present = [recorded(link, version) for link in part.links if link.type == step.type]
     as_recorded = any((other.conf, other.capabilities) == (step.conf, step.capabilities) for other in present)
     if part.directory.faults or as_recorded or len(present) != len(same):
         return None
@@ -75,7 +76,7 @@ def what_is_gone(step: Step, said: str, environ: Mapping[str, str]) -> str:
 
 def _leads_nowhere(path: str) -> bool:
     try:
-        os.stat(path)
+        system.stat(path)
     except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:
@@ -83,10 +84,10 @@ def _leads_nowhere(path: str) -> bool:
     return False
 
 
-def is_taken_away(call: Call, step: Step) -> bool:
+def is_taken_away(chain: CurrentChain, invoker: Invoker, step: Step) -> bool:
     """Tell whether a delegate, which was found a moment ago, has been uninstalled since."""
     try:
-        call.find(step)
+        invoker.find(step)
     except CNIError:
-        return is_uninstalled(call, step)
+        return is_uninstalled(chain, step)
     return False

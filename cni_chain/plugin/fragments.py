@@ -8,8 +8,7 @@ from __future__ import annotations
 import errno
 import time
 
-from cni_chain.plugin import jsontext
-from cni_chain.plugin import system as os
+from cni_chain.plugin import jsontext, system
 from cni_chain.plugin.facade import is_owner_name
 
 TYPE_CHECKING = False
@@ -87,7 +86,7 @@ def owner_names(chain_dir: str) -> tuple[list[str], list[tuple[str, str]]]:
     A `chain_dir` that doesn't exist has none. Raises OSError if it can't be read.
     """
     try:
-        entries = sorted(os.listdir(chain_dir), key=os.fsencode)
+        entries = sorted(system.listdir(chain_dir), key=system.fsencode)
     except FileNotFoundError:
         return [], []
     names: list[str] = []
@@ -95,7 +94,7 @@ def owner_names(chain_dir: str) -> tuple[list[str], list[tuple[str, str]]]:
     for entry in entries:
         if not entry.endswith(".d") or not is_owner_name(entry.removesuffix(".d")):
             ignored.append((entry, "not named <owner>.d"))
-        elif not os.path.isdir(f"{chain_dir}/{entry}"):
+        elif not system.isdir(f"{chain_dir}/{entry}"):
             ignored.append((entry, "not a directory"))
         else:
             names.append(entry.removesuffix(".d"))
@@ -122,7 +121,7 @@ def read(owner: str, chain_dir: str, *, allow_unsafe: bool = False, wait: float 
 def _look(owner: str, path: str, allow_unsafe: bool) -> Directory:
     directory = Directory(owner, path)
     try:
-        opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        opened = system.open(path, system.O_RDONLY | system.O_DIRECTORY)
     except FileNotFoundError:
         directory.missing = True
         return directory
@@ -130,11 +129,11 @@ def _look(owner: str, path: str, allow_unsafe: bool) -> Directory:
         directory.faults.append(_unreadable(path, error))
         return directory
     try:
-        unsafe = "" if allow_unsafe else _unsafe(os.fstat(opened))
+        unsafe = "" if allow_unsafe else _unsafe(system.fstat(opened))
         if unsafe:
             directory.faults.append(Fault(path, REFUSED, unsafe))
             return directory
-        for name in sorted(os.listdir(opened), key=os.fsencode):
+        for name in sorted(system.listdir(opened), key=system.fsencode):
             reason = ignored_because(name)
             if reason:
                 directory.ignored.append((name, reason))
@@ -143,7 +142,7 @@ def _look(owner: str, path: str, allow_unsafe: bool) -> Directory:
     except OSError as error:
         directory.faults.append(_unreadable(path, error))
     finally:
-        os.quiet_close(opened)
+        system.quiet_close(opened)
     return directory
 
 
@@ -206,40 +205,40 @@ def _decoded(text: bytes) -> tuple[dict[str, Any] | None, str]:
 def _content(directory: Directory, opened: int, name: str, allow_unsafe: bool) -> tuple[bytes | None, str]:
     """Return a file's bytes, or None with why it is refused ("" if it is no file at all). Raises OSError."""
     # A FIFO must not hold the call up, and a link is followed only to where it may lead.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+    flags = system.O_RDONLY | system.O_NONBLOCK | system.O_NOFOLLOW
     try:
-        file = os.open(name, flags, dir_fd=opened)
+        file = system.open(name, flags, dir_fd=opened)
     except OSError as error:
         if error.errno == errno.ENXIO:
             return None, ""  # a socket
         if error.errno != errno.ELOOP:
             raise
-        target = os.path.realpath(f"{directory.path}/{name}")
-        if not target.startswith(os.path.realpath(directory.path) + "/"):
+        target = system.realpath(f"{directory.path}/{name}")
+        if not target.startswith(system.realpath(directory.path) + "/"):
             return None, f"a link out of the owner's directory, to {target}"
-        if not os.path.isfile(target):
+        if not system.isfile(target):
             # A link whose directory is being exchanged leads nowhere for a moment.
             directory.dangling = True
             return None, f"a link to {target}, which is no regular file"
-        file = os.open(target, flags)
+        file = system.open(target, flags)
     try:
-        status = os.fstat(file)
+        status = system.fstat(file)
         if status.st_mode & _S_IFMT != _S_IFREG:
             return None, ""
         unsafe = "" if allow_unsafe else _unsafe(status)
         return (None, unsafe) if unsafe else (_all(file), "")
     finally:
-        os.quiet_close(file)
+        system.quiet_close(file)
 
 
 def _all(file: int) -> bytes:
     chunks = []
-    while chunk := os.read(file, 1 << 16):
+    while chunk := system.read(file, 1 << 16):
         chunks.append(chunk)
     return b"".join(chunks)
 
 
-def _unsafe(status: os.stat_result) -> str:
+def _unsafe(status: system.stat_result) -> str:
     """Return why what root would run from here isn't root's alone, "" if it is."""
     if status.st_uid != 0:
         return f"owned by uid {status.st_uid}, must be root's (chown root)"

@@ -5,38 +5,41 @@ from __future__ import annotations
 import time
 
 from cni_chain.plugin import delete
-from cni_chain.plugin.call import Call, io_error
-from cni_chain.plugin.errors import INTERNAL, INVALID_CONFIG, TRY_AGAIN, CNIError, joined
+from cni_chain.plugin.errors import INTERNAL, INVALID_CONFIG, TRY_AGAIN, CNIError, io_error, joined
 from cni_chain.plugin.fragments import REFUSED, UNREADABLE
 from cni_chain.plugin.record import Attachment
+from cni_chain.plugin.request import recorded
 from cni_chain.plugin.spec import is_interface_name, is_name
 from cni_chain.plugin.undoing import LISTS, environ_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cni_chain.plugin.call import Call
     from cni_chain.plugin.record import Step
+    from cni_chain.plugin.request import Request
 
 
 def collect(call: Call) -> None:
     """Carry out GC. Nothing that fails keeps the rest from being done; raises CNIError with all failures."""
-    listed = _listed(call)
+    request, invoker = call.request, call.invoker
+    listed = _listed(request)
     errors: list[CNIError] = []
     steps = _steps(call, errors)
-    conf = dict(call.conf)
+    conf = dict(request.conf)
     if listed is not None:
         kept = _collect_stale(call, {(a.container_id, a.ifname) for a in listed}, len(steps), errors)
         if kept is None:  # what else is valid isn't known, and a delegate would free it
             steps = []
         elif kept:
             keys = [key for key in LISTS if key in conf]
-            told = [{"containerID": a.container_id, "ifname": a.ifname} for a in kept]
-            conf |= {key: [*(conf[key] or []), *told] for key in keys}
+            entries = [{"containerID": a.container_id, "ifname": a.ifname} for a in kept]
+            conf |= {key: [*(conf[key] or []), *entries] for key in keys}
     for behind, step in zip(range(len(steps) - 1, -1, -1), steps, strict=True):
-        until = time.monotonic() + max(1.0, call.deadline - time.monotonic() - behind)
+        until = time.monotonic() + max(1.0, request.deadline - time.monotonic() - behind)
         try:
-            file = call.find(step)
-            if "1.1.0" in call.speaks(step, file, until):
-                call.run(step, file, "GC", None, until - time.monotonic(), conf=conf)
+            file = invoker.find(step)
+            if "1.1.0" in invoker.supported_versions(step, file, until):
+                invoker.run(step, file, "GC", None, until - time.monotonic(), conf=conf)
         except CNIError as error:
             errors.append(error)
         except OSError as error:
@@ -48,7 +51,7 @@ def collect(call: Call) -> None:
 def _steps(call: Call, errors: list[CNIError]) -> list[Step]:
     """Return the delegates that may be given the list: those of the chain as it is now, as far as it can be used."""
     try:
-        parts = call.parts()
+        parts = call.chain.owner_chains()
     except CNIError as error:
         errors.append(error)
         return []
@@ -60,12 +63,12 @@ def _steps(call: Call, errors: list[CNIError]) -> list[Step]:
             if part.fault(REFUSED, UNREADABLE):
                 errors.append(why)
     links = [link for part in parts if part.usable for link in part.links]
-    return [call.step(link) for link in links if not link.disable_gc]
+    return [recorded(link, call.request.version) for link in links if not link.disable_gc]
 
 
-def _listed(call: Call) -> list[Attachment] | None:
+def _listed(request: Request) -> list[Attachment] | None:
     """Return the attachments that the runtime still has; None if it gave no list. Raises CNIError 7."""
-    lists = {key: call.conf[key] for key in LISTS if key in call.conf}
+    lists = {key: request.conf[key] for key in LISTS if key in request.conf}
     if not lists:
         return None
     key, entries = next(iter(lists.items()))
@@ -81,7 +84,7 @@ def _listed(call: Call) -> list[Attachment] | None:
                 INVALID_CONFIG, f"network configuration: key {key}: must be a list of containerID and ifname"
             )
         if is_name(container_id) and is_interface_name(ifname):
-            attachments.append(Attachment(call.network, container_id, ifname))
+            attachments.append(Attachment(request.network, container_id, ifname))
     return attachments
 
 
@@ -93,19 +96,19 @@ def _collect_stale(
     None if the attachments can't be told.
     """
     try:
-        stale = [a for a in call.state.attachments(call.network) if (a.container_id, a.ifname) not in listed]
+        stale = [a for a in call.state.attachments(call.request.network) if (a.container_id, a.ifname) not in listed]
     except OSError as error:
-        errors.append(io_error(error, call.facade.state_dir))
+        errors.append(io_error(error, call.state.directory))
         return None
     kept = []
     late = 0
     try:
-        call.state.clear_unfinished(call.network)
+        call.state.clear_unfinished(call.request.network)
     except OSError as error:
         if not isinstance(error, FileNotFoundError):
-            errors.append(io_error(error, call.facade.state_dir))
+            errors.append(io_error(error, call.state.directory))
     for behind, attachment in zip(range(len(stale) - 1, -1, -1), stale, strict=True):
-        if time.monotonic() >= call.deadline:
+        if time.monotonic() >= call.request.deadline:
             late += 1
             kept.append(attachment)
         elif not _collect_one(call, attachment, to_come + behind, errors):
@@ -121,17 +124,17 @@ def _collect_one(call: Call, attachment: Attachment, to_come: int, errors: list[
         if not call.state.lock(attachment):
             return False
     except OSError as error:
-        errors.append(io_error(error, call.facade.state_dir))
+        errors.append(io_error(error, call.state.directory))
         return False
     failures: list[CNIError]
     try:
         found = delete.find(call, attachment)
         if found is None:
             return True
-        environ = environ_of(call, found.record)
-        failures = delete.undo(call, found, call.deadline, environ=environ, to_come=to_come)
+        environ = environ_of(found.record, call.request.environ)
+        failures = delete.undo(call, found, call.request.deadline, environ=environ, to_come=to_come)
     except OSError as error:
-        failures = [io_error(error, call.facade.state_dir)]
+        failures = [io_error(error, call.state.directory)]
     except Exception as error:  # noqa: BLE001  # whatever one attachment comes to, the others are collected
         failures = [CNIError(INTERNAL, f"{type(error).__name__}: {error}")]
     finally:

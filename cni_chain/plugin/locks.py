@@ -10,7 +10,7 @@ import errno
 import fcntl
 import sys
 
-from cni_chain.plugin import system as os
+from cni_chain.plugin import system
 
 
 class Locks:
@@ -23,7 +23,7 @@ class Locks:
     def take(self, name: str) -> bool:
         """Take the lock of that name for this process, until `give_back` or its end; False if another has it."""
         if self._file < 0:
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+            self._file = system.open(self._path, system.O_RDWR | system.O_CREAT | system.O_NOFOLLOW, 0o600)
         try:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(name))
         except OSError as error:

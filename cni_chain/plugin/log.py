@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import time
 
-from cni_chain.plugin import jsontext
-from cni_chain.plugin import system as os
+from cni_chain.plugin import jsontext, system
 
 _LONGEST = 4096  # characters of one text
 
@@ -54,11 +53,12 @@ class Log:
             return
         try:
             line = jsontext.encode(self._line(level, error)) + b"\n"
-            file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY, 0o600)
+            flags = system.O_WRONLY | system.O_APPEND | system.O_CREAT | system.O_NONBLOCK | system.O_NOCTTY
+            file = system.open(path, flags, 0o600)
             try:
-                os.write(file, line)
+                system.write(file, line)
             finally:
-                os.close(file)
+                system.close(file)
         except (OSError, ValueError):
             return
 

@@ -6,8 +6,7 @@ since, or whose failing DELs are to be ignored since, would keep a pod Terminati
 
 from __future__ import annotations
 
-from cni_chain.plugin import facade, jsontext
-from cni_chain.plugin import system as os
+from cni_chain.plugin import facade, jsontext, system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,11 +32,11 @@ def owners_on_disk(
     call: a facade with a fault in its owners counts as none, and `note` is told of every fault, as of a file that isn't
     root's alone.
     """
-    for directory in dict.fromkeys((f"{os.path.dirname(chain_dir.rstrip('/'))}/{_BESIDE}", _DEFAULT)):
-        if not os.access(directory, os.R_OK):
+    for directory in dict.fromkeys((f"{system.dirname(chain_dir.rstrip('/'))}/{_BESIDE}", _DEFAULT)):
+        if not system.access(directory, system.R_OK):
             continue
         try:
-            names = sorted(os.listdir(directory), key=os.fsencode)
+            names = sorted(system.listdir(directory), key=system.fsencode)
         except OSError:
             continue
         for name in names:
@@ -75,18 +74,18 @@ def _facade_in(text: bytes, network: str, chain_dir: str) -> dict[str, Any] | No
 def _content(path: str) -> tuple[bytes, bool]:
     """Return a file's bytes, none if it can't be read, and whether others than root could have written them."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        file = system.open(path, system.O_RDONLY | system.O_NONBLOCK)
     except OSError:
         return b"", False
     try:
-        status = os.fstat(file)
+        status = system.fstat(file)
         if status.st_mode & _S_IFMT != _S_IFREG:
             return b"", False
         pieces = []
-        while piece := os.read(file, 1 << 16):
+        while piece := system.read(file, 1 << 16):
             pieces.append(piece)
         return b"".join(pieces), status.st_uid != 0 or bool(status.st_mode & _WRITABLE_BY_OTHERS)
     except OSError:
         return b"", False
     finally:
-        os.quiet_close(file)
+        system.quiet_close(file)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import _signal  # type: ignore[import-not-found]
 import sys
 
-from cni_chain.plugin import spec
-from cni_chain.plugin import system as os
+from cni_chain.plugin import spec, system
 from cni_chain.plugin.errors import (
     DECODING_FAILURE,
     INCOMPATIBLE_VERSION,
     INTERNAL,
     INVALID_CONFIG,
+    INVALID_NETNS,
     IO_FAILURE,
     CNIError,
 )
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cni_chain.plugin.call import Call
+    from cni_chain.plugin.delegate import Execute
     from cni_chain.plugin.facade import Problem
     from cni_chain.plugin.log import Log
     from cni_chain.plugin.spec import CmdArgs
@@ -35,10 +36,20 @@ _LATEST = spec.VERSIONS[-1]
 
 
 def main(environ: Mapping[str, str]) -> int:
-    """Carry out the call that `environ` and standard input ask for; return the exit status, 0 or 1."""
-    answer_to = _claim_stdout()
+    """Carry out the call that this process was started for; return the exit status, 0 or 1."""
+    stdout = _claim_stdout()
     _restore_signals()
-    speaking = _LATEST
+    if environ.get("CNI_COMMAND") != "VERSION":  # which starts nothing
+        _keep_to_ourselves()
+    return dispatch(environ, 0, stdout)
+
+
+def dispatch(environ: Mapping[str, str], stdin: int, stdout: int, execute: Execute | None = None) -> int:
+    """Carry out the call that `environ` and the descriptor `stdin` ask for; return the exit status, 0 or 1.
+
+    The answer goes to the descriptor `stdout`. `execute` stands in for `delegate.execute`.
+    """
+    version = _LATEST
     document: dict[str, Any] | None = None
     failure: CNIError | None = None
     call: Call | None = None
@@ -48,21 +59,20 @@ def main(environ: Mapping[str, str]) -> int:
             # A runtime asks this with a made-up environment: nothing is read, and the answer is always the same.
             document = {"cniVersion": _LATEST, "supportedVersions": list(spec.VERSIONS)}
         else:
-            _keep_to_ourselves()
-            conf = _read_conf()
-            version = _told_version(conf)
-            speaking = version if version in spec.VERSIONS else _LATEST
-            document, call = _carry_out(args, conf, environ)
-    except BaseException as error:  # noqa: BLE001  # whatever it is, a runtime must be told in its own terms
+            conf = _read_conf(stdin)
+            requested = _requested_version(conf)
+            version = requested if requested in spec.VERSIONS else _LATEST
+            document, call = _carry_out(args, conf, environ, execute)
+    except BaseException as error:  # noqa: BLE001  # whatever it is, the runtime gets an Error object
         failure = _as_failure(error)
     if failure is not None:
         if environ.get("CNI_COMMAND") == "DEL":
             failure = _reworded(failure)
-        document = failure.document(speaking)
-    told = document is None or _answer(answer_to, document)
-    if told and call is not None and call.args.command in ("ADD", "DEL"):
+        document = failure.document(version)
+    answered = document is None or _answer(stdout, document)
+    if answered and call is not None and call.request.args.command in ("ADD", "DEL"):
         _sweep(call)
-    return 0 if told and failure is None else 1
+    return 0 if answered and failure is None else 1
 
 
 def _as_failure(error: BaseException) -> CNIError:
@@ -84,7 +94,7 @@ def _reworded(failure: CNIError) -> CNIError:
 def _sweep(call: Call) -> None:
     """Retry what is stranded, now that the answer is out; the call has succeeded, whatever comes of that."""
     try:
-        if os.path.exists(call.state.stranded):
+        if system.exists(call.state.stranded):
             from cni_chain.plugin.sweep import sweep
 
             sweep(call)
@@ -99,11 +109,11 @@ def _claim_stdout() -> int:
     caller left closed are opened, or a delegate's pipes would take their numbers.
     """
     try:
-        while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:
-            os.set_inheritable(spare, True)
-        os.close(spare)
-        answer_to = os.dup(1)
-        os.dup2(2, 1)
+        while (spare := system.open(system.devnull, system.O_RDWR)) <= 2:
+            system.set_inheritable(spare, True)
+        system.close(spare)
+        answer_to = system.dup(1)
+        system.dup2(2, 1)
     except OSError:  # no /dev/null, no descriptors: whatever is there must do
         return 1
     return answer_to
@@ -123,32 +133,32 @@ def _restore_signals() -> None:
 def _keep_to_ourselves() -> None:
     """Keep what the caller may have left open beyond the standard three from delegates."""
     try:
-        descriptors = os.listdir("/proc/self/fd")
+        descriptors = system.listdir("/proc/self/fd")
     except OSError:
         return
     for descriptor in descriptors:
         if int(descriptor) > 2:
             try:
-                os.set_inheritable(int(descriptor), False)
+                system.set_inheritable(int(descriptor), False)
             except OSError:  # the one that listed the others
                 continue
 
 
 def _answer(descriptor: int, document: Mapping[str, Any]) -> bool:
     """Print the document in whole; False if nobody takes it, or another had to be printed."""
-    told = True
+    whole = True
     try:
-        from cni_chain.plugin import jsontext  # after the answer is known, so that this can't keep it from being told
+        from cni_chain.plugin import jsontext  # after the answer is known, so that this can't keep it back
 
         unwritten = jsontext.encode(document) + b"\n"
     except Exception as error:  # noqa: BLE001  # a missing module, or one that can't be read
-        unwritten, told = _incomplete(error), False
+        unwritten, whole = _incomplete(error), False
     try:
         while unwritten:
-            unwritten = unwritten[os.write(descriptor, unwritten) :]
+            unwritten = unwritten[system.write(descriptor, unwritten) :]
     except OSError:
         return False
-    return told
+    return whole
 
 
 def _incomplete(error: Exception) -> bytes:
@@ -158,12 +168,12 @@ def _incomplete(error: Exception) -> bytes:
     return f'{{"cniVersion":"{_LATEST}","code":{INTERNAL},"msg":"{plain}"}}\n'.encode()
 
 
-def _read_conf() -> dict[str, Any]:
+def _read_conf(stdin: int) -> dict[str, Any]:
     from cni_chain.plugin import jsontext  # VERSION does without
 
     chunks = []
     try:
-        while chunk := os.read(0, 1 << 16):
+        while chunk := system.read(stdin, 1 << 16):
             chunks.append(chunk)
     except OSError as error:
         raise CNIError(IO_FAILURE, f"standard input can't be read: {error.strerror}") from None
@@ -177,7 +187,7 @@ def _read_conf() -> dict[str, Any]:
 
 
 def _carry_out(
-    args: CmdArgs, conf: Mapping[str, Any], environ: Mapping[str, str]
+    args: CmdArgs, conf: Mapping[str, Any], environ: Mapping[str, str], execute: Execute | None
 ) -> tuple[dict[str, Any] | None, Call]:
     """Carry out a verb; return its answer, and the call that it was."""
     from cni_chain.plugin import facade as keys
@@ -191,8 +201,11 @@ def _carry_out(
         network = spec.network_name(conf)
         conf = _without_faults(args.command, network, conf, problems, log)
         from cni_chain.plugin.call import Call
+        from cni_chain.plugin.request import Request
 
-        call = Call(args, conf, version, facade, environ, log)
+        if args.command in ("ADD", "DEL"):
+            _refuse_own_namespace(args.netns, environ)
+        call = Call(Request(args, conf, version, facade, environ), log, execute)
         return _verb(args.command)(call), call
     except BaseException as error:  # noqa: BLE001  # as in `main`
         failure = _as_failure(error)
@@ -213,16 +226,24 @@ def _without_faults(
         wrong.append("key runtimeConfig: must be an object")
         conf = {key: value for key, value in conf.items() if key != "runtimeConfig"}
     if wrong:
-        told = f"facade of network {network}: {'; '.join(wrong)}"
+        faults = f"facade of network {network}: {'; '.join(wrong)}"
         if command not in ("DEL", "GC") or any(problem.key in ("chainDir", "stateDir") for problem in problems):
-            raise CNIError(INVALID_CONFIG, told)
-        log.note(f"{told}: done without")
+            raise CNIError(INVALID_CONFIG, faults)
+        log.note(f"{faults}: done without")
     return conf
+
+
+def _refuse_own_namespace(netns: str, environ: Mapping[str, str]) -> None:
+    """Raise CNIError 8 if the container's namespace is this process's (`pkg/skel/skel.go`, with its override)."""
+    if environ.get("CNI_NETNS_OVERRIDE", "").upper() not in ("TRUE", "1") and system.is_own_namespace(netns):
+        raise CNIError(
+            INVALID_NETNS, f"CNI_NETNS {netns} is the network namespace that the runtime itself is in; nothing was run"
+        )
 
 
 def _version(conf: Mapping[str, Any], command: str) -> str:
     """Return the request's version. Raises CNIError 1 or 6 if it is none, or one that has no such command."""
-    version = _told_version(conf)
+    version = _requested_version(conf)
     if not isinstance(version, str):
         raise CNIError(DECODING_FAILURE, "network configuration: key cniVersion: must be a text")
     if version not in spec.VERSIONS:
@@ -241,7 +262,7 @@ def _version(conf: Mapping[str, Any], command: str) -> str:
     return version
 
 
-def _told_version(conf: Mapping[str, Any]) -> Any:
+def _requested_version(conf: Mapping[str, Any]) -> Any:
     """Return the request's cniVersion; the specification's first where it has none, as in libcni."""
     version = conf.get("cniVersion")
     return spec.VERSIONS[0] if version is None or version == "" else version

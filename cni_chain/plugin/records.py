@@ -12,8 +12,7 @@ from __future__ import annotations
 
 import errno
 
-from cni_chain.plugin import jsontext
-from cni_chain.plugin import system as os
+from cni_chain.plugin import jsontext, system
 from cni_chain.plugin.locks import Locks
 from cni_chain.plugin.record import Attachment, Record, parse
 
@@ -21,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
+
+    from cni_chain.plugin.stranded import Stranded
 
 _PERMISSIONS_OF_OTHERS = 0o022
 _S_IFMT, _S_IFREG = 0o170000, 0o100000
@@ -53,12 +54,19 @@ class State:
         """Raise UnsafeStateError if others than root may write to the directory, FileNotFoundError if there is none."""
         if self._safe:
             return
-        status = os.stat(self.directory)
+        status = system.stat(self.directory)
         if not self._allow_unsafe and _is_unsafe(status):
             raise UnsafeStateError(
                 errno.EPERM, "must be root's, not writable by others (chown root, chmod 0700)", self.directory
             )
         self._safe = True
+
+    @property
+    def markers(self) -> Stranded:
+        """The attachments that wait for the retry of a DEL that failed."""
+        from cni_chain.plugin.stranded import Stranded  # most calls have none
+
+        return Stranded(self.stranded)
 
     def path_of(self, attachment: Attachment) -> str:
         """Return the path of the attachment's record."""
@@ -108,10 +116,10 @@ class State:
         """Move a damaged record out of the way, beside those of before, and return its new path."""
         path = first = f"{self.directory}/.damaged-{attachment.file}"
         number = 1
-        while os.path.exists(path):
+        while system.exists(path):
             number += 1
             path = f"{first}~{number}"
-        os.rename(self.path_of(attachment), path)
+        system.rename(self.path_of(attachment), path)
         return path
 
     def begin(self, record: Record) -> None:
@@ -125,28 +133,28 @@ class State:
         if line == record.kept:
             return
         path = self.path_of(record.attachment)
-        file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        file = system.open(path, system.O_WRONLY | system.O_APPEND | system.O_NOFOLLOW)
         try:
             # A writer that was killed in the middle of its line must not spoil this one.
             _write(file, b"\n" + line)
         except OSError as error:
             raise _of(error, path) from None
         finally:
-            os.close(file)
+            system.close(file)
         record.kept = line
 
     def remove(self, attachment: Attachment) -> None:
         """Forget the attachment, and first what a process that was killed may have left of writing its record."""
         for name in (_temporary(attachment.file), attachment.file):
             try:
-                os.unlink(f"{self.directory}/{name}")
+                system.unlink(f"{self.directory}/{name}")
             except FileNotFoundError:
                 pass
 
     def attachments(self, network: str) -> Iterator[Attachment]:
         """Yield the attachments of `network` that have a record, bytewise by file name."""
         try:
-            names = sorted(os.listdir(self.directory), key=os.fsencode)
+            names = sorted(system.listdir(self.directory), key=system.fsencode)
         except FileNotFoundError:
             return
         self.check()
@@ -164,12 +172,12 @@ class State:
 
     def clear_unfinished(self, network: str) -> None:
         """Remove what processes that were killed have left of writing a record of `network`."""
-        for name in os.listdir(self.directory):
+        for name in system.listdir(self.directory):
             record = name.removeprefix(_TEMPORARY)
             ours = name != record and record.partition(":")[0] in (network, network[:100])
             if ours and self.lock_file(record):  # a writer that is at work has its attachment's lock
                 try:
-                    os.unlink(f"{self.directory}/{name}")
+                    system.unlink(f"{self.directory}/{name}")
                 except FileNotFoundError:
                     pass
                 self.unlock_file(record)
@@ -194,23 +202,23 @@ class State:
         path = f"{self.directory}/{name}"
         written = f"{self.directory}/{_temporary(name)}"
         try:
-            file = os.open(written, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            file = system.open(written, system.O_WRONLY | system.O_CREAT | system.O_TRUNC | system.O_NOFOLLOW, 0o600)
             try:
                 _write(file, text)
-                os.rename(written, path)
+                system.rename(written, path)
                 written = path
                 if durable:
                     # Named before it is synced: a journalling file system then commits text and name at once, where
                     # each would be a commit of its own. A power loss before that may leave the name of an empty file:
                     # a damaged record, of delegates none of which has run.
-                    os.fdatasync(file)
+                    system.fdatasync(file)
             finally:
-                os.close(file)
+                system.close(file)
             if durable:
                 _sync(self.directory)
         except BaseException as error:
             try:
-                os.unlink(written)
+                system.unlink(written)
             except OSError:
                 pass
             if isinstance(error, OSError):
@@ -220,25 +228,25 @@ class State:
     def _read(self, name: str) -> bytes:
         path = f"{self.directory}/{name}"
         try:
-            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            file = system.open(path, system.O_RDONLY | system.O_NOFOLLOW | system.O_NONBLOCK)
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO):
                 raise ValueError("not a regular file") from None
             raise
         try:
-            status = os.fstat(file)
+            status = system.fstat(file)
             if status.st_mode & _S_IFMT != _S_IFREG:
                 raise ValueError("not a regular file")
             # One that was put here while the directory was open to others may be no record of ours.
             if not self._allow_unsafe and _is_unsafe(status):
                 raise UnsafeStateError(errno.EPERM, "not root's, or writable by others (chown root, chmod 0600)", path)
             pieces = []
-            while piece := os.read(file, 1 << 20):
+            while piece := system.read(file, 1 << 20):
                 pieces.append(piece)
         except OSError as error:
             raise _of(error, path) from None
         finally:
-            os.quiet_close(file)
+            system.quiet_close(file)
         return b"".join(pieces)
 
 
@@ -254,19 +262,19 @@ def _of(error: OSError, path: str) -> OSError:
     return error
 
 
-def _is_unsafe(status: os.stat_result) -> bool:
+def _is_unsafe(status: system.stat_result) -> bool:
     return status.st_uid != 0 or bool(status.st_mode & _PERMISSIONS_OF_OTHERS)
 
 
 def _make(directory: str, mode: int) -> None:
     """Make a directory, and those above it, so that a power loss doesn't take it away again."""
-    parent = os.path.dirname(directory)
+    parent = system.dirname(directory)
     try:
-        os.mkdir(directory, mode)
+        system.mkdir(directory, mode)
     except FileExistsError:
         return
     except FileNotFoundError:
-        if os.path.isdir(parent):  # /proc, say, which takes no directories
+        if system.isdir(parent):  # /proc, say, which takes no directories
             raise
         _make(parent, 0o755)
         _make(directory, mode)
@@ -275,15 +283,15 @@ def _make(directory: str, mode: int) -> None:
 
 
 def _sync(directory: str) -> None:
-    opened = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    opened = system.open(directory, system.O_RDONLY | system.O_DIRECTORY)
     try:
-        os.fsync(opened)
+        system.fsync(opened)
     except OSError as error:
         raise _of(error, directory) from None
     finally:
-        os.quiet_close(opened)
+        system.quiet_close(opened)
 
 
 def _write(file: int, text: bytes) -> None:
     while text:
-        text = text[os.write(file, text) :]
+        text = text[system.write(file, text) :]

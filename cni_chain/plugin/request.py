@@ -1,17 +1,73 @@
-"""What goes to a delegate's standard input. Pure.
+"""What a runtime asked, and what of that a delegate gets on its standard input. Pure, but for the clock.
 
 Source: SPEC section 3, "Deriving request configuration from plugin configuration".
 """
 
 from __future__ import annotations
 
+import time
+
+from cni_chain.plugin import results
+from cni_chain.plugin.errors import INVALID_CONFIG, CNIError
+from cni_chain.plugin.record import Attachment, Step
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+    from cni_chain.plugin.chain import Link
+    from cni_chain.plugin.facade import Facade
+    from cni_chain.plugin.spec import CmdArgs
+
 # A fragment's own values for these never reach its delegate; `cni.dev/*` neither.
 _DERIVED = frozenset(("name", "cniVersion", "prevResult", "runtimeConfig", "capabilities"))
+
+
+class Request:
+    """What a runtime asked, with the facade that it came through. Data: it runs nothing and looks at no file.
+
+    `version` is the request's cniVersion, one that cni-chain supports; `network` is its valid name; `deadline` is when
+    the verb's time is used up (monotonic seconds).
+    """
+
+    def __init__(
+        self, args: CmdArgs, conf: Mapping[str, Any], version: str, facade: Facade, environ: Mapping[str, str]
+    ) -> None:
+        self.args = args
+        self.conf = conf
+        self.version = version
+        self.facade = facade
+        self.environ = environ
+        self.network: str = conf["name"]
+        self.deadline = self.until(args.command)
+
+    def until(self, verb: str) -> float:
+        """Return when the time of a `verb` that begins now is used up (monotonic seconds)."""
+        return time.monotonic() + self.facade.timeouts[verb]
+
+    def attachment(self) -> Attachment:
+        """Return the attachment that the call is about."""
+        return Attachment(self.network, self.args.container_id, self.args.ifname)
+
+    def circumstances(self) -> dict[str, Any]:
+        """Return what a later DEL may need of this call and a GC doesn't get from the runtime."""
+        context = {"path": self.args.path, "netns": self.args.netns, "cniArgs": self.args.args}
+        return context | {key: self.conf[key] for key in ("runtimeConfig", "args") if key in self.conf}
+
+    def prev_result(self) -> results.Result | None:
+        """Return the runtime's prevResult in results.WHOLE. Raises CNIError 7 if it is no Result."""
+        given = self.conf.get("prevResult")
+        if given is None:
+            return None
+        fault = results.check(given)
+        if fault:
+            raise CNIError(INVALID_CONFIG, f"network configuration: key prevResult: {fault}")
+        return results.convert({**given, "cniVersion": given.get("cniVersion") or self.version}, results.WHOLE)
+
+    def pick_version(self, supported: tuple[str, ...]) -> str:
+        """Return the version for a delegate: the request's if it is `supported`, else the highest that is."""
+        return self.version if self.version in supported else supported[-1]
 
 
 def own_part(conf: Mapping[str, Any]) -> dict[str, Any]:
@@ -23,6 +79,20 @@ def capabilities(conf: Mapping[str, Any]) -> list[str]:
     """Return the capabilities that a fragment's PluginConf declares."""
     declared = conf.get("capabilities") or {}
     return [name for name, wanted in declared.items() if wanted is True]
+
+
+def recorded(link: Link, version: str) -> Step:
+    """Return a delegate as it is recorded, in `version` until it has been asked which ones it supports."""
+    return Step(
+        owner=link.owner.name,
+        type=link.type,
+        path=link.path,
+        conf=own_part(link.conf),
+        capabilities=capabilities(link.conf),
+        version=version,
+        disable_check=link.disable_check,
+        on_del_error=link.owner.on_del_error,
+    )
 
 
 def derive(

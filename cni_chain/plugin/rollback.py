@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from cni_chain.plugin.call import Call
 from cni_chain.plugin.delete import undo
 from cni_chain.plugin.errors import TRY_AGAIN, CNIError, joined
 from cni_chain.plugin.undoing import Found, environ_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cni_chain.plugin.call import Call
     from cni_chain.plugin.record import Record
 
 
 def clear_left_over(call: Call, found: Found) -> None:
     """Delete what an earlier ADD of the same attachment left. Raises CNIError 11 if that fails: the record stays."""
-    errors = undo(call, found, call.until("DEL"), environ=environ_of(call, found.record))
+    errors = undo(call, found, call.request.until("DEL"), environ=environ_of(found.record, call.request.environ))
     if errors:
         failure = joined(errors)
         raise CNIError(
@@ -27,7 +27,7 @@ def clear_left_over(call: Call, found: Found) -> None:
 def roll_back(call: Call, record: Record, started: int, error: CNIError) -> CNIError:
     """Delete the first `started` delegates of a failed ADD; return `error` with what failed here in its details."""
     record.pending = list(range(started))
-    failures = undo(call, Found(record, on_disk=True), call.until("DEL"))
+    failures = undo(call, Found(record, on_disk=True), call.request.until("DEL"))
     if not failures:
         return error
     undone = "; ".join(f"{failure.msg}: {failure.details}" if failure.details else failure.msg for failure in failures)

@@ -60,6 +60,8 @@ class CmdArgs:
 
 def at_least(version: str, minimum: str) -> bool:
     """Tell whether `version`, which may be any text that somebody wrote in a file, is `minimum` or later."""
+    if version in VERSIONS and minimum in VERSIONS:
+        return VERSIONS.index(version) >= VERSIONS.index(minimum)
     return _numbers(version) >= _numbers(minimum)
 
 

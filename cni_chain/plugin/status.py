@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 
 from cni_chain.plugin import chain
-from cni_chain.plugin.call import Call, io_error
-from cni_chain.plugin.errors import NOT_AVAILABLE, NOT_AVAILABLE_LIMITED, CNIError
+from cni_chain.plugin.errors import NOT_AVAILABLE, NOT_AVAILABLE_LIMITED, CNIError, io_error
 from cni_chain.plugin.fragments import REFUSED, UNREADABLE
+from cni_chain.plugin.request import recorded
 from cni_chain.plugin.spec import at_least
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from cni_chain.plugin.call import Call, CurrentChain
     from cni_chain.plugin.chain import Part
+    from cni_chain.plugin.records import State
 
 
 def status(call: Call) -> None:
@@ -20,39 +22,38 @@ def status(call: Call) -> None:
 
     Later owners don't count: their agents may need the pod network to start, and ADD waits for them.
     """
+    request, invoker = call.request, call.invoker
     try:
-        _check_state(call)
-        part = _first_part(call)
-        for step in [call.step(link) for link in part.links]:
-            call.find(step)
-        for link in part.links:
+        _check_state(call.state)
+        part = _first_part(call.chain)
+        steps = [recorded(link, request.version) for link in part.links]
+        files = [invoker.find(step) for step in steps]
+        for link, step, file in zip(part.links, steps, files, strict=True):
             if not any(at_least(version, "1.1.0") for version in link.versions):
                 continue
-            step = call.step(link)
-            file = call.find(step)
-            if "1.1.0" in call.speaks(step, file, call.deadline):
-                call.run(step, file, "STATUS", None, call.deadline - time.monotonic())
+            if "1.1.0" in invoker.supported_versions(step, file, request.deadline):
+                invoker.run(step, file, "STATUS", None, request.deadline - time.monotonic())
     except CNIError as error:
         code = NOT_AVAILABLE_LIMITED if error.code == NOT_AVAILABLE_LIMITED else NOT_AVAILABLE
         raise CNIError(code, error.msg, error.details) from None
 
 
-def _check_state(call: Call) -> None:
+def _check_state(state: State) -> None:
     try:
-        call.state.check()
+        state.check()
     except FileNotFoundError:
         pass  # the first ADD makes it
     except OSError as error:
-        raise io_error(error, call.facade.state_dir) from None
+        raise io_error(error, state.directory) from None
 
 
-def _first_part(call: Call) -> Part:
-    owners = call.owners()
+def _first_part(current: CurrentChain) -> Part:
+    owners = current.owners()
     required = [owner for owner in owners if owner.required]
     for owner in required[:1] or owners:
-        part = call.part(owner, wait=0, exempt=False)
+        part = current.owner_chain(owner, wait=0, exempt=False)
         if part.usable:
             return part
         if owner.required or part.fault(REFUSED, UNREADABLE):
             raise part.why_unusable()
-    raise chain.nobody(call.owners(), call.facade.chain_dir)
+    raise chain.nobody(owners, current.chain_dir)

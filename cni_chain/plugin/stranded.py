@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 
-from cni_chain.plugin import system as os
+from cni_chain.plugin import system
 
 # Seconds. An attachment waits twice as long after each try that fails; after a try that fails all others pause.
 _FIRST_WAIT, _LONGEST_WAIT = 10.0, 3600.0
@@ -31,37 +31,37 @@ class Stranded:
         marker = -1
         for _ in range(_RACES):
             try:
-                os.mkdir(self.directory, 0o700)
+                system.mkdir(self.directory, 0o700)
             except FileExistsError:
                 pass
             try:
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-                marker = os.open(f"{self.directory}/{file}", flags, 0o600)
+                flags = system.O_WRONLY | system.O_APPEND | system.O_CREAT | system.O_NOFOLLOW
+                marker = system.open(f"{self.directory}/{file}", flags, 0o600)
                 break
             except FileNotFoundError:  # whoever removed the last other marker took the directory away
                 continue
         try:
-            os.write(marker, b".")
+            system.write(marker, b".")
         finally:
-            os.quiet_close(marker)
+            system.quiet_close(marker)
         self._set_swept(swept)
 
     def unmark(self, file: str) -> None:
         """Note that nothing of the attachment is left to retry."""
         swept = self._swept()
         try:
-            os.unlink(f"{self.directory}/{file}")
+            system.unlink(f"{self.directory}/{file}")
         except FileNotFoundError:
             pass
         try:
-            os.rmdir(self.directory)
+            system.rmdir(self.directory)
         except OSError:  # there are others, or it is gone
             self._set_swept(swept)
 
     def _swept(self) -> float:
         """Return when the last sweep ended: the directory's time, which markers that come and go don't change."""
         try:
-            return os.stat(self.directory).st_mtime
+            return system.stat(self.directory).st_mtime
         except FileNotFoundError:
             return 0.0
 
@@ -73,15 +73,15 @@ class Stranded:
         """
         now = time.time()
         try:
-            if _is_recent(os.stat(self.directory).st_mtime, now, _PAUSE):
+            if _is_recent(system.stat(self.directory).st_mtime, now, _PAUSE):
                 return []
             found = []
-            names = os.listdir(self.directory)
+            names = system.listdir(self.directory)
             if not names:  # its last marker's remover was killed
-                os.rmdir(self.directory)
+                system.rmdir(self.directory)
             for name in names:
                 if name.partition(":")[0] in (network, network[:100]):
-                    status = os.stat(f"{self.directory}/{name}")
+                    status = system.stat(f"{self.directory}/{name}")
                     wait = min(_FIRST_WAIT * 2 ** min(max(status.st_size - 1, 0), 16), _LONGEST_WAIT)
                     if not _is_recent(status.st_mtime, now, wait):
                         found.append((status.st_mtime, name))
@@ -95,7 +95,7 @@ class Stranded:
 
     def _set_swept(self, then: float) -> None:
         try:
-            os.utime(self.directory, (then, then))
+            system.utime(self.directory, (then, then))
         except FileNotFoundError:
             pass
 

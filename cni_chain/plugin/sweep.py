@@ -15,9 +15,14 @@ from cni_chain.plugin import delete
 from cni_chain.plugin.call import Call
 from cni_chain.plugin.errors import joined
 from cni_chain.plugin.log import Log
+from cni_chain.plugin.request import Request
 from cni_chain.plugin.spec import CmdArgs
 from cni_chain.plugin.undoing import Found, environ_of
 from cni_chain.plugin.unrecorded import present_chain
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from cni_chain.plugin.stranded import Stranded
 
 # How long a call may take longer for it: the runtime waits for our end, whatever it has read of the answer. A Cilium
 # whose agent is away takes 3.2 s to queue a DEL.
@@ -27,11 +32,12 @@ _SECONDS = 4.0
 def sweep(call: Call) -> None:
     """Retry what is due of the network of `call`. Raises OSError where state can't be kept; nothing is lost then."""
     until = time.monotonic() + _SECONDS
-    due = call.stranded.due(call.network)
+    request, markers = call.request, call.state.markers
+    due = markers.due(request.network)
     if not due:
         return
-    call.state.unlock(call.attachment())
-    call.stranded.pause(resume_at_once=False)  # for those who look meanwhile
+    call.state.unlock(request.attachment())
+    markers.pause(resume_at_once=False)  # for those who look meanwhile
     failed = False
     for name in due:
         if failed or time.monotonic() >= until:
@@ -39,49 +45,50 @@ def sweep(call: Call) -> None:
         try:
             failed = not _retry(call, name, until)
         except OSError as error:
-            _mark(call, name)
-            log = Log(_args(call, name), call.network)
+            _mark(markers, name)
+            log = Log(_args(request, name), request.network)
             log.note(f"what is stranded can't be retried: {error}")
-            log.write(call.facade.log_file, call.facade.log_level, None)
-    call.stranded.pause(resume_at_once=not failed)
+            log.write(request.facade.log_file, request.facade.log_level, None)
+    markers.pause(resume_at_once=not failed)
 
 
 def _retry(call: Call, name: str, until: float) -> bool:
     """Delete what is left of the attachment whose record has that name; False if that failed."""
+    request, markers = call.request, call.state.markers
     if not call.state.lock_file(name):  # its own DEL, or another call's retry
         return True
     try:
         found, own = _found(call, name)
         if found is None or found.record.state == "added":  # deleted, or added again, since
-            _unmark(call, name)
+            _unmark(markers, name)
             return True
-        if found.record.attachment.network != call.network:  # only the first 100 characters of its name are the same
+        if found.record.attachment.network != request.network:  # only the first 100 characters of its name are the same
             return True
-        environ = environ_of(own, found.record)
+        environ = environ_of(found.record, request.environ)
         errors = delete.undo(own, found, until, strict=True, environ=environ)
         if found.damaged and errors:
-            _mark(call, name)
+            _mark(markers, name)
         elif not errors and not found.record.pending:
-            _unmark(call, name)
+            _unmark(markers, name)
     finally:
         call.state.unlock_file(name)
     own.log.note("the retry of a DEL that failed before, which no runtime has asked for")
-    own.log.write(call.facade.log_file, call.facade.log_level, joined(errors) if errors else None)
+    own.log.write(request.facade.log_file, request.facade.log_level, joined(errors) if errors else None)
     return not errors
 
 
-def _mark(call: Call, name: str) -> None:
+def _mark(markers: Stranded, name: str) -> None:
     """Have an attachment that can't be looked at wait longer; if that can't be, it costs the next sweep a look."""
     try:
-        call.stranded.mark(name)
+        markers.mark(name)
     except OSError:
         return
 
 
-def _unmark(call: Call, name: str) -> None:
+def _unmark(markers: Stranded, name: str) -> None:
     """Have an attachment wait no more; if that can't be, it costs the next sweep a look."""
     try:
-        call.stranded.unmark(name)
+        markers.unmark(name)
     except OSError:
         return
 
@@ -94,24 +101,31 @@ def _found(call: Call, name: str) -> tuple[Found | None, Call]:
         record = call.state.load_file(name)
     except ValueError as error:
         damaged = str(error)
-    args = _args(call, name)
+    request = call.request
+    args = _args(request, name)
     if record is not None:
         attachment = record.attachment
         args.container_id, args.ifname = attachment.container_id, attachment.ifname
         args.netns, args.args = record.call["netns"], record.call["cniArgs"]
-    own = Call(args, {"name": call.network}, call.version, call.facade, call.environ, Log(args, call.network))
-    own.limit = f"a retry that no runtime asks for has {_SECONDS:g} s"
+    conf = {"name": request.network}
+    own = Call(
+        Request(args, conf, request.version, request.facade, request.environ),
+        Log(args, request.network),
+        call.invoker.execute,
+        limit=f"a retry that no runtime asks for has {_SECONDS:g} s",
+    )
     if record is not None:
         return Found(record, on_disk=True), own
     if damaged and args.ifname:
-        return present_chain(own, own.attachment(), damaged=damaged), own
+        attachment = own.request.attachment()
+        return present_chain(own.request, own.chain, own.log, attachment, damaged=damaged), own
     if damaged:
         raise OSError(errno.EUCLEAN, f"damaged, and its name tells no attachment: {damaged}", name)
     return None, own
 
 
-def _args(call: Call, name: str) -> CmdArgs:
+def _args(request: Request, name: str) -> CmdArgs:
     """Return the DEL of the attachment that a record's name tells, as far as it does."""
     parts = name.split(":")
     container_id, ifname = parts[1:] if len(parts) == 3 else ("", "")
-    return CmdArgs("DEL", container_id=container_id, ifname=ifname, path=call.args.path)
+    return CmdArgs("DEL", container_id=container_id, ifname=ifname, path=request.args.path)

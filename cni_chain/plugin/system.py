@@ -1,7 +1,7 @@
-"""What the plugin path needs of `os`, without importing it: that costs a tenth of a call, most of it for the abstract
-collection classes that nothing here uses.
+"""The system calls that the plugin path needs, and the few of `os.path`.
 
-`posix` is the module that `os` itself takes its functions from on every Unix; it is built into the interpreter.
+To import `os` costs a tenth of a call, most of it for the abstract collection classes that nothing here uses. `posix`
+is the module that `os` itself takes its functions from on every Unix; it is built into the interpreter.
 """
 
 from __future__ import annotations
@@ -33,40 +33,59 @@ def quiet_close(*descriptors: int) -> None:
                 continue
 
 
-class path:  # noqa: N801  # as `os` has it
-    """The few of `os.path` that are needed, for paths that are text."""
-
-    @staticmethod
-    def exists(name: str) -> bool:
-        """Tell whether a file is there."""
-        return _mode(name) != 0
-
-    @staticmethod
-    def isfile(name: str) -> bool:
-        """Tell whether a regular file is there, or a link to one."""
-        return _mode(name) & 0o170000 == 0o100000
-
-    @staticmethod
-    def isdir(name: str) -> bool:
-        """Tell whether a directory is there, or a link to one."""
-        return _mode(name) & 0o170000 == 0o040000
-
-    @staticmethod
-    def dirname(name: str) -> str:
-        """Return the directory of a path, without a slash at its end unless it is the root."""
-        head = name[: name.rfind("/") + 1]
-        return head.rstrip("/") or head
-
-    @staticmethod
-    def realpath(name: str) -> str:
-        """Return the path that no link is left in."""
-        import os  # links are rare
-
-        return os.path.realpath(name)
+def exists(path: str) -> bool:
+    """Tell whether a file exists."""
+    return _mode(path) != 0
 
 
-def _mode(name: str) -> int:
+def isfile(path: str) -> bool:
+    """Tell whether a path is a regular file, or a link to one."""
+    return _mode(path) & 0o170000 == 0o100000
+
+
+def isdir(path: str) -> bool:
+    """Tell whether a path is a directory, or a link to one."""
+    return _mode(path) & 0o170000 == 0o040000
+
+
+def dirname(path: str) -> str:
+    """Return the directory of a path, without a slash at its end unless it is the root."""
+    head = path[: path.rfind("/") + 1]
+    return head.rstrip("/") or head
+
+
+def realpath(path: str) -> str:
+    """Return the path with every link in it followed."""
+    import os  # links are rare
+
+    return os.path.realpath(path)
+
+
+def is_own_namespace(netns: str) -> bool:
+    """Tell whether a path leads to the network namespace of this process; one that can't be opened doesn't."""
     try:
-        return posix.stat(name).st_mode
+        theirs, ours = posix.stat(netns), posix.stat("/proc/self/ns/net")
+    except (OSError, ValueError):
+        return False
+    return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
+
+
+def variables(block: bytes) -> dict[str, str]:
+    """Return the variables in what /proc/self/environ holds: as the process was started, whatever Python did since.
+
+    (It sets LC_CTYPE where it finds no locale, PEP 538; a delegate gets exactly what the caller gave.)
+    """
+    found: dict[str, str] = {}
+    for entry in block.split(b"\0"):
+        name, equals, value = entry.partition(b"=")
+        if equals and name:
+            # Of a name that is there twice the first counts, as it does for getenv(3).
+            found.setdefault(name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
+    return found
+
+
+def _mode(path: str) -> int:
+    try:
+        return posix.stat(path).st_mode
     except (OSError, ValueError):
         return 0

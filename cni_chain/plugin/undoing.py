@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 
+from cni_chain.plugin import system
 from cni_chain.plugin.answer import DelegateError
-from cni_chain.plugin.call import Call, io_error, is_own_namespace
-from cni_chain.plugin.errors import INTERNAL, CNIError
+from cni_chain.plugin.errors import INTERNAL, CNIError, io_error
 from cni_chain.plugin.spec import at_least
 
 TYPE_CHECKING = False
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from cni_chain.plugin import results
+    from cni_chain.plugin.call import Call
     from cni_chain.plugin.record import Record, Step
 
 _LEAST_SECONDS = 1.0
@@ -65,11 +66,12 @@ class Undoing:
         self._record = record
         self._on_disk = on_disk
         self._asked = asked
-        self._environ = environ or call.environ
+        self._environ = environ or call.request.environ
+        conf = call.request.conf
         known: dict[str, Any] = {key: record.call[key] for key in ("runtimeConfig", "args") if key in record.call}
-        told = {key: call.conf[key] for key in ("runtimeConfig", "args") if asked and key in call.conf}
-        dev = {key: value for key, value in call.conf.items() if key.startswith("cni.dev/") and key not in LISTS}
-        self._conf: dict[str, Any] = {"name": call.network, **known, **told, **dev}
+        sent = {key: conf[key] for key in ("runtimeConfig", "args") if asked and key in conf}
+        dev = {key: value for key, value in conf.items() if key.startswith("cni.dev/") and key not in LISTS}
+        self._conf: dict[str, Any] = {"name": call.request.network, **known, **sent, **dev}
 
     def run(
         self, deadline: float, *, to_come: int = 0, strict: bool = False, before: Sequence[CNIError] = ()
@@ -121,14 +123,14 @@ class Undoing:
 
     def _delete(self, index: int, step: Step, seconds: float) -> CNIError | None:
         call = self._call
-        owner = call.owner(step.owner)
+        owner = call.chain.owner(step.owner)
         ignored = (owner.on_del_error if owner else step.on_del_error) == "ignore"
         try:
-            file = call.find(step)
+            file = call.invoker.find(step)
         except CNIError as error:
             from cni_chain.plugin.failures import needs_no_binary
 
-            if not ignored and not needs_no_binary(call, self._record, index, on_disk=self._on_disk):
+            if not ignored and not needs_no_binary(call.chain, self._record, index, on_disk=self._on_disk):
                 raise
             call.log.note(f"{error.msg}; counted as deleted")
             return None
@@ -138,7 +140,7 @@ class Undoing:
         if isinstance(failure, DelegateError) and failure.said and time.monotonic() < until:
             from cni_chain.plugin.failures import corrected
 
-            present = corrected(call, self._record, index)
+            present = corrected(call.chain, self._record, index, call.request.version)
             if present is not None:
                 call.log.note(f"{failure.msg}; tried once more with the configuration that {present.path} has now")
                 failure = self._ask(present, file, until)
@@ -154,14 +156,15 @@ class Undoing:
         try:
             self._speak(step, file, until - seconds / 2)
             left = until - time.monotonic()
-            call.run(step, file, "DEL", self._prev_result(step), left, conf=self._conf, environ=self._environ)
+            prev_result = self._prev_result(step)
+            call.invoker.run(step, file, "DEL", prev_result, left, conf=self._conf, environ=self._environ)
         except CNIError as error:
             from cni_chain.plugin.failures import is_taken_away, what_is_gone
 
             gone = what_is_gone(step, error.said, self._environ) if isinstance(error, DelegateError) else ""
             if gone:
                 told = f"{step.owner}/{step.type}: {gone} is gone, so its DEL counts as done"
-            elif is_taken_away(call, step):
+            elif is_taken_away(call.chain, call.invoker, step):
                 told = "its agent has been uninstalled meanwhile: counted as deleted"
             else:
                 return error
@@ -170,7 +173,8 @@ class Undoing:
 
     def _speak(self, step: Step, file: str, until: float) -> None:
         try:
-            step.version = self._call.choose(self._call.speaks(step, file, until))
+            supported = self._call.invoker.supported_versions(step, file, until)
+            step.version = self._call.request.pick_version(supported)
         except CNIError as error:
             # Not even VERSION works: its DEL is tried as its ADD was, in the time that is left.
             self._call.log.note(f"{error.msg}; spoken to in {step.version}, as recorded")
@@ -181,20 +185,20 @@ class Undoing:
             return None
         given = None
         try:
-            given = self._call.prev_result() if self._asked else None
+            given = self._call.request.prev_result() if self._asked else None
         except CNIError as error:
             self._call.log.note(error.msg)
         return self._record.result if given is None else given
 
 
-def environ_of(call: Call, record: Record) -> dict[str, str]:
+def environ_of(record: Record, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for DELs that no runtime asked for: the attachment's variables are the record's."""
     netns = record.call["netns"]
     return {
-        **call.environ,
+        **environ,
         "CNI_CONTAINERID": record.attachment.container_id,
         "CNI_IFNAME": record.attachment.ifname,
         # A path like /proc/<pid>/ns/net may by now lead to the node's own namespace, of which nothing must be deleted.
-        "CNI_NETNS": "" if is_own_namespace(netns) else netns,
+        "CNI_NETNS": "" if system.is_own_namespace(netns) else netns,
         "CNI_ARGS": record.call["cniArgs"],
     }

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 IMPORTS = (
-    ("errors", "environment", "system", "__main__"),
+    ("errors", "system", "__main__"),
     ("spec", "protocol"),
     ("jsontext",),
     ("facade", "log"),
@@ -18,15 +18,15 @@ IMPORTS = (
     ("fragments", "chain"),
     ("delegate",),
     ("record", "locks", "records", "request"),
-    ("call", "undoing", "delete", "add"),
+    ("invoke", "call", "delete", "add"),
 )
 # module, class, function, stage
 STAGES = (
     ("protocol", "", "_read_conf", "request read"),
     ("facade", "", "parse", "facade's keys"),
-    ("call", "Call", "parts", "fragments read"),
-    ("call", "Call", "find", "delegates found"),
-    ("call", "Call", "speaks", "versions remembered"),
+    ("call", "CurrentChain", "owner_chains", "fragments read"),
+    ("invoke", "Invoker", "find", "delegates found"),
+    ("invoke", "Invoker", "supported_versions", "versions remembered"),
     ("records", "State", "lock", "lock"),
     ("records", "State", "load", "record looked for or read"),
     ("records", "State", "begin", "record written"),
@@ -34,7 +34,7 @@ STAGES = (
     ("system", "", "fdatasync", "record synced"),
     ("records", "State", "update", "record appended to"),
     ("records", "State", "remove", "record removed"),
-    ("call", "Call", "_run", "request derived"),
+    ("invoke", "Invoker", "_run", "request derived"),
     ("delegate", "_Running", "__init__", "pipes"),
     ("delegate", "", "_spawn", "delegate started"),
     ("delegate", "_Running", "exchange", "waited for delegate"),

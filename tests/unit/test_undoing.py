@@ -9,30 +9,28 @@ import pytest
 from cni_chain.plugin.call import Call
 from cni_chain.plugin.errors import CNIError
 from cni_chain.plugin.facade import Facade, Owner
+from cni_chain.plugin.invoke import Invoker
 from cni_chain.plugin.log import Log
 from cni_chain.plugin.record import Attachment, Record, Step
+from cni_chain.plugin.request import Request
 from cni_chain.plugin.spec import CmdArgs
 from cni_chain.plugin.undoing import Undoing
 
 TYPES = ("cilium-cni", "istio-cni", "portmap")
 
 
-class Delegates(Call):
-    """A call whose delegates answer what the table says, and are written down."""
+class Delegates(Invoker):
+    """Delegates that answer what the table says, and are written down."""
 
-    def __init__(self, failures: dict[str, Exception], state_dir: str) -> None:
-        facade = Facade()
-        facade.owners = [Owner("o")]
-        facade.state_dir = facade.chain_dir = state_dir
-        args = CmdArgs("DEL", container_id="c1", ifname="eth0", path="/bin")
-        super().__init__(args, {"name": "net"}, "1.1.0", facade, {}, Log(args, "net"))
+    def __init__(self, call: Call, failures: dict[str, Exception]) -> None:
+        super().__init__(call.request, call.chain.owner, call.state, call.log)
         self.failures = failures
         self.ran: list[str] = []
 
     def find(self, step: Any) -> str:
         return f"/bin/{step.type}"
 
-    def speaks(self, step: Any, file: str, deadline: float) -> tuple[str, ...]:
+    def supported_versions(self, step: Any, file: str, deadline: float) -> tuple[str, ...]:
         del step, file, deadline
         return ("1.1.0",)
 
@@ -41,6 +39,16 @@ class Delegates(Call):
         self.ran.append(step.type)
         if step.type in self.failures:
             raise self.failures[step.type]
+
+
+def a_call(failures: dict[str, Exception], state_dir: str) -> tuple[Call, Delegates]:
+    facade = Facade()
+    facade.owners = [Owner("o")]
+    facade.state_dir = facade.chain_dir = state_dir
+    args = CmdArgs("DEL", container_id="c1", ifname="eth0", path="/bin")
+    call = Call(Request(args, {"name": "net"}, "1.1.0", facade, {}), Log(args, "net"))
+    call.invoker = delegates = Delegates(call, failures)
+    return call, delegates
 
 
 def a_record() -> Record:
@@ -73,20 +81,22 @@ def a_record() -> Record:
 def test_a_failure_costs_one_delegate_and_keeps_the_addresses(
     failures: dict[int, Exception], ran: list[int], pending: list[int], codes: list[int], tmp_path: Any
 ) -> None:
-    call = Delegates({TYPES[index]: error for index, error in failures.items()}, str(tmp_path))
+    call, delegates = a_call({TYPES[index]: error for index, error in failures.items()}, str(tmp_path))
     record = a_record()
 
-    errors = Undoing(call, record, on_disk=False).run(call.deadline)
+    errors = Undoing(call, record, on_disk=False).run(call.request.deadline)
 
-    assert call.ran == [TYPES[index] for index in ran]
+    assert delegates.ran == [TYPES[index] for index in ran]
     assert record.pending == pending
     assert [error.code for error in errors] == codes
 
 
 def test_what_is_unknown_before_keeps_the_addresses_too(tmp_path: Any) -> None:
-    call = Delegates({}, str(tmp_path))
+    call, delegates = a_call({}, str(tmp_path))
 
-    errors = Undoing(call, a_record(), on_disk=False).run(call.deadline, before=[CNIError(7, "owner x: refused")])
+    errors = Undoing(call, a_record(), on_disk=False).run(
+        call.request.deadline, before=[CNIError(7, "owner x: refused")]
+    )
 
-    assert call.ran == ["portmap", "istio-cni"]
+    assert delegates.ran == ["portmap", "istio-cni"]
     assert [error.msg for error in errors] == ["owner x: refused"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cni_chain.plugin import environment
+from cni_chain.plugin import system
 
 
 @pytest.mark.parametrize(
@@ -18,4 +18,4 @@ from cni_chain.plugin import environment
     ],
 )
 def test_the_environment_is_the_one_that_the_process_was_started_with(block: bytes, variables: dict[str, str]) -> None:
-    assert environment.parse(block) == variables
+    assert system.variables(block) == variables

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import marshal
 import os
@@ -97,7 +98,31 @@ def _code(module: str, source: str, *, docstrings: bool) -> bytes:
     """Return a module's code, without asserts."""
     path = module.replace(".", "/") + ("/__init__.py" if _is_package(source) else ".py")
     optimize = 1 if docstrings else 2
-    return marshal.dumps(compile(Path(source).read_bytes(), path, "exec", dont_inherit=True, optimize=optimize))
+    tree = ast.parse(Path(source).read_bytes())
+    if not docstrings:
+        tree = ast.fix_missing_locations(_WithoutTypes().visit(tree))
+    return marshal.dumps(compile(tree, path, "exec", dont_inherit=True, optimize=optimize))
+
+
+class _WithoutTypes(ast.NodeTransformer):
+    """Takes out what only a type checker reads. No module of the plugin looks at an annotation."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        plain = ast.Assign([node.target], node.value) if node.value else ast.Pass()
+        return ast.copy_location(plain, node)
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            return node.orelse or ast.copy_location(ast.Pass(), node)
+        return self.generic_visit(node)
 
 
 def _is_package(source: str) -> bool:

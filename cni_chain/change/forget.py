@@ -14,7 +14,7 @@ from cni_chain.node import attachments
 from cni_chain.node.attachments import Damaged, Entry, StateDir
 from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import NetDir
-from cni_chain.plugin import results
+from cni_chain.plugin import spec
 from cni_chain.plugin.errors import CNIError, io_error
 from cni_chain.plugin.facade import Facade
 from cni_chain.plugin.log import Log
@@ -106,7 +106,7 @@ def guard(targets: list[Target]) -> None:
 def _in_use(entry: Entry | None, damaged: Damaged | None) -> str:
     if entry is None:
         return f"its record can't tell whether its pod runs: {damaged.reason if damaged else 'it is gone'}"
-    netns = entry.record.call["netns"]
+    netns = entry.record.context["netns"]
     what, why = attachments.namespace(netns, entry.record.created)
     if entry.record.state != "added" or what in (attachments.GONE, attachments.NONE):
         return ""
@@ -132,7 +132,7 @@ def carry_out(target: Target, directory: NetDir, *, force: bool) -> Outcome:
             state.unlock(target.attachment)
     except OSError as error:
         return Outcome(target, io_error(error, target.state_dir))
-    call: dict[str, Any] = target.entry.record.call if target.entry else {}
+    call: dict[str, Any] = target.entry.record.context if target.entry else {}
     attachment = target.attachment
     args = CmdArgs("DEL", attachment.container_id, call.get("netns", ""), attachment.ifname, call.get("cniArgs", ""))
     log = Log(args, attachment.network)
@@ -164,5 +164,5 @@ def _told(target: Target, outcome: Outcome | None) -> dict[str, Any]:
         "addresses": target.addresses,
         "forgotten": outcome is not None and error is None and not outcome.kept,
         "kept": (outcome.kept or None) if outcome else None,
-        "errors": [error.document(results.WHOLE)] if error else [],
+        "errors": [error.document(spec.LATEST)] if error else [],
     }

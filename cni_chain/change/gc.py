@@ -45,7 +45,7 @@ class Left(NamedTuple):
     @property
     def call(self) -> dict[str, Any]:
         """What the record has of the ADD."""
-        return self.entry.record.call if self.entry else {}
+        return self.entry.record.context if self.entry else {}
 
 
 class Plan(NamedTuple):
@@ -123,7 +123,7 @@ def plan(found: list[StateDir], older_than: float | None) -> Plan:
 
 def _judged(entry: Entry, older_than: float | None) -> tuple[str, str]:
     """Return why an attachment is stale, or else why it is left alone if that needs a word."""
-    what, why = attachments.namespace(entry.record.call["netns"], entry.record.created)
+    what, why = attachments.namespace(entry.record.context["netns"], entry.record.created)
     if what == attachments.GONE:
         return "its network namespace is gone", ""
     if what == attachments.NONE:
@@ -185,7 +185,7 @@ def _free(call: Call, left: Left, older_than: float | None, errors: list[CNIErro
         if not call.state.lock(attachment):
             return "another call is at work on it"
         try:
-            found = delete.find(call, attachment)
+            found = delete.find_undoable(call, attachment)
             if found is None:
                 return "its own DEL came first"
             if found.on_disk and not _is_still(left, Entry(call.state.path_of(attachment), found.record), older_than):
@@ -203,7 +203,7 @@ def _free(call: Call, left: Left, older_than: float | None, errors: list[CNIErro
 
 def _is_still(left: Left, now: Entry, older_than: float | None) -> bool:
     """Tell whether a record is of what was listed, which may meanwhile have been deleted and added again."""
-    if now.record.call != left.call:
+    if now.record.context != left.call:
         return False
     if left.entry is not None and left.entry.record.state == now.record.state == "deleting":
         return True

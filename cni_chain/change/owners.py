@@ -94,7 +94,7 @@ class Edit:
                 "cni-chain out with `cni-chain uninstall`"
             )
         survey = Survey(self.tree, self.file, self.bin_dirs)
-        run = {link.type for part in survey.parts if part.owner.name == name for link in part.links}
+        run = {link.type for part in survey.parts if part.owner.name == name for link in part.delegates}
         listed = self._owners[index].get("types") or []
         del self._owners[index]
         plan = self._write(f"without owner {name}")

@@ -13,7 +13,7 @@ from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_chain
 from cni_chain.node.locate import Place
 from cni_chain.node.survey import Survey, error_of
 from cni_chain.plugin import request
-from cni_chain.plugin.chain import Link, Part
+from cni_chain.plugin.chain import Delegate, OwnerChain
 
 UNREADABLE = Kind(
     "chain-dir-unreadable",
@@ -132,13 +132,13 @@ def _is_near_miss(name: str, reason: str) -> bool:
 @of_chain(NOT_RUN)
 def dropped(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield the plugins of fragments that don't run."""
-    run = {link.type for part in survey.parts for link in part.links}
+    run = {link.type for part in survey.parts for link in part.delegates}
     for part in survey.parts:
-        for one in part.dropped:
+        for one in part.skipped:
             filtered = part.owner.types is not None and one.type not in part.owner.types
             if not filtered:
                 yield NOT_RUN.at(places.dropped(one), f"{one.type} is not run: {one.reason}")
-            elif one.type not in {*run, *seeds(part.owner.types)} and part.links:
+            elif one.type not in {*run, *seeds(part.owner.types)} and part.delegates:
                 what = f"{one.type} is not run, and no other owner has it: {one.reason}"
                 yield NOT_RUN.at(places.dropped(one), what)
 
@@ -193,7 +193,7 @@ _BY_NAME = "Whoever renames the network stops every new pod of the node."
 @of_chain(TWICE)
 def twice(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield the plugins that two owners run; what stands beside cni-chain is `facade-edited`."""
-    seen: dict[str, Link] = {}
+    seen: dict[str, Delegate] = {}
     for link in survey.links:
         if link.type in seen:
             what = f"{link.type} runs twice for a pod: it is also in {seen[link.type].path}"
@@ -218,19 +218,19 @@ def _too_short(key: str, verb: str, needed: int) -> str:
     return f"key {key}: cilium-cni takes up to {needed} s for {verb} while its agent is stopped, and would be killed"
 
 
-def _links(survey: Survey) -> Iterator[Link]:
+def _links(survey: Survey) -> Iterator[Delegate]:
     """Yield every link, also of owners that are not usable now."""
     for part in survey.parts:
-        yield from part.links
+        yield from part.delegates
 
 
-def _first_link(survey: Survey) -> Link | None:
+def _first_link(survey: Survey) -> Delegate | None:
     """Return the link that runs first, None if another plugin is before cni-chain or an owner's is still missing."""
     links = survey.links
     if not links or survey.file.index > 0:
         return None
 
-    def is_before(part: Part) -> bool:
+    def is_before(part: OwnerChain) -> bool:
         return part.owner is not links[0].owner
 
     missing = any(part.owner.required for part in takewhile(is_before, survey.parts))

@@ -67,14 +67,14 @@ def exemptions(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield the meshes' owners whose agent may wait for itself; without a list of owners nothing can be exempt."""
     for part in survey.parts if survey.facade.owners is not None else ():
         owner = part.owner
-        meshes = MESHES & ({link.type for link in part.links} | (owner.types or frozenset()))
+        meshes = MESHES & ({link.type for link in part.delegates} | (owner.types or frozenset()))
         if owner.required and meshes and not owner.exempt:
             message = (
                 f"owner {owner.name} exempts no pod: if the agent that installs {min(meshes)} runs in a pod "
                 "without host network, that pod waits for itself"
             )
             yield NO_EXEMPTION.at(places.owner(owner), message)
-        for link in part.links:
+        for link in part.delegates:
             namespace = link.conf.get("pod_namespace")  # where Istio's agent itself runs (1.26 and later)
             exempt = [of for of, _ in owner.exempt]
             if link.type == ISTIO.type and isinstance(namespace, str) and exempt and namespace not in exempt:
@@ -89,7 +89,7 @@ def exemptions(survey: Survey, places: Places) -> Iterator[Finding]:
 def retry(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield the istio-cni that let pods go when the Kubernetes API fails."""
     for part in survey.parts:
-        for link in part.links:
+        for link in part.delegates:
             if lacks_retry(link.conf):
                 yield WITHOUT_RETRY.at(places.link(link), NO_RETRY)
 
@@ -108,7 +108,7 @@ def names(survey: Survey, places: Places) -> Iterator[Finding]:
 def kubeconfigs(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield the kubeconfigs that plugins are told to read and that don't exist."""
     for part in survey.parts:
-        for link in part.links:
+        for link in part.delegates:
             for key, path in credentials(link.conf):
                 if not os.path.exists(survey.tree.real(path)):
                     message = (

@@ -50,7 +50,7 @@ class Node:
     def spoken(self, survey: Survey) -> Spoken:
         """Return the versions that the plugins of one facade's chain speak; they are asked once."""
         if id(survey) not in self._spoken:
-            links = (link for part in survey.parts for link in part.links)
+            links = (link for part in survey.parts for link in part.delegates)
             self._spoken[id(survey)] = Spoken(survey, links, self._progress)
         return self._spoken[id(survey)]
 

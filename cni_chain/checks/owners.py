@@ -10,7 +10,7 @@ from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_chain
 from cni_chain.checks.wording import listed
 from cni_chain.node.locate import Place
 from cni_chain.node.survey import Survey, error_of
-from cni_chain.plugin.chain import Part
+from cni_chain.plugin.chain import OwnerChain
 
 # What keeps an agent from writing into a directory of its own, by the plugin that it installs.
 _HINTS = {type_: agent.hint for type_, agent in BY_TYPE.items() if agent.hint}
@@ -102,7 +102,7 @@ def foreign(survey: Survey, _: Places) -> Iterator[Finding]:
         yield from _foreign(survey, part)
 
 
-def _foreign(survey: Survey, part: Part) -> Iterator[Finding]:
+def _foreign(survey: Survey, part: OwnerChain) -> Iterator[Finding]:
     others: dict[str, str] = {}
     for other in survey.parts:
         if other.owner is not part.owner:

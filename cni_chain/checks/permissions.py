@@ -43,7 +43,7 @@ def _trusted(survey: Survey) -> Iterator[str]:
     yield survey.facade.state_dir
     yield from survey.bin_dirs
     for part in survey.parts:
-        yield from (found for found in map(survey.binary, part.links) if isinstance(found, str))
+        yield from (found for found in map(survey.binary, part.delegates) if isinstance(found, str))
 
 
 def _upward(path: str) -> Iterator[str]:

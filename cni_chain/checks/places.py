@@ -9,7 +9,7 @@ from cni_chain.node import locate
 from cni_chain.node.errors import UnreadableError
 from cni_chain.node.locate import Locator, Place
 from cni_chain.node.survey import Survey
-from cni_chain.plugin.chain import Dropped, Link
+from cni_chain.plugin.chain import Delegate, SkippedPlugin
 from cni_chain.plugin.facade import Owner
 from cni_chain.plugin.fragments import BROKEN, Fault
 
@@ -39,13 +39,13 @@ class Places:
         index = next((index for index, other in enumerate(listed) if other is owner), None)
         return self.facade("type" if index is None else f"owners[{index}].{key}")
 
-    def link(self, link: Link, key: str = "type") -> Place:
+    def link(self, link: Delegate, key: str = "type") -> Place:
         """Return the place of a key of one link's PluginConf."""
         fragments = (fragment for part in self._survey.parts for fragment in part.directory.fragments)
         plugins = next(fragment.plugins for fragment in fragments if fragment.path == link.path)
         return self._plugin(link.path, next(i for i, plugin in enumerate(plugins) if plugin is link.conf), key)
 
-    def dropped(self, dropped: Dropped) -> Place:
+    def dropped(self, dropped: SkippedPlugin) -> Place:
         """Return the place of a plugin that doesn't run."""
         fragments = (fragment for part in self._survey.parts for fragment in part.directory.fragments)
         plugins = next(fragment.plugins for fragment in fragments if fragment.path == dropped.path)

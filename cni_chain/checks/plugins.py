@@ -12,7 +12,7 @@ from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, Needs, of_chain
 from cni_chain.node import crio, executables
 from cni_chain.node.locate import Place
 from cni_chain.node.survey import Survey
-from cni_chain.plugin.chain import Link
+from cni_chain.plugin.chain import Delegate
 from cni_chain.plugin.errors import CNIError
 from cni_chain.plugin.spec import at_least
 
@@ -79,7 +79,7 @@ _FAILS: dict[str, tuple[tuple[int, ...] | None, str, str]] = {
 def missing(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield the plugins that can't be found, also those that a plugin itself executes for addresses."""
     for part in survey.parts:
-        for link in part.links:
+        for link in part.delegates:
             ipam = link.conf.get("ipam")
             name = ipam.get("type") if isinstance(ipam, dict) else None
             if isinstance(name, str) and name and "/" not in name:
@@ -87,7 +87,7 @@ def missing(survey: Survey, places: Places) -> Iterator[Finding]:
             yield from _missing(survey, link, link.type, places.link(link))
 
 
-def _missing(survey: Survey, link: Link, name: str, place: Place) -> Iterator[Finding]:
+def _missing(survey: Survey, link: Delegate, name: str, place: Place) -> Iterator[Finding]:
     found = survey.executable(name, link)
     if isinstance(found, CNIError):
         yield (NOT_EXECUTABLE if survey.is_installed(name) else MISSING).at(
@@ -125,7 +125,7 @@ def versions(node: Node) -> Iterator[Finding]:
     """Yield what is wrong with plugins by their answer to VERSION; those of another system's tree are not asked."""
     for survey in node.surveys if node.tree.is_this_system else ():
         done: set[str] = set()
-        for link in (link for part in survey.parts for link in part.links):
+        for link in (link for part in survey.parts for link in part.delegates):
             file = survey.binary(link)
             if isinstance(file, CNIError) or file in done:
                 continue
@@ -143,7 +143,7 @@ def versions(node: Node) -> Iterator[Finding]:
                 yield from _check(file, spoken, link, place)
 
 
-def _check(file: str, spoken: tuple[str, ...], link: Link, place: Place) -> Iterator[Finding]:
+def _check(file: str, spoken: tuple[str, ...], link: Delegate, place: Place) -> Iterator[Finding]:
     """Yield whether a plugin's CHECK is known to fail for healthy pods."""
     if link.type not in _FAILS or link.disable_check:
         return

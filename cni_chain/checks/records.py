@@ -122,7 +122,7 @@ def stale(node: Node) -> Iterator[Finding]:
             attachments.name(entry.attachment, entry.pod)
             for entry in state.entries
             if not entry.is_stranded
-            and attachments.namespace(entry.record.call["netns"], entry.record.created)[0] == attachments.GONE
+            and attachments.namespace(entry.record.context["netns"], entry.record.created)[0] == attachments.GONE
         ]
         if names:
             what = f"{counted(len(names), 'attachment')} whose network namespace is gone: {listed(names)}"

@@ -65,7 +65,7 @@ def check(node: Node) -> Iterator[Finding]:
     """Yield the agents that are down. Those of another system's tree are not asked."""
     if not node.tree.is_this_system:
         return
-    confs = [link.conf for survey in node.surveys for part in survey.parts for link in part.links]
+    confs = [link.conf for survey in node.surveys for part in survey.parts for link in part.delegates]
     confs += [
         conf for name in node.directory.names for conf in plugins_in(node, name) if conf.get("type") in MULTUS.types
     ]

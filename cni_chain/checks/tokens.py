@@ -85,7 +85,7 @@ class Delegate(NamedTuple):
 @of_node(EXPIRED, REVOKED, needs=Needs.NODE)
 def tokens(node: Node) -> Iterator[Finding]:
     """Yield the kubeconfigs of the chain's plugins, and of Multus before it, whose token counts no more."""
-    confs = [link.conf for survey in node.surveys for part in survey.parts for link in part.links]
+    confs = [link.conf for survey in node.surveys for part in survey.parts for link in part.delegates]
     confs += [
         conf for name in node.directory.names for conf in plugins_in(node, name) if conf.get("type") in MULTUS.types
     ]
@@ -113,7 +113,7 @@ def recorded(node: Node) -> Iterator[Finding]:
     present: dict[Delegate, list[str]] = {}
     for survey in node.surveys:
         for part in survey.parts:
-            for link in part.links:
+            for link in part.delegates:
                 present.setdefault(Delegate(part.owner.name, link.type), []).extend(_kubeconfigs(link.conf))
     found: dict[tuple[str, Delegate], list[str]] = {}
     for path, delegate, pod in _needed(node):
@@ -128,7 +128,7 @@ def _needed(node: Node) -> Iterator[tuple[str, Delegate, str]]:
     for state in node.states:
         for entry in state.entries:
             pod = attachments.name(entry.attachment, entry.pod)
-            for step in (entry.record.steps[index] for index in entry.record.pending):
+            for step in (entry.record.delegates[index] for index in entry.record.pending):
                 if step.type not in MESHES:  # at DEL these ask nobody
                     yield from ((path, Delegate(step.owner, step.type), pod) for path in _kubeconfigs(step.conf))
 

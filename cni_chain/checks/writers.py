@@ -47,7 +47,7 @@ def check(node: Node) -> Iterator[Finding]:
     for survey in node.surveys:
         for part in survey.parts:
             own = part.directory.path
-            for type_ in sorted({link.type for link in part.links} & set(_WRITERS)):
+            for type_ in sorted({link.type for link in part.delegates} & set(_WRITERS)):
                 known = _WRITERS[type_]
                 for writer in writers(known.process, (net_dir, own)):
                     yield from _misplaced(writer, net_dir, own, f"{known.setting} {own}")

@@ -17,7 +17,7 @@ from cni_chain.node import attachments, kernel
 from cni_chain.node.attachments import Damaged, Entry, StateDir
 from cni_chain.node.errors import RefusedError, UnreadableError
 from cni_chain.node.tree import Tree
-from cni_chain.plugin.record import Step
+from cni_chain.plugin.record import RecordedDelegate
 
 _SHORT = 13  # characters of a container's ID, as crictl prints it
 _PLUGINS, _STATE = 3, 5  # columns of the table
@@ -129,8 +129,8 @@ def summary(tree: Tree, entry: Entry) -> dict[str, Any]:
         "tries": entry.marker.tries,
         "lastTry": _time(entry.marker.last) if entry.marker.tries else None,
         "addresses": entry.addresses,
-        "delegates": [_delegate(entry, index) for index in range(len(held.steps))],
-        "netns": held.call["netns"],
+        "delegates": [_delegate(entry, index) for index in range(len(held.delegates))],
+        "netns": held.context["netns"],
         "namespace": _namespace(tree, entry)[0],
     }
 
@@ -147,14 +147,14 @@ def everything(tree: Tree, entry: Entry) -> dict[str, Any]:
             "onDelError": step.on_del_error,
             "conf": step.conf,
         }
-        for index, step in enumerate(held.steps)
+        for index, step in enumerate(held.delegates)
     ]
     return summary(tree, entry) | {
         "delegates": delegates,
-        "path": held.call["path"],
-        "cniArgs": held.call["cniArgs"],
-        "runtimeConfig": held.call.get("runtimeConfig"),
-        "args": held.call.get("args"),
+        "path": held.context["path"],
+        "cniArgs": held.context["cniArgs"],
+        "runtimeConfig": held.context.get("runtimeConfig"),
+        "args": held.context.get("args"),
         "result": held.result,
         "differences": told,
         "differencesUnknown": why or None,
@@ -162,7 +162,7 @@ def everything(tree: Tree, entry: Entry) -> dict[str, Any]:
 
 
 def _delegate(entry: Entry, index: int) -> dict[str, Any]:
-    step = entry.record.steps[index]
+    step = entry.record.delegates[index]
     return {
         "owner": step.owner,
         "type": step.type,
@@ -204,7 +204,7 @@ def _row(tree: Tree, entry: Entry) -> tuple[str, ...]:
         entry.pod or "-",
         entry.attachment.ifname,
         ",".join(entry.addresses) or "-",
-        ",".join(step.type for step in held.steps),
+        ",".join(step.type for step in held.delegates),
         attachments.words(entry.age),
         state,
         entry.attachment.container_id[:_SHORT],
@@ -215,7 +215,7 @@ def text(tree: Tree, entry: Entry) -> list[str]:
     """Return the lines about one attachment; the configurations, which may hold credentials, are left to --json."""
     held = entry.record
     what, why = _namespace(tree, entry)
-    netns = held.call["netns"] or "-"
+    netns = held.context["netns"] or "-"
     if what in (attachments.GONE, attachments.UNKNOWN):
         netns += f"  ({why or 'gone'})"
     rows = [
@@ -230,7 +230,7 @@ def text(tree: Tree, entry: Entry) -> list[str]:
     ]
     lines = [paint("bold", printable(entry.pod or "a container of no pod"))]
     lines += [f"  {name.ljust(9)}  {printable(value)}" for name, value in rows]
-    return [*lines, "", *_delegates(held.steps, held.pending), "", *_result(held.result), *_compared(tree, entry)]
+    return [*lines, "", *_delegates(held.delegates, held.pending), "", *_result(held.result), *_compared(tree, entry)]
 
 
 def _told(entry: Entry) -> str:
@@ -238,7 +238,7 @@ def _told(entry: Entry) -> str:
     return f"{state}; {attachments.failure(entry)}" if entry.is_stranded else state
 
 
-def _delegates(steps: list[Step], pending: Iterable[int]) -> list[str]:
+def _delegates(steps: list[RecordedDelegate], pending: Iterable[int]) -> list[str]:
     left = set(pending)
     rows = [("#", "OWNER", "PLUGIN", "CNI", "FILE", "")]
     for index, step in enumerate(steps):
@@ -285,7 +285,7 @@ def _kernel(tree: Tree, entry: Entry) -> tuple[list[str] | None, str]:
     if held.result is None:
         return None, "no result is recorded"
     try:
-        return kernel.differences(held.call["netns"], held.result), ""
+        return kernel.differences(held.context["netns"], held.result), ""
     except UnreadableError as error:
         return None, str(error)
 
@@ -293,7 +293,7 @@ def _kernel(tree: Tree, entry: Entry) -> tuple[list[str] | None, str]:
 def _namespace(tree: Tree, entry: Entry) -> tuple[str, str]:
     if not tree.is_this_system:
         return attachments.UNKNOWN, f"{os.path.basename(tree.root)} is not this system"
-    return attachments.namespace(entry.record.call["netns"], entry.record.created)
+    return attachments.namespace(entry.record.context["netns"], entry.record.created)
 
 
 def _time(seconds: float) -> str:

@@ -14,7 +14,7 @@ from cni_chain.node.errors import RefusedError
 from cni_chain.node.negotiation import Spoken
 from cni_chain.node.survey import Survey, error_of
 from cni_chain.plugin import chain, request
-from cni_chain.plugin.chain import Link, Part
+from cni_chain.plugin.chain import Delegate, OwnerChain
 from cni_chain.plugin.errors import INVALID_CONFIG, CNIError
 
 
@@ -104,7 +104,7 @@ def files(survey: Survey) -> Iterator[Shown]:
         yield Shown(f"{survey.facade.chain_dir}/{name}", "", None, f"ignored: {reason}")
 
 
-def _owner(survey: Survey, part: Part) -> Iterator[Shown]:
+def _owner(survey: Survey, part: OwnerChain) -> Iterator[Shown]:
     owner, directory = part.owner.name, part.directory
     faults = {fault.path: f"{fault.kind}: {fault.text}" for fault in reversed(directory.faults)}
     if directory.path in faults:
@@ -115,7 +115,7 @@ def _owner(survey: Survey, part: Part) -> Iterator[Shown]:
         yield Shown(directory.path, owner, None, "no fragment")
     paths = {fragment.path for fragment in directory.fragments} | set(faults)
     for path in sorted(paths, key=lambda path: path.encode("utf-8", "surrogateescape")):
-        dropped = [f"{one.type} is not run: {one.reason}" for one in part.dropped if one.path == path]
+        dropped = [f"{one.type} is not run: {one.reason}" for one in part.skipped if one.path == path]
         remark = "; ".join([faults[path]] if path in faults else dropped)
         yield _shown(path, owner, remark, survey.content)
     for name, reason in directory.ignored:
@@ -164,7 +164,7 @@ class Effective:
         directories = [part.directory for part in survey.parts]
         self.parts = chain.resolve(owners, directories, pod)
         self.exempt = [part.owner.name for part in self.parts if part.exempt]
-        self.links = chain.present(self.parts)
+        self.links = chain.usable_delegates(self.parts)
         self._spoken = Spoken(survey, self.links, progress)
         self.version = self._spoken.sent
         self.error = self._error()
@@ -181,10 +181,10 @@ class Effective:
             if found is not None:
                 return found
         if not self.links and survey.file.index == 0:
-            return chain.nobody((part.owner for part in self.parts), survey.facade.chain_dir)
+            return chain.no_delegate_error((part.owner for part in self.parts), survey.facade.chain_dir)
         return next((one for one in map(survey.binary, self.links) if isinstance(one, CNIError)), None)
 
-    def spoken(self, link: Link) -> tuple[str, str]:
+    def spoken(self, link: Delegate) -> tuple[str, str]:
         """Return the version that a delegate is spoken to in, and a remark if that couldn't be found out."""
         version = self._spoken.version(link)
         if version is not None:

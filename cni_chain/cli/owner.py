@@ -214,7 +214,7 @@ def _document(tree: Tree, surveys: list[Survey]) -> dict[str, Any]:
                         "exempt": [{"namespace": ns, "podNamePrefix": prefix} for ns, prefix in part.owner.exempt],
                         "directory": part.directory.path,
                         "usable": part.usable,
-                        "plugins": [link.type for link in part.links],
+                        "plugins": [link.type for link in part.delegates],
                         "error": None if (error := error_of(part)) is None else error.msg,
                     }
                     for part in survey.parts
@@ -236,7 +236,7 @@ def _text(survey: Survey) -> list[str]:
                 part.owner.name,
                 survey.standing(part.owner),
                 "anything" if part.owner.types is None else ", ".join(sorted(part.owner.types)),
-                ", ".join(link.type for link in part.links) or "nothing",
+                ", ".join(link.type for link in part.delegates) or "nothing",
                 ", ".join(f"{namespace}/{prefix}*" for namespace, prefix in part.owner.exempt),
             ]
         )

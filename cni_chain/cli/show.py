@@ -17,7 +17,7 @@ from cni_chain.node.facades import FacadeFile, NetDir
 from cni_chain.node.negotiation import Spoken
 from cni_chain.node.survey import Survey, error_of
 from cni_chain.plugin import request
-from cni_chain.plugin.chain import Dropped, Link, Part
+from cni_chain.plugin.chain import Delegate, OwnerChain, SkippedPlugin
 from cni_chain.plugin.errors import CNIError
 
 _NONE = "-"
@@ -113,14 +113,14 @@ def _facade(shown: Shown) -> dict[str, Any]:
         "dropped": [
             {"owner": dropped.owner, "file": dropped.path, "type": dropped.type, "reason": dropped.reason}
             for part in survey.parts
-            for dropped in part.dropped
+            for dropped in part.skipped
         ],
         "ignored": [{"file": path, "reason": reason} for path, reason in _ignored(survey)],
         "unlisted": survey.unlisted,
     }
 
 
-def _link(survey: Survey, spoken: Spoken, link: Link) -> dict[str, Any]:
+def _link(survey: Survey, spoken: Spoken, link: Delegate) -> dict[str, Any]:
     binary = survey.binary(link)
     return {
         "owner": link.owner.name,
@@ -134,7 +134,7 @@ def _link(survey: Survey, spoken: Spoken, link: Link) -> dict[str, Any]:
     }
 
 
-def _owner(survey: Survey, spoken: Spoken, part: Part) -> dict[str, Any]:
+def _owner(survey: Survey, spoken: Spoken, part: OwnerChain) -> dict[str, Any]:
     owner, error = part.owner, error_of(part)
     return {
         "name": owner.name,
@@ -148,7 +148,7 @@ def _owner(survey: Survey, spoken: Spoken, part: Part) -> dict[str, Any]:
         "usable": part.usable,
         "error": None if error is None else {"code": error.code, "msg": error.msg},
         "faults": [{"file": fault.path, "kind": fault.kind, "message": fault.text} for fault in part.directory.faults],
-        "plugins": [_link(survey, spoken, link) for link in part.links],
+        "plugins": [_link(survey, spoken, link) for link in part.delegates],
     }
 
 
@@ -190,11 +190,11 @@ def _table(shown: Shown) -> list[str]:
     for part in survey.parts:
         standing = _owner_notes(survey, part)
         first = len(rows)
-        for link in part.links:
+        for link in part.delegates:
             number += part.usable
             runs = part.usable and isinstance(survey.binary(link), str)
             rows.append(_link_row(survey, spoken, link, str(number) if runs else "!", [] if rows[first:] else standing))
-        if not part.links:
+        if not part.delegates:
             mark = "!" if error_of(part) else _NONE
             rows.append(_Row([mark, part.owner.name, _NONE, _NONE, _NONE, ", ".join(standing)], ""))
         rows[-1] = rows[-1]._replace(error=_trouble(part) or rows[-1].error)
@@ -213,14 +213,14 @@ def _table(shown: Shown) -> list[str]:
     return lines + below
 
 
-def _trouble(part: Part) -> str:
+def _trouble(part: OwnerChain) -> str:
     error = error_of(part)
     if error is not None:
         return f"error {error.code}: {error.msg}"
     return f"left out: {part.directory.faults[0]}" if part.directory.faults else ""
 
 
-def _link_row(survey: Survey, spoken: Spoken, link: Link, mark: str, notes: list[str]) -> _Row:
+def _link_row(survey: Survey, spoken: Spoken, link: Delegate, mark: str, notes: list[str]) -> _Row:
     file = link.path.removeprefix(f"{survey.facade.chain_dir}/")
     notes = notes + request.capabilities(link.conf)
     notes += [f"no {verb}" for verb, off in (("CHECK", link.disable_check), ("GC", link.disable_gc)) if off]
@@ -230,7 +230,7 @@ def _link_row(survey: Survey, spoken: Spoken, link: Link, mark: str, notes: list
     return _Row([mark, link.owner.name, link.type, version, file, ", ".join(notes)], error)
 
 
-def _owner_notes(survey: Survey, part: Part) -> list[str]:
+def _owner_notes(survey: Survey, part: OwnerChain) -> list[str]:
     notes = [survey.standing(part.owner)]
     return notes + [f"not for {namespace}/{prefix}*" for namespace, prefix in part.owner.exempt]
 
@@ -240,7 +240,7 @@ def _left_out(survey: Survey, *, everything: bool) -> list[str]:
     filtered: list[tuple[str, str]] = []
     masked: list[tuple[str, str]] = []
     for part in survey.parts:
-        for dropped in part.dropped:
+        for dropped in part.skipped:
             (filtered if _is_filtered(part, dropped) else masked).append(
                 (dropped.path, f"{dropped.type}: {dropped.reason}")
             )
@@ -257,7 +257,7 @@ def _left_out(survey: Survey, *, everything: bool) -> list[str]:
     return lines
 
 
-def _is_filtered(part: Part, dropped: Dropped) -> bool:
+def _is_filtered(part: OwnerChain, dropped: SkippedPlugin) -> bool:
     return part.owner.types is not None and dropped.type not in part.owner.types
 
 

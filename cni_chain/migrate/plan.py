@@ -19,7 +19,7 @@ from cni_chain.node.facades import PENDING, FacadeFile, NetDir
 from cni_chain.node.survey import owner_directory
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import chain, fragments, jsontext
-from cni_chain.plugin.chain import Link, Part
+from cni_chain.plugin.chain import Delegate, OwnerChain
 from cni_chain.plugin.errors import CNIError
 from cni_chain.plugin.facade import Owner
 
@@ -68,7 +68,7 @@ class Plan:
         self.facade = facade
         self.content = content  # the facade's
         self.steps: list[Step] = []
-        self.links: list[Link] = []
+        self.links: list[Delegate] = []
         self.proof = proof.Proof()
         self.unusable: CNIError | None = None  # why the chain can't run as it would then be
 
@@ -132,12 +132,12 @@ def _fill(plan: Plan, tree: Tree, paths: Paths) -> None:
     plan.proof = proof.prove(plan.live, plan.facade, plan.links)
 
 
-def links_of(parts: list[Part]) -> tuple[list[Link], CNIError | None]:
+def links_of(parts: list[OwnerChain]) -> tuple[list[Delegate], CNIError | None]:
     """Return the chain that a new pod gets, or what there is of it and why it can't run."""
     try:
-        return chain.complete(parts), None
+        return chain.required_delegates(parts), None
     except CNIError as error:
-        return chain.present(parts), error
+        return chain.usable_delegates(parts), error
 
 
 def _action(file: File, there: fragments.Directory, owner: Owner) -> str:

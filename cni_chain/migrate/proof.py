@@ -16,7 +16,7 @@ from cni_chain.migrate.split import versions
 from cni_chain.node.conflists import Live
 from cni_chain.node.facades import FacadeFile
 from cni_chain.plugin import request
-from cni_chain.plugin.chain import Link
+from cni_chain.plugin.chain import Delegate as ChainDelegate
 
 _EXACT = 2**53  # from here on not every integer is a float64, which is what libcni makes of all of them
 
@@ -32,7 +32,7 @@ class Difference(NamedTuple):
 class Delegate:
     """One place in the order: the plugin before, the one after, and what differs."""
 
-    def __init__(self, number: int, kind: str, link: Link | None) -> None:
+    def __init__(self, number: int, kind: str, link: ChainDelegate | None) -> None:
         self.number = number
         self.type = kind
         self.link = link
@@ -66,7 +66,7 @@ def libcni(
     return sent | {"runtimeConfig": granted} if granted else sent
 
 
-def prove(live: Live, facade: FacadeFile, links: list[Link]) -> Proof:
+def prove(live: Live, facade: FacadeFile, links: list[ChainDelegate]) -> Proof:
     """Return the comparison of the list with the chain `links` behind a facade."""
     proof = Proof()
     for key, before, after in (

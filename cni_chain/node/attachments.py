@@ -58,7 +58,7 @@ class Entry(NamedTuple):
     @property
     def pod(self) -> str:
         """The pod as namespace/name, "" if the runtime named none."""
-        namespace, name = CmdArgs("DEL", args=self.record.call["cniArgs"]).pod()
+        namespace, name = CmdArgs("DEL", args=self.record.context["cniArgs"]).pod()
         return f"{namespace}/{name}" if name else ""
 
     @property
@@ -84,7 +84,9 @@ class Entry(NamedTuple):
     @property
     def left(self) -> list[str]:
         """The delegates whose DEL is still due, as owner/type."""
-        return [f"{self.record.steps[index].owner}/{self.record.steps[index].type}" for index in self.record.pending]
+        return [
+            f"{self.record.delegates[index].owner}/{self.record.delegates[index].type}" for index in self.record.pending
+        ]
 
     @property
     def last_error(self) -> str:
@@ -267,7 +269,7 @@ def _booted() -> float:
 def state(entry: Entry) -> str:
     """Return an attachment's state in a few words."""
     held = entry.record
-    left = [held.steps[index].type for index in held.pending]
+    left = [held.delegates[index].type for index in held.pending]
     if held.state == "deleting":
         return f"deleting, left: {', '.join(left)}" if left else "deleted"
     return held.state

@@ -11,7 +11,7 @@ from cni_chain.node.facades import FacadeFile
 from cni_chain.node.progress import Progress, silent
 from cni_chain.node.survey import Survey
 from cni_chain.plugin import spec
-from cni_chain.plugin.chain import Link
+from cni_chain.plugin.chain import Delegate
 from cni_chain.plugin.errors import CNIError
 
 _VERSION = "1.0.0"
@@ -23,7 +23,7 @@ _Answer = tuple[str, ...] | executables.NoAnswerError
 class Spoken:
     """What `links` are spoken to in when the runtime speaks `sent`; plugins of another system's tree are not asked."""
 
-    def __init__(self, survey: Survey, links: Iterable[Link], progress: Progress = silent) -> None:
+    def __init__(self, survey: Survey, links: Iterable[Delegate], progress: Progress = silent) -> None:
         self.sent = _sent(survey.file)
         self._survey = survey
         files = [survey.binary(link) for link in links] if survey.tree.is_this_system else []
@@ -31,24 +31,24 @@ class Spoken:
             {file for file in files if not isinstance(file, CNIError)}, ":".join(survey.bin_dirs), progress
         )
 
-    def versions(self, link: Link) -> tuple[str, ...] | None:
+    def versions(self, link: Delegate) -> tuple[str, ...] | None:
         """Return the versions that a plugin speaks, None if that couldn't be found out."""
         answer = self._answer(link)
         return None if isinstance(answer, executables.NoAnswerError) else answer
 
-    def version(self, link: Link) -> str | None:
+    def version(self, link: Delegate) -> str | None:
         """Return the version that a plugin is spoken to in, None if that couldn't be found out."""
         versions = self.versions(link)
         if versions is None:
             return None
         return self.sent if self.sent in versions else versions[-1]
 
-    def silence(self, link: Link) -> str:
+    def silence(self, link: Delegate) -> str:
         """Return why a plugin that was asked gave no answer, "" if it gave one or wasn't asked."""
         answer = self._answer(link)
         return str(answer) if isinstance(answer, executables.NoAnswerError) else ""
 
-    def _answer(self, link: Link) -> _Answer | None:
+    def _answer(self, link: Delegate) -> _Answer | None:
         file = self._survey.binary(link)
         return None if isinstance(file, CNIError) else self._answers.get(file)
 

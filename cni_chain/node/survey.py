@@ -11,7 +11,7 @@ import os
 from cni_chain.node.facades import FacadeFile
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import chain, delegate, fragments
-from cni_chain.plugin.chain import Link, Part
+from cni_chain.plugin.chain import Delegate, OwnerChain
 from cni_chain.plugin.errors import INVALID_CONFIG, IO_FAILURE, TRY_AGAIN, CNIError
 from cni_chain.plugin.facade import Owner
 
@@ -67,15 +67,15 @@ class Survey:
         return self.tree.read(path)
 
     @property
-    def links(self) -> list[Link]:
+    def links(self) -> list[Delegate]:
         """The chain as far as it can run."""
-        return [link for part in self.parts if part.usable for link in part.links]
+        return [link for part in self.parts if part.usable for link in part.delegates]
 
-    def binary(self, link: Link) -> str | CNIError:
+    def binary(self, link: Delegate) -> str | CNIError:
         """Return a delegate's file, or the error of a call that needs it."""
         return self.executable(link.type, link)
 
-    def executable(self, name: str, link: Link) -> str | CNIError:
+    def executable(self, name: str, link: Delegate) -> str | CNIError:
         """Return the file of a plugin that a delegate is or itself executes, or the error of a call that needs it."""
         try:
             return self.tree.seen(delegate.find(name, ":".join(map(self.tree.real, self.bin_dirs))))
@@ -94,11 +94,11 @@ class Survey:
         if self.failure is not None:
             return self.failure
         try:
-            links = chain.complete(self.parts)
+            links = chain.required_delegates(self.parts)
         except CNIError as error:
             return error
         if not links and self.file.index == 0:
-            return chain.nobody((part.owner for part in self.parts), self.facade.chain_dir)
+            return chain.no_delegate_error((part.owner for part in self.parts), self.facade.chain_dir)
         return next((found for found in map(self.binary, links) if isinstance(found, CNIError)), None)
 
 
@@ -113,10 +113,10 @@ def owner_directory(tree: Tree, chain_dir: str, owner: Owner, *, allow_unsafe: b
     return directory
 
 
-def error_of(part: Part) -> CNIError | None:
+def error_of(part: OwnerChain) -> CNIError | None:
     """Return the error of a new pod that is this owner's doing, None if the owner has none."""
     try:
-        chain.complete([part])
+        chain.required_delegates([part])
     except CNIError as error:
         return error
     return None

@@ -82,7 +82,7 @@ def is_multus(document: dict[str, Any]) -> bool:
 def lost(tree: Tree, file: FacadeFile, path: str, kept: Iterable[str]) -> list[str]:
     """Return a warning for each plugin of a facade's chain that `path`, whose plugins are `kept`, doesn't have."""
     survey = Survey(tree, file, [])
-    gone = {link.type for part in survey.parts for link in part.links} - set(kept)
+    gone = {link.type for part in survey.parts for link in part.delegates} - set(kept)
     return [
         f"{path} has no {kind}: new pods run without it until its agent is moved back and appends it"
         for kind in sorted(gone)

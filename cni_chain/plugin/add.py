@@ -6,7 +6,6 @@ import time
 
 from cni_chain.plugin import chain, results
 from cni_chain.plugin.answer import NotStarted
-from cni_chain.plugin.delete import find
 from cni_chain.plugin.errors import INTERNAL, CNIError, io_error
 from cni_chain.plugin.record import Record
 from cni_chain.plugin.request import recorded
@@ -21,30 +20,28 @@ def add(call: Call) -> results.Result:
     request, invoker = call.request, call.invoker
     attachment = request.attachment()
     before = request.prev_result()
-    parts = call.chain.owner_chains()
-    links = chain.complete(parts)
-    if not links and before is None:
-        raise chain.nobody(call.chain.owners(), request.facade.chain_dir)
-    for part in parts:
-        if part.directory.faults and not part.exempt:
-            call.log.note(f"left out: {part.directory.faults[0]}")
-    steps = [recorded(link, request.version) for link in links]
-    files = [invoker.find(step) for step in steps]
+    owner_chains = call.chain.owner_chains()
+    delegates = [recorded(delegate, request.version) for delegate in chain.required_delegates(owner_chains)]
+    if not delegates and before is None:
+        raise chain.no_delegate_error(call.chain.owners(), request.facade.chain_dir)
+    for owner_chain in owner_chains:
+        if owner_chain.directory.faults and not owner_chain.exempt:
+            call.log.note(f"left out: {owner_chain.directory.faults[0]}")
+    files = [invoker.find(delegate) for delegate in delegates]
     try:
         call.state.create()
         if not call.state.lock(attachment):
             from cni_chain.plugin.busy import busy
 
             raise busy(call.state, attachment)
-        for step, file in zip(steps, files, strict=True):
-            step.version = request.pick_version(invoker.supported_versions(step, file, request.deadline))
-        left_over = find(call, attachment)
-        if left_over is not None:
+        for delegate, file in zip(delegates, files, strict=True):
+            delegate.version = request.pick_version(invoker.supported_versions(delegate, file, request.deadline))
+        if call.state.has_record(attachment):
             from cni_chain.plugin.rollback import clear_left_over
 
-            clear_left_over(call, left_over)
-        record = Record(attachment, steps, request.circumstances(), time.time())
-        if links:
+            clear_left_over(call, attachment)
+        record = Record(attachment, delegates, request.call_context(), time.time())
+        if delegates:
             call.state.begin(record)
     except OSError as error:
         raise io_error(error, call.state.directory) from None
@@ -55,11 +52,11 @@ def add(call: Call) -> results.Result:
 
 
 def _run_forward(call: Call, record: Record, files: list[str]) -> None:
-    for index, (step, file) in enumerate(zip(record.steps, files, strict=True)):
+    for index, (delegate, file) in enumerate(zip(record.delegates, files, strict=True)):
         failure: CNIError
         started = index + 1
         try:
-            record.result = call.invoker.add(step, file, record.result, call.request.deadline)
+            record.result = call.invoker.add(delegate, file, record.result, call.request.deadline)
             record.ran = started
             if started == len(files):
                 record.state = "added"

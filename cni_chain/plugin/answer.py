@@ -6,7 +6,7 @@ fault for success.
 
 from __future__ import annotations
 
-from cni_chain.plugin import jsontext, results
+from cni_chain.plugin import jsontext, results, spec
 from cni_chain.plugin.errors import DECODING_FAILURE, DELEGATE_FAILED, DELEGATE_TIMED_OUT, CNIError
 from cni_chain.plugin.spec import VERSIONS
 
@@ -64,10 +64,10 @@ def require_success(outcome: Outcome) -> None:
     raise DelegateError(DELEGATE_FAILED, f"failed without an error object: {ended}", _last_line(outcome.stderr))
 
 
-def added(outcome: Outcome, spoken: str, before: results.Result | None) -> results.Result:
-    """Return the Result with which a delegate answered ADD, complete and in results.WHOLE.
+def added(outcome: Outcome, version: str, before: results.Result | None) -> results.Result:
+    """Return the Result with which a delegate answered ADD, complete and in spec.LATEST.
 
-    `spoken` is the version that it was spoken to in, `before` the result so far in results.WHOLE. Raises DelegateError.
+    `version` is the one that it was called in, `before` the result so far in spec.LATEST. Raises DelegateError.
     """
     require_success(outcome)
     if not outcome.stdout.strip():
@@ -80,12 +80,12 @@ def added(outcome: Outcome, spoken: str, before: results.Result | None) -> resul
     if error and not any(key in answer for key in _RESULT_KEYS):
         raise error
     _require_result(answer)
-    answered = answer.get("cniVersion") or spoken
-    result = results.convert({**answer, "cniVersion": answered}, results.WHOLE)
+    answered = answer.get("cniVersion") or version
+    result = results.convert({**answer, "cniVersion": answered}, spec.LATEST)
     if before is not None:
         if results.has_addresses(before) and not results.has_addresses(result):
             raise DelegateError(DECODING_FAILURE, "dropped the addresses of the result that it was given")
-        if answered != results.WHOLE:
+        if answered != spec.LATEST:
             from cni_chain.plugin.restoring import restore  # none of today's plugins of 1.1.0 needs it
 
             result = restore(result, before, answered)
@@ -100,7 +100,7 @@ def _require_result(result: Any) -> None:
 
 
 def versions(outcome: Outcome) -> tuple[str, ...]:
-    """Return the versions in a delegate's answer to VERSION that cni-chain speaks too. Raises DelegateError."""
+    """Return the versions in a delegate's answer to VERSION that cni-chain supports too. Raises DelegateError."""
     try:
         require_success(outcome)
     except DelegateError as error:
@@ -117,11 +117,11 @@ def versions(outcome: Outcome) -> tuple[str, ...]:
         supported = ["0.1.0", "0.2.0"]  # as `pkg/version/plugin.go` reads it
     if not isinstance(supported, list):
         raise DelegateError(DECODING_FAILURE, "answered VERSION without supportedVersions")
-    spoken = tuple(version for version in VERSIONS if version in supported)
-    if not spoken:
-        told = ", ".join(str(version) for version in supported)[:200]
-        raise DelegateError(DECODING_FAILURE, f"speaks no version that cni-chain does: {told or 'none'}")
-    return spoken
+    common = tuple(version for version in VERSIONS if version in supported)
+    if not common:
+        listed = ", ".join(str(version) for version in supported)[:200]
+        raise DelegateError(DECODING_FAILURE, f"speaks no version that cni-chain does: {listed or 'none'}")
+    return common
 
 
 def _error_in(document: Any) -> DelegateError | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from cni_chain.plugin import chain, fragments
 from cni_chain.plugin.errors import io_error
 from cni_chain.plugin.facade import Owner
 from cni_chain.plugin.invoke import Invoker
@@ -10,7 +9,7 @@ from cni_chain.plugin.records import State
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from cni_chain.plugin.chain import Part
+    from cni_chain.plugin.chain import OwnerChain
     from cni_chain.plugin.delegate import Execute
     from cni_chain.plugin.log import Log
     from cni_chain.plugin.request import Request
@@ -34,6 +33,8 @@ class CurrentChain:
         listed = self._listed()
         if listed is not None:
             return listed
+        from cni_chain.plugin import chain, fragments  # the records say what to undo, so most DELs do without
+
         try:
             names, _ = fragments.owner_names(self.chain_dir)
         except OSError as error:
@@ -61,16 +62,22 @@ class CurrentChain:
                 self._owners = on_disk or self._owners
         return self._owners
 
-    def owner_chain(self, owner: Owner, *, wait: float = fragments.HALF_WRITTEN, exempt: bool = True) -> Part:
-        """Return what one owner contributes now; with `exempt`, nothing if it exempts the request's pod."""
+    def owner_chain(self, owner: Owner, *, wait: bool = True, exempt: bool = True) -> OwnerChain:
+        """Return what one owner contributes now.
+
+        With `wait`, whoever writes a file at this moment gets a little time; with `exempt`, an owner that exempts the
+        request's pod contributes nothing.
+        """
+        from cni_chain.plugin import chain, fragments
+
         pod = self._request.args.pod() if exempt else ("", "")
         directory = fragments.Directory(owner.name, self.chain_dir)
         if not owner.exempts(pod):
-            unsafe = self._request.facade.allow_unsafe
-            directory = fragments.read(owner.name, self.chain_dir, allow_unsafe=unsafe, wait=wait)
+            unsafe, seconds = self._request.facade.allow_unsafe, fragments.HALF_WRITTEN if wait else 0
+            directory = fragments.read(owner.name, self.chain_dir, allow_unsafe=unsafe, wait=seconds)
         return chain.resolve([owner], [directory], pod)[0]
 
-    def owner_chains(self) -> list[Part]:
+    def owner_chains(self) -> list[OwnerChain]:
         """Return what each owner contributes now, in order."""
         return [self.owner_chain(owner) for owner in self.owners()]
 
@@ -78,13 +85,13 @@ class CurrentChain:
 class Call:
     """A request, and what it is carried out with: each attribute is one concern, to be passed on to who needs it.
 
-    `execute` stands in for `delegate.execute`; `limit` says whose deadline it is, if not the verb's.
+    `executor` takes the place of `delegate.execute`; `limit` says whose deadline it is, if not the verb's.
     """
 
-    def __init__(self, request: Request, log: Log, execute: Execute | None = None, limit: str = "") -> None:
+    def __init__(self, request: Request, log: Log, executor: Execute | None = None, limit: str = "") -> None:
         facade = request.facade
         self.request = request
         self.log = log
         self.state = State(facade.state_dir, allow_unsafe=facade.allow_unsafe)
         self.chain = CurrentChain(request, log)
-        self.invoker = Invoker(request, self.chain.owner, self.state, log, execute, limit)
+        self.invoker = Invoker(request, self.chain.owner, self.state, log, executor, limit)

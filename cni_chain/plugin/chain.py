@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from cni_chain.plugin.fragments import Directory, Fault
 
 
-class Link:
+class Delegate:
     """One delegate's place in the chain: whose it is, from which file, and its PluginConf as written there."""
 
     __slots__ = ("conf", "disable_check", "disable_gc", "owner", "path", "type", "versions")
@@ -30,7 +30,7 @@ class Link:
         self.versions: tuple[str, ...] = ()
 
 
-class Dropped:
+class SkippedPlugin:
     """A plugin of a fragment that doesn't run, and why."""
 
     __slots__ = ("owner", "path", "reason", "type")
@@ -42,16 +42,16 @@ class Dropped:
         self.reason = reason
 
 
-class Part:
-    """What one owner contributes: its links, and what keeps it from contributing."""
+class OwnerChain:
+    """What one owner contributes: its delegates, and what keeps it from contributing."""
 
-    __slots__ = ("directory", "dropped", "exempt", "links", "owner")
+    __slots__ = ("delegates", "directory", "exempt", "owner", "skipped")
 
     def __init__(self, owner: Owner, directory: Directory) -> None:
         self.owner = owner
         self.directory = directory
-        self.links: list[Link] = []
-        self.dropped: list[Dropped] = []
+        self.delegates: list[Delegate] = []
+        self.skipped: list[SkippedPlugin] = []
         self.exempt = False
 
     def fault(self, *kinds: str) -> Fault | None:
@@ -65,7 +65,7 @@ class Part:
         Of an owner that is not required, a half-written file is left out and the others run.
         """
         tolerated = () if self.owner.required else (BROKEN,)
-        return bool(self.links) and all(fault.kind in tolerated for fault in self.directory.faults)
+        return bool(self.delegates) and all(fault.kind in tolerated for fault in self.directory.faults)
 
     def why_unusable(self) -> CNIError:
         """Return the error for a call that needs this owner. The owner must not be usable."""
@@ -78,8 +78,8 @@ class Part:
             return CNIError(TRY_AGAIN, f"owner {name} is not usable yet: {fault}; its agent must write it again, whole")
         if self.directory.faults:
             return CNIError(IO_FAILURE, f"owner {name}: {self.directory.faults[0]}")
-        if self.dropped:
-            types = ", ".join(sorted({dropped.type for dropped in self.dropped}))
+        if self.skipped:
+            types = ", ".join(sorted({skipped.type for skipped in self.skipped}))
             found = f"{path} has only {types}, which the facade's types for {name} leave out"
         elif self.directory.missing:
             found = f"the directory {path} doesn't exist"
@@ -99,23 +99,23 @@ def owners(facade: Facade, directories: Iterable[str]) -> list[Owner]:
     return facade.owners if facade.owners is not None else [Owner(name) for name in directories]
 
 
-def resolve(owners: Iterable[Owner], directories: Iterable[Directory], pod: tuple[str, str]) -> list[Part]:
-    """Return each owner's part, in order. An owner that exempts the pod (namespace, name) contributes nothing."""
-    parts = []
+def resolve(owners: Iterable[Owner], directories: Iterable[Directory], pod: tuple[str, str]) -> list[OwnerChain]:
+    """Return each owner's chain, in order. An owner that exempts the pod (namespace, name) contributes nothing."""
+    owner_chains = []
     for owner, directory in zip(owners, directories, strict=True):
-        part = Part(owner, directory)
+        owner_chain = OwnerChain(owner, directory)
         if owner.exempts(pod):
-            part.exempt = True
+            owner_chain.exempt = True
         else:
-            _fill(part)
-        parts.append(part)
-    return parts
+            _fill(owner_chain)
+        owner_chains.append(owner_chain)
+    return owner_chains
 
 
-def _fill(part: Part) -> None:
-    owner = part.owner
+def _fill(owner_chain: OwnerChain) -> None:
+    owner = owner_chain.owner
     first_file: dict[str, str] = {}
-    for fragment in part.directory.fragments:
+    for fragment in owner_chain.directory.fragments:
         for conf in fragment.plugins:
             kind = conf["type"]
             path = first_file.setdefault(kind, fragment.path)
@@ -124,16 +124,16 @@ def _fill(part: Part) -> None:
             elif path != fragment.path and owner.duplicates == "first":
                 reason = f"{path} has it first"
             else:
-                link = Link(owner, fragment.path, conf)
-                link.disable_check = owner.disable_check or fragment.disable_check
-                link.disable_gc = owner.disable_gc or fragment.disable_gc
-                link.versions = fragment.versions
-                part.links.append(link)
+                delegate = Delegate(owner, fragment.path, conf)
+                delegate.disable_check = owner.disable_check or fragment.disable_check
+                delegate.disable_gc = owner.disable_gc or fragment.disable_gc
+                delegate.versions = fragment.versions
+                owner_chain.delegates.append(delegate)
                 continue
-            part.dropped.append(Dropped(owner.name, fragment.path, kind, reason))
+            owner_chain.skipped.append(SkippedPlugin(owner.name, fragment.path, kind, reason))
 
 
-def nobody(owners: Iterable[Owner], chain_dir: str) -> CNIError:
+def no_delegate_error(owners: Iterable[Owner], chain_dir: str) -> CNIError:
     """Return the error for a pod of which no owner has a delegate."""
     names = ", ".join(owner.name for owner in owners)
     return CNIError(
@@ -143,20 +143,20 @@ def nobody(owners: Iterable[Owner], chain_dir: str) -> CNIError:
     )
 
 
-def complete(parts: list[Part]) -> list[Link]:
-    """Return the links of a chain in which every owner counts, as ADD needs it.
+def required_delegates(owner_chains: list[OwnerChain]) -> list[Delegate]:
+    """Return the delegates of a chain in which every owner counts, as ADD needs it.
 
     Raises CNIError: 7 or 5 for any owner whose files are refused or can't be read, 11 for a required owner that is
     not usable. A half-written file of an owner that is not required is left out.
     """
-    for part in parts:
-        if part.exempt or part.usable:
+    for owner_chain in owner_chains:
+        if owner_chain.exempt or owner_chain.usable:
             continue
-        if part.owner.required or part.fault(REFUSED, UNREADABLE):
-            raise part.why_unusable()
-    return [link for part in parts for link in part.links]
+        if owner_chain.owner.required or owner_chain.fault(REFUSED, UNREADABLE):
+            raise owner_chain.why_unusable()
+    return [delegate for owner_chain in owner_chains for delegate in owner_chain.delegates]
 
 
-def present(parts: list[Part]) -> list[Link]:
-    """Return the links of the owners that are usable, as a CHECK without a record takes them."""
-    return [link for part in parts if part.usable for link in part.links]
+def usable_delegates(owner_chains: list[OwnerChain]) -> list[Delegate]:
+    """Return the delegates of the owners that are usable, as a CHECK without a record takes them."""
+    return [delegate for owner_chain in owner_chains if owner_chain.usable for delegate in owner_chain.delegates]

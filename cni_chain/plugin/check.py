@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from cni_chain.plugin import chain
 from cni_chain.plugin.errors import io_error
 from cni_chain.plugin.request import recorded
 from cni_chain.plugin.spec import at_least
@@ -33,17 +32,19 @@ def check(call: Call) -> None:
     except OSError as error:
         raise io_error(error, call.state.directory) from None
     if record is not None:
-        steps = record.steps
+        delegates = record.delegates
         prev_result = prev_result or record.result
     elif prev_result is None:
         return
     else:
-        steps = [recorded(link, request.version) for link in chain.present(call.chain.owner_chains())]
-    for step in steps:
-        owner = call.chain.owner(step.owner)
-        if step.disable_check or (owner is not None and owner.disable_check):
+        from cni_chain.plugin import chain  # most attachments have their record
+
+        delegates = [recorded(usable, request.version) for usable in chain.usable_delegates(call.chain.owner_chains())]
+    for delegate in delegates:
+        owner = call.chain.owner(delegate.owner)
+        if delegate.disable_check or (owner is not None and owner.disable_check):
             continue
-        file = invoker.find(step)
-        step.version = request.pick_version(invoker.supported_versions(step, file, request.deadline))
-        if at_least(step.version, "0.4.0"):
-            invoker.run(step, file, "CHECK", prev_result, request.deadline - time.monotonic())
+        file = invoker.find(delegate)
+        delegate.version = request.pick_version(invoker.supported_versions(delegate, file, request.deadline))
+        if at_least(delegate.version, "0.4.0"):
+            invoker.run(delegate, file, "CHECK", prev_result, request.deadline - time.monotonic())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cni_chain.plugin import results
+from cni_chain.plugin import spec
 from cni_chain.plugin.errors import CNIError, io_error, joined
 
 TYPE_CHECKING = False
@@ -13,46 +13,46 @@ if TYPE_CHECKING:
     from cni_chain.plugin.log import Log
     from cni_chain.plugin.record import Attachment, Record
     from cni_chain.plugin.records import State
-    from cni_chain.plugin.undoing import Found
+    from cni_chain.plugin.undoing import Undoable
 
 _LONGEST_ERROR = 1024  # characters of one that is recorded
 
 
-def find(call: Call, attachment: Attachment) -> Found | None:
+def find_undoable(call: Call, attachment: Attachment) -> Undoable | None:
     """Return what a record says, or what stands in for a damaged one; None if there is no record. Raises OSError."""
     try:
         record = call.state.load(attachment)
     except ValueError as error:
         call.log.note(f"the record is damaged: {error}; the chain as it is now stands in")
-        return _present_chain(call, attachment, damaged=str(error))
+        return _from_current_chain(call, attachment, damaged=str(error))
     if record is None:
         return None
-    from cni_chain.plugin.undoing import Found  # an ADD seldom finds any
+    from cni_chain.plugin.undoing import Undoable  # an ADD seldom finds any
 
-    return Found(record, on_disk=True)
+    return Undoable(record, on_disk=True)
 
 
-def _present_chain(call: Call, attachment: Attachment, *, damaged: str = "") -> Found:
-    from cni_chain.plugin.unrecorded import present_chain  # most attachments have their record
+def _from_current_chain(call: Call, attachment: Attachment, *, damaged: str = "") -> Undoable:
+    from cni_chain.plugin.unrecorded import undoable_from_current_chain  # most attachments have their record
 
-    return present_chain(call.request, call.chain, call.log, attachment, damaged=damaged)
+    return undoable_from_current_chain(call.request, call.chain, call.log, attachment, damaged=damaged)
 
 
 def delete(call: Call) -> None:
     """Carry out DEL: detach the container. Raises CNIError if anything is left to do."""
     request = call.request
     attachment = request.attachment()
-    if not _hold(call.state, call.log, attachment):
+    if not _lock_if_possible(call.state, call.log, attachment):
         call.log.note("called by a plugin of this chain, whose own DEL is under way: there is nothing else to delete")
         return
     unreadable: list[CNIError] = []
     found = None
     try:
-        found = find(call, attachment)
+        found = find_undoable(call, attachment)
     except OSError as error:
         unreadable.append(io_error(error, call.state.directory))
         call.log.note("the record can't be read, so the chain as it is now is deleted")
-    found = found or _present_chain(call, attachment)
+    found = found or _from_current_chain(call, attachment)
     errors = undo(call, found, request.deadline, asked=True, forget=not unreadable)
     if unreadable or errors:
         raise joined(unreadable + errors)
@@ -60,7 +60,7 @@ def delete(call: Call) -> None:
 
 def undo(
     call: Call,
-    found: Found,
+    found: Undoable,
     deadline: float,
     *,
     to_come: int = 0,
@@ -87,7 +87,7 @@ def undo(
     return errors
 
 
-def _forget(state: State, log: Log, found: Found) -> list[CNIError]:
+def _forget(state: State, log: Log, found: Undoable) -> list[CNIError]:
     """Remove the record of which nothing is left to undo, or set a damaged one aside; return the failure to."""
     record = found.record
     try:
@@ -107,7 +107,7 @@ def _forget(state: State, log: Log, found: Found) -> list[CNIError]:
     return []
 
 
-def _hold(state: State, log: Log, attachment: Attachment) -> bool:
+def _lock_if_possible(state: State, log: Log, attachment: Attachment) -> bool:
     """Take the attachment; False if the call that called this one has it. Raises CNIError 11 if another has.
 
     Where no state can be kept there is nothing to take: the pod must go all the same.
@@ -131,7 +131,7 @@ def _strand(state: State, log: Log, record: Record, errors: list[CNIError]) -> N
     """Note in the record, and for the sweep, what kept it from being deleted."""
     first = errors[0]
     # Without details, which differ at each try: the record grows only by what is new.
-    record.error = CNIError(first.code, first.msg[:_LONGEST_ERROR]).document(results.WHOLE)
+    record.error = CNIError(first.code, first.msg[:_LONGEST_ERROR]).document(spec.LATEST)
     try:
         state.markers.mark(record.attachment.file)
     except OSError as error:

@@ -39,9 +39,9 @@ class CNIError(Exception):
 def joined(errors: list[CNIError]) -> CNIError:
     """Return the first of `errors` (at least one) with all others in its `details`."""
     first, *others = errors
-    told = [first.details] if first.details else []
-    told += [f"{other.msg}: {other.details}" if other.details else other.msg for other in others]
-    return CNIError(first.code, first.msg, "; ".join(told))
+    details = [first.details] if first.details else []
+    details += [f"{other.msg}: {other.details}" if other.details else other.msg for other in others]
+    return CNIError(first.code, first.msg, "; ".join(details))
 
 
 def io_error(error: OSError, path: str) -> CNIError:

@@ -237,8 +237,8 @@ class _Keys:
         for key in inner.values:
             if key not in inner.known:
                 meant = near(key, inner.known)
-                told = f"did you mean {meant}?" if meant else f"the keys here are {', '.join(sorted(inner.known))}"
-                self.problems.append(Problem(inner.where + key, f"unknown key; {told}"))
+                hint = f"did you mean {meant}?" if meant else f"the keys here are {', '.join(sorted(inner.known))}"
+                self.problems.append(Problem(inner.where + key, f"unknown key; {hint}"))
 
 
 # Each check returns what is wrong with a value, "" if nothing is.

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 
     from cni_chain.plugin.call import CurrentChain
     from cni_chain.plugin.invoke import Invoker
-    from cni_chain.plugin.record import Record, Step
+    from cni_chain.plugin.record import Record, RecordedDelegate
 
 
 def needs_no_binary(chain: CurrentChain, record: Record, index: int, *, on_disk: bool) -> bool:
     """Tell whether the DEL of a delegate whose binary is missing counts as done."""
-    return (on_disk and _never_started(record, index)) or is_uninstalled(chain, record.steps[index])
+    return (on_disk and _never_started(record, index)) or is_uninstalled(chain, record.delegates[index])
 
 
 def _never_started(record: Record, index: int) -> bool:
@@ -31,45 +31,45 @@ def _never_started(record: Record, index: int) -> bool:
     return index > record.ran and record.created > booted
 
 
-def is_uninstalled(chain: CurrentChain, step: Step) -> bool:
+def is_uninstalled(chain: CurrentChain, delegate: RecordedDelegate) -> bool:
     """Tell whether nothing on this node names a delegate any more, so that its plugin won't come back by itself.
 
     Files that can't be used just now are not nothing: their agent may be in the middle of an upgrade. Neither is a
     directory of chains that doesn't exist: it is not mounted yet.
     """
-    owner = chain.owner(step.owner)
+    owner = chain.owner(delegate.owner)
     if owner is None:
         return True
     directory = chain.owner_chain(owner, exempt=False).directory
     if directory.faults or (directory.missing and not system.isdir(chain.chain_dir)):
         return False
-    return all(conf["type"] != step.type for fragment in directory.fragments for conf in fragment.plugins)
+    return all(conf["type"] != delegate.type for fragment in directory.fragments for conf in fragment.plugins)
 
 
-def corrected(chain: CurrentChain, record: Record, index: int, version: str) -> Step | None:
-    """Return a step as its owner would have it now, in `version`; None if that is as recorded, or isn't known.
+def corrected(chain: CurrentChain, record: Record, index: int, version: str) -> RecordedDelegate | None:
+    """Return a delegate as its owner has it now, in `version`; None if that is as recorded, or isn't known.
 
     Of several of one type the one at the same place counts, unless there are more or fewer of them now.
     """
-    step, steps = record.steps[index], record.steps
-    owner = chain.owner(step.owner)
+    delegate, delegates = record.delegates[index], record.delegates
+    owner = chain.owner(delegate.owner)
     if owner is None:
         return None
-    same = [at for at, other in enumerate(steps) if (other.owner, other.type) == (step.owner, step.type)]
-    part = chain.owner_chain(owner, exempt=False)
-    present = [recorded(link, version) for link in part.links if link.type == step.type]
-    as_recorded = any((other.conf, other.capabilities) == (step.conf, step.capabilities) for other in present)
-    if part.directory.faults or as_recorded or len(present) != len(same):
+    same = [at for at, other in enumerate(delegates) if (other.owner, other.type) == (delegate.owner, delegate.type)]
+    today = chain.owner_chain(owner, exempt=False)
+    current = [recorded(one, version) for one in today.delegates if one.type == delegate.type]
+    as_recorded = any((other.conf, other.capabilities) == (delegate.conf, delegate.capabilities) for other in current)
+    if today.directory.faults or as_recorded or len(current) != len(same):
         return None
-    return present[same.index(index)]
+    return current[same.index(index)]
 
 
-def what_is_gone(step: Step, said: str, environ: Mapping[str, str]) -> str:
+def what_is_gone(delegate: RecordedDelegate, said: str, environ: Mapping[str, str]) -> str:
     """Return what a delegate's own words say is gone, if without it that delegate has nothing to delete; else ""."""
     netns = environ.get("CNI_NETNS", "")
     if (not netns or _leads_nowhere(netns)) and quirks.namespace_is_gone(said, netns):
         return "the network namespace"
-    if step.type == quirks.HOST_DEVICE and quirks.device_is_back(said, environ.get("CNI_IFNAME", "")):
+    if delegate.type == quirks.HOST_DEVICE and quirks.device_is_back(said, environ.get("CNI_IFNAME", "")):
         return "the interface"
     return ""
 
@@ -84,10 +84,10 @@ def _leads_nowhere(path: str) -> bool:
     return False
 
 
-def is_taken_away(chain: CurrentChain, invoker: Invoker, step: Step) -> bool:
+def is_taken_away(chain: CurrentChain, invoker: Invoker, delegate: RecordedDelegate) -> bool:
     """Tell whether a delegate, which was found a moment ago, has been uninstalled since."""
     try:
-        invoker.find(step)
+        invoker.find(delegate)
     except CNIError:
-        return is_uninstalled(chain, step)
+        return is_uninstalled(chain, delegate)
     return False

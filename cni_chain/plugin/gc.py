@@ -10,12 +10,12 @@ from cni_chain.plugin.fragments import REFUSED, UNREADABLE
 from cni_chain.plugin.record import Attachment
 from cni_chain.plugin.request import recorded
 from cni_chain.plugin.spec import is_interface_name, is_name
-from cni_chain.plugin.undoing import LISTS, environ_of
+from cni_chain.plugin.undoing import VALID_ATTACHMENT_KEYS, environ_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_chain.plugin.call import Call
-    from cni_chain.plugin.record import Step
+    from cni_chain.plugin.record import RecordedDelegate
     from cni_chain.plugin.request import Request
 
 
@@ -24,51 +24,51 @@ def collect(call: Call) -> None:
     request, invoker = call.request, call.invoker
     listed = _listed(request)
     errors: list[CNIError] = []
-    steps = _steps(call, errors)
+    delegates = _delegates(call, errors)
     conf = dict(request.conf)
     if listed is not None:
-        kept = _collect_stale(call, {(a.container_id, a.ifname) for a in listed}, len(steps), errors)
+        kept = _collect_stale(call, {(a.container_id, a.ifname) for a in listed}, len(delegates), errors)
         if kept is None:  # what else is valid isn't known, and a delegate would free it
-            steps = []
+            delegates = []
         elif kept:
-            keys = [key for key in LISTS if key in conf]
+            keys = [key for key in VALID_ATTACHMENT_KEYS if key in conf]
             entries = [{"containerID": a.container_id, "ifname": a.ifname} for a in kept]
             conf |= {key: [*(conf[key] or []), *entries] for key in keys}
-    for behind, step in zip(range(len(steps) - 1, -1, -1), steps, strict=True):
+    for behind, delegate in zip(range(len(delegates) - 1, -1, -1), delegates, strict=True):
         until = time.monotonic() + max(1.0, request.deadline - time.monotonic() - behind)
         try:
-            file = invoker.find(step)
-            if "1.1.0" in invoker.supported_versions(step, file, until):
-                invoker.run(step, file, "GC", None, until - time.monotonic(), conf=conf)
+            file = invoker.find(delegate)
+            if "1.1.0" in invoker.supported_versions(delegate, file, until):
+                invoker.run(delegate, file, "GC", None, until - time.monotonic(), conf=conf)
         except CNIError as error:
             errors.append(error)
         except OSError as error:
-            errors.append(io_error(error, step.path))
+            errors.append(io_error(error, delegate.path))
     if errors:
         raise joined(errors)
 
 
-def _steps(call: Call, errors: list[CNIError]) -> list[Step]:
+def _delegates(call: Call, errors: list[CNIError]) -> list[RecordedDelegate]:
     """Return the delegates that may be given the list: those of the chain as it is now, as far as it can be used."""
     try:
-        parts = call.chain.owner_chains()
+        owner_chains = call.chain.owner_chains()
     except CNIError as error:
         errors.append(error)
         return []
-    for part in parts:
-        if not part.usable and not part.exempt:
-            why = part.why_unusable()
+    for owner_chain in owner_chains:
+        if not owner_chain.usable and not owner_chain.exempt:
+            why = owner_chain.why_unusable()
             call.log.note(f"not called: {why.msg}")
             # An owner that has written nothing yet has nothing to collect either.
-            if part.fault(REFUSED, UNREADABLE):
+            if owner_chain.fault(REFUSED, UNREADABLE):
                 errors.append(why)
-    links = [link for part in parts if part.usable for link in part.links]
-    return [recorded(link, call.request.version) for link in links if not link.disable_gc]
+    usable = [delegate for owner_chain in owner_chains if owner_chain.usable for delegate in owner_chain.delegates]
+    return [recorded(delegate, call.request.version) for delegate in usable if not delegate.disable_gc]
 
 
 def _listed(request: Request) -> list[Attachment] | None:
     """Return the attachments that the runtime still has; None if it gave no list. Raises CNIError 7."""
-    lists = {key: request.conf[key] for key in LISTS if key in request.conf}
+    lists = {key: request.conf[key] for key in VALID_ATTACHMENT_KEYS if key in request.conf}
     if not lists:
         return None
     key, entries = next(iter(lists.items()))
@@ -93,7 +93,7 @@ def _collect_stale(
 ) -> list[Attachment] | None:
     """Delete the attachments that are not `listed` and return those that must be kept all the same.
 
-    None if the attachments can't be told.
+    None if it isn't known which attachments exist.
     """
     try:
         stale = [a for a in call.state.attachments(call.request.network) if (a.container_id, a.ifname) not in listed]
@@ -128,7 +128,7 @@ def _collect_one(call: Call, attachment: Attachment, to_come: int, errors: list[
         return False
     failures: list[CNIError]
     try:
-        found = delete.find(call, attachment)
+        found = delete.find_undoable(call, attachment)
         if found is None:
             return True
         environ = environ_of(found.record, call.request.environ)

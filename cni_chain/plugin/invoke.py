@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 
-from cni_chain.plugin import answer, delegate, jsontext, results, system
+from cni_chain.plugin import answer, jsontext, results, system
 from cni_chain.plugin.answer import DelegateError, NotStarted
+from cni_chain.plugin.delegate import NotFoundError, NotStartedError, execute, find
 from cni_chain.plugin.errors import DELEGATE_FAILED, DELEGATE_TIMED_OUT, TRY_AGAIN, CNIError
 from cni_chain.plugin.request import derive
 from cni_chain.plugin.spec import VERSIONS
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from cni_chain.plugin.delegate import Execute
     from cni_chain.plugin.facade import Owner
     from cni_chain.plugin.log import Log
-    from cni_chain.plugin.record import Step
+    from cni_chain.plugin.record import RecordedDelegate
     from cni_chain.plugin.records import State
     from cni_chain.plugin.request import Request
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 class Invoker:
     """The delegates of one request. Each execution is in its log.
 
-    `owner` returns the owner of a name as it is today; `execute` stands in for `delegate.execute`; `limit` says whose
-    deadline it is, if not the verb's.
+    `owner` returns the owner of a name as it is today; `executor` takes the place of `delegate.execute`; `limit` says
+    whose deadline it is, if not the verb's.
     """
 
     def __init__(
@@ -38,10 +39,10 @@ class Invoker:
         owner: Callable[[str], Owner | None],
         state: State,
         log: Log,
-        execute: Execute | None = None,
+        executor: Execute | None = None,
         limit: str = "",
     ) -> None:
-        self.execute = execute or delegate.execute
+        self.executor = executor or execute
         self.limit = limit
         self._request = request
         self._owner = owner
@@ -49,14 +50,14 @@ class Invoker:
         self._log = log
         self._remembered: dict[str, Any] | None = None
 
-    def find(self, step: Step) -> str:
+    def find(self, delegate: RecordedDelegate) -> str:
         """Return a delegate's file. Raises CNIError 11 if CNI_PATH hasn't got it."""
         try:
-            return delegate.find(step.type, self._request.args.path)
-        except delegate.NotFoundError as error:
-            raise CNIError(TRY_AGAIN, f"{step.owner}/{step.type}: {error}") from None
+            return find(delegate.type, self._request.args.path)
+        except NotFoundError as error:
+            raise CNIError(TRY_AGAIN, f"{delegate}: {error}") from None
 
-    def supported_versions(self, step: Step, file: str, deadline: float) -> tuple[str, ...]:
+    def supported_versions(self, delegate: RecordedDelegate, file: str, deadline: float) -> tuple[str, ...]:
         """Return the versions that a delegate's binary supports, asking it once (SPEC section 2, VERSION).
 
         The answer is kept for as long as the file is the same. Raises CNIError.
@@ -64,7 +65,7 @@ class Invoker:
         try:
             status = system.stat(file)
         except OSError as error:
-            raise CNIError(TRY_AGAIN, f"{step.owner}/{step.type}: {file} was taken away: {error.strerror}") from None
+            raise CNIError(TRY_AGAIN, f"{delegate}: {file} was taken away: {error.strerror}") from None
         identity = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         if self._remembered is None:
             self._remembered = self._state.versions()
@@ -73,8 +74,8 @@ class Invoker:
             return known
         question = jsontext.encode({"cniVersion": self._request.version})
         environ = {**self._request.environ, "CNI_COMMAND": "VERSION"}
-        outcome = self._execute_in_time(step, file, environ, question, deadline - time.monotonic())
-        versions = self._judged(step, "VERSION", outcome, lambda: answer.versions(outcome))
+        outcome = self._execute_in_time(delegate, file, environ, question, deadline - time.monotonic())
+        versions = self._judged(delegate, "VERSION", outcome, lambda: answer.versions(outcome))
         self._remembered[file] = {"file": identity, "versions": list(versions)}
         try:
             self._state.remember_versions(self._remembered)
@@ -82,14 +83,16 @@ class Invoker:
             self._log.note(f"what {file} supports can't be remembered: {error}")
         return versions
 
-    def add(self, step: Step, file: str, before: results.Result | None, deadline: float) -> results.Result:
-        """Run a delegate's ADD and return the result so far, as `before` in results.WHOLE. Raises CNIError."""
-        outcome = self._run(step, file, "ADD", before, deadline - time.monotonic())
-        return self._judged(step, "ADD", outcome, lambda: answer.added(outcome, step.version, before))
+    def add(
+        self, delegate: RecordedDelegate, file: str, before: results.Result | None, deadline: float
+    ) -> results.Result:
+        """Run a delegate's ADD and return the result so far, as `before` in spec.LATEST. Raises CNIError."""
+        outcome = self._run(delegate, file, "ADD", before, deadline - time.monotonic())
+        return self._judged(delegate, "ADD", outcome, lambda: answer.added(outcome, delegate.version, before))
 
     def run(
         self,
-        step: Step,
+        delegate: RecordedDelegate,
         file: str,
         command: str,
         prev_result: results.Result | None,
@@ -100,14 +103,14 @@ class Invoker:
     ) -> None:
         """Run a delegate for a verb that has no answer but success.
 
-        `prev_result` is in results.WHOLE. `conf` and `environ` stand in for the request's own. Raises CNIError.
+        `prev_result` is in spec.LATEST. `conf` and `environ` take the place of the request's own. Raises CNIError.
         """
-        outcome = self._run(step, file, command, prev_result, seconds, conf, environ)
-        self._judged(step, command, outcome, lambda: answer.require_success(outcome))
+        outcome = self._run(delegate, file, command, prev_result, seconds, conf, environ)
+        self._judged(delegate, command, outcome, lambda: answer.require_success(outcome))
 
     def _run(
         self,
-        step: Step,
+        delegate: RecordedDelegate,
         file: str,
         command: str,
         prev_result: results.Result | None,
@@ -115,46 +118,44 @@ class Invoker:
         conf: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> answer.Outcome:
-        sent = None if prev_result is None else results.convert(prev_result, step.version)
-        stdin = derive(step.conf, step.capabilities, conf or self._request.conf, step.version, sent)
+        sent = None if prev_result is None else results.convert(prev_result, delegate.version)
+        stdin = derive(delegate.conf, delegate.capabilities, conf or self._request.conf, delegate.version, sent)
         environ = {**(environ or self._request.environ), "CNI_COMMAND": command}
-        return self._execute_in_time(step, file, environ, jsontext.encode(stdin), seconds)
+        return self._execute_in_time(delegate, file, environ, jsontext.encode(stdin), seconds)
 
     def _execute_in_time(
-        self, step: Step, file: str, environ: Mapping[str, str], stdin: bytes, seconds: float
+        self, delegate: RecordedDelegate, file: str, environ: Mapping[str, str], stdin: bytes, seconds: float
     ) -> answer.Outcome:
         command = environ["CNI_COMMAND"]
         timeouts = self._request.facade.timeouts
         verb = command if command in timeouts else self._request.args.command
         limit = self.limit or f"timeouts.{verb} is {timeouts[verb]:g} s for all delegates"
-        owner = self._owner(step.owner)
+        owner = self._owner(delegate.owner)
         if owner is not None and owner.timeout is not None and owner.timeout < seconds:
             seconds, limit = owner.timeout, f"timeoutSeconds is {owner.timeout:g} s"
         if seconds <= 0:  # starting it only to kill it at once would leave something half done
-            failed = NotStarted(
-                DELEGATE_TIMED_OUT, f"{step.owner}/{step.type}: was not started: no time was left ({limit})"
-            )
-            self._log.call(step.owner, step.type, command, None, failed)
+            failed = NotStarted(DELEGATE_TIMED_OUT, f"{delegate}: was not started: no time was left ({limit})")
+            self._log.call(delegate.owner, delegate.type, command, None, failed)
             raise failed
         try:
-            outcome = self.execute(file, environ, stdin, seconds)
+            outcome = self.executor(file, environ, stdin, seconds)
         except OSError as error:
-            kind = NotStarted if isinstance(error, delegate.NotStartedError) else CNIError
-            could_not = kind(DELEGATE_FAILED, f"{step.owner}/{step.type}: {file} can't be executed: {error.strerror}")
-            self._log.call(step.owner, step.type, command, None, could_not)
+            kind = NotStarted if isinstance(error, NotStartedError) else CNIError
+            could_not = kind(DELEGATE_FAILED, f"{delegate}: {file} can't be executed: {error.strerror}")
+            self._log.call(delegate.owner, delegate.type, command, None, could_not)
             raise could_not from None
         outcome.limit = limit
         return outcome
 
-    def _judged(self, step: Step, command: str, outcome: answer.Outcome, judge: Callable[[], T]) -> T:
+    def _judged(self, delegate: RecordedDelegate, command: str, outcome: answer.Outcome, judge: Callable[[], T]) -> T:
         """Return what `judge` makes of an execution, and log that; its failure says whose delegate it was."""
         try:
             verdict = judge()
         except DelegateError as error:
-            error.msg = f"{step.owner}/{step.type}: {error.msg}"
-            self._log.call(step.owner, step.type, command, outcome, error)
+            error.msg = f"{delegate}: {error.msg}"
+            self._log.call(delegate.owner, delegate.type, command, outcome, error)
             raise
-        self._log.call(step.owner, step.type, command, outcome, None)
+        self._log.call(delegate.owner, delegate.type, command, outcome, None)
         return verdict
 
 

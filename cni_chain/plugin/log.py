@@ -42,7 +42,7 @@ class Log:
         if outcome is not None:
             entry["ms"] = round(outcome.ms, 1)
         if error is not None:
-            entry.update(_told(error))
+            entry.update(_fields(error))
             if outcome is not None and outcome.stderr:
                 entry["stderr"] = outcome.stderr.decode("utf-8", "replace")
         self._calls.append(entry)
@@ -80,7 +80,7 @@ class Log:
             "ms": round((time.monotonic() - self._start) * 1000, 1),
         }
         if error is not None:
-            line.update(_told(error))
+            line.update(_fields(error))
         if self._notes:
             line["notes"] = self._notes
         calls = self._calls if level == "debug" else self._failed()
@@ -89,9 +89,9 @@ class Log:
         return line
 
 
-def _told(error: CNIError) -> dict[str, Any]:
+def _fields(error: CNIError) -> dict[str, Any]:
     """Return what a line says of an error; a delegate's words may be without end."""
-    told: dict[str, Any] = {"code": error.code, "msg": error.msg[:_LONGEST]}
+    fields: dict[str, Any] = {"code": error.code, "msg": error.msg[:_LONGEST]}
     if error.details:
-        told["details"] = error.details[:_LONGEST]
-    return told
+        fields["details"] = error.details[:_LONGEST]
+    return fields

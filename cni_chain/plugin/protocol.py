@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from cni_chain.plugin.log import Log
     from cni_chain.plugin.spec import CmdArgs
 
-_LATEST = spec.VERSIONS[-1]
-
 
 def main(environ: Mapping[str, str]) -> int:
     """Carry out the call that this process was started for; return the exit status, 0 or 1."""
@@ -44,12 +42,12 @@ def main(environ: Mapping[str, str]) -> int:
     return dispatch(environ, 0, stdout)
 
 
-def dispatch(environ: Mapping[str, str], stdin: int, stdout: int, execute: Execute | None = None) -> int:
+def dispatch(environ: Mapping[str, str], stdin: int, stdout: int, executor: Execute | None = None) -> int:
     """Carry out the call that `environ` and the descriptor `stdin` ask for; return the exit status, 0 or 1.
 
-    The answer goes to the descriptor `stdout`. `execute` stands in for `delegate.execute`.
+    The answer goes to the descriptor `stdout`. `executor` takes the place of `delegate.execute`.
     """
-    version = _LATEST
+    version = spec.LATEST
     document: dict[str, Any] | None = None
     failure: CNIError | None = None
     call: Call | None = None
@@ -57,17 +55,17 @@ def dispatch(environ: Mapping[str, str], stdin: int, stdout: int, execute: Execu
         args = spec.parse_environment(environ)
         if args.command == "VERSION":
             # A runtime asks this with a made-up environment: nothing is read, and the answer is always the same.
-            document = {"cniVersion": _LATEST, "supportedVersions": list(spec.VERSIONS)}
+            document = {"cniVersion": spec.LATEST, "supportedVersions": list(spec.VERSIONS)}
         else:
             conf = _read_conf(stdin)
             requested = _requested_version(conf)
-            version = requested if requested in spec.VERSIONS else _LATEST
-            document, call = _carry_out(args, conf, environ, execute)
+            version = requested if requested in spec.VERSIONS else spec.LATEST
+            document, call = _carry_out(args, conf, environ, executor)
     except BaseException as error:  # noqa: BLE001  # whatever it is, the runtime gets an Error object
         failure = _as_failure(error)
     if failure is not None:
         if environ.get("CNI_COMMAND") == "DEL":
-            failure = _reworded(failure)
+            failure = _without_not_found(failure)
         document = failure.document(version)
     answered = document is None or _answer(stdout, document)
     if answered and call is not None and call.request.args.command in ("ADD", "DEL"):
@@ -83,12 +81,12 @@ def _as_failure(error: BaseException) -> CNIError:
     return CNIError(INTERNAL, f"{type(error).__name__}: {error}")
 
 
-def _reworded(failure: CNIError) -> CNIError:
+def _without_not_found(failure: CNIError) -> CNIError:
     try:
-        from cni_chain.plugin.quirks import reworded
+        from cni_chain.plugin.quirks import without_not_found
     except Exception as error:  # noqa: BLE001  # whatever keeps it from being loaded: its words are not to be trusted
-        return CNIError(INTERNAL, f"{type(error).__name__} while an error was being told")
-    return reworded(failure)
+        return CNIError(INTERNAL, f"{type(error).__name__} while an error was being reported")
+    return without_not_found(failure)
 
 
 def _sweep(call: Call) -> None:
@@ -165,7 +163,7 @@ def _incomplete(error: Exception) -> bytes:
     """Return the error of a program that was copied without what is beside it: it has nothing to make JSON with."""
     text = f"{sys.executable}: {error}; the program runs only with what is installed beside it"
     plain = "".join(char if " " <= char <= "~" and char not in '"\\' else "?" for char in text)
-    return f'{{"cniVersion":"{_LATEST}","code":{INTERNAL},"msg":"{plain}"}}\n'.encode()
+    return f'{{"cniVersion":"{spec.LATEST}","code":{INTERNAL},"msg":"{plain}"}}\n'.encode()
 
 
 def _read_conf(stdin: int) -> dict[str, Any]:
@@ -187,7 +185,7 @@ def _read_conf(stdin: int) -> dict[str, Any]:
 
 
 def _carry_out(
-    args: CmdArgs, conf: Mapping[str, Any], environ: Mapping[str, str], execute: Execute | None
+    args: CmdArgs, conf: Mapping[str, Any], environ: Mapping[str, str], executor: Execute | None
 ) -> tuple[dict[str, Any] | None, Call]:
     """Carry out a verb; return its answer, and the call that it was."""
     from cni_chain.plugin import facade as keys
@@ -205,7 +203,7 @@ def _carry_out(
 
         if args.command in ("ADD", "DEL"):
             _refuse_own_namespace(args.netns, environ)
-        call = Call(Request(args, conf, version, facade, environ), log, execute)
+        call = Call(Request(args, conf, version, facade, environ), log, executor)
         return _verb(args.command)(call), call
     except BaseException as error:  # noqa: BLE001  # as in `main`
         failure = _as_failure(error)

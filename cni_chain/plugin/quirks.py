@@ -9,8 +9,8 @@ from cni_chain.plugin.errors import CNIError
 
 # How the field says that something doesn't exist. containerd takes a failed DEL with one of these for a success
 # (github.com/containerd/go-cni, cni.go, Remove), in this spelling alone.
-_GONE = ("not found", "no such file or directory")
-_REWORDED = ("absent", "nothing at that path")
+_NOT_FOUND_WORDS = ("not found", "no such file or directory")
+_REPLACEMENTS = ("absent", "nothing at that path")
 
 HOST_DEVICE = "host-device"
 
@@ -20,11 +20,11 @@ _NAMESPACE = ("netns", "network namespace", "netns pinned at : open")
 _PART_OF_A_WORD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-./")
 
 
-def reworded(error: CNIError) -> CNIError:
+def without_not_found(error: CNIError) -> CNIError:
     """Return a failed DEL's error without the words that containerd takes for success."""
     # What a line break keeps apart here is put together on the way to the runtime.
     msg, details = " ".join(error.msg.split("\n")), error.details
-    for words, others in zip(_GONE, _REWORDED, strict=True):
+    for words, others in zip(_NOT_FOUND_WORDS, _REPLACEMENTS, strict=True):
         for spelt in (words, words.capitalize()):
             msg, details = msg.replace(spelt, others), details.replace(spelt, others)
     return CNIError(error.code, msg, details)
@@ -56,7 +56,7 @@ def _says_of(text: str, subject: str) -> bool:
     while at >= 0:
         rest = text[at + len(subject) :].lstrip(" \t\n\"'`:;,()[]")
         whole = at == 0 or subject.startswith("/") or text[at - 1] not in _PART_OF_A_WORD
-        if whole and rest.startswith(_GONE):
+        if whole and rest.startswith(_NOT_FOUND_WORDS):
             return True
         at = text.find(subject, at + 1)
     return False

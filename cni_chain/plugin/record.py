@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from binascii import crc32
 
-from cni_chain.plugin import jsontext, results
+from cni_chain.plugin import jsontext, results, spec
 from cni_chain.plugin.spec import VERSIONS
 
 TYPE_CHECKING = False
@@ -58,7 +58,7 @@ class Attachment:
         return f"{self.network[:100]}:{digest}"
 
 
-class Step:
+class RecordedDelegate:
     """One delegate of a record: what was, or may have been, run."""
 
     __slots__ = ("capabilities", "conf", "disable_check", "on_del_error", "owner", "path", "type", "version")
@@ -84,25 +84,30 @@ class Step:
         self.disable_check = disable_check
         self.on_del_error = on_del_error
 
+    def __str__(self) -> str:
+        return f"{self.owner}/{self.type}"
+
 
 class Record:
     """An attachment's intent and state.
 
-    `pending` are the indices of the steps that still need their DEL; `ran` is the number of steps whose ADD has come
-    to an end, so that the one of this index may have been started and those behind it were not; `result` is the last
-    one that a delegate gave, in results.WHOLE; `error` is the Error object of the last DEL that failed; `call` has what
-    a DEL without a runtime needs: path, netns, args, runtimeConfig, cniArgs. `kept` is the line that tells its state
-    on disk.
+    `pending` are the indices of the delegates that still need their DEL; `ran` is the number of those whose ADD has
+    come to an end, so that the one of this index may have been started and those behind it were not; `result` is the
+    last one that a delegate gave, in spec.LATEST; `error` is the Error object of the last DEL that failed; `context`
+    has what a DEL without a runtime needs: path, netns, args, runtimeConfig, cniArgs. `kept` is the line that holds
+    its state on disk. (In its text the delegates are `steps` and the context is `call`.)
     """
 
-    __slots__ = ("attachment", "call", "created", "error", "kept", "pending", "ran", "result", "state", "steps")
+    __slots__ = ("attachment", "context", "created", "delegates", "error", "kept", "pending", "ran", "result", "state")
 
-    def __init__(self, attachment: Attachment, steps: list[Step], call: dict[str, Any], created: float) -> None:
+    def __init__(
+        self, attachment: Attachment, delegates: list[RecordedDelegate], context: dict[str, Any], created: float
+    ) -> None:
         self.attachment = attachment
-        self.steps = steps
-        self.call = call
+        self.delegates = delegates
+        self.context = context
         self.created = created  # seconds since the epoch
-        self.pending = list(range(len(steps)))
+        self.pending = list(range(len(delegates)))
         self.ran = 0
         self.error: dict[str, Any] | None = None
         self.result: dict[str, Any] | None = None
@@ -116,8 +121,8 @@ class Record:
             "containerID": self.attachment.container_id,
             "ifname": self.attachment.ifname,
             "created": self.created,
-            "call": self.call,
-            "steps": [{key: getattr(step, key) for key in Step.__slots__} for step in self.steps],
+            "call": self.context,
+            "steps": [{key: getattr(one, key) for key in RecordedDelegate.__slots__} for one in self.delegates],
             **self._state(),
         }
 
@@ -162,7 +167,7 @@ _INTENT: Kinds = {
     "steps": list,
 }
 _CALL: Kinds = {"path": str, "netns": str, "cniArgs": str}
-_STEP: Kinds = {
+_DELEGATE: Kinds = {
     "owner": str,
     "type": str,
     "path": str,
@@ -192,14 +197,14 @@ def parse(text: bytes) -> Record:
     _require(document["call"], _CALL)
     if not isinstance(document["call"].get("runtimeConfig") or {}, dict):
         raise ValueError("key call.runtimeConfig: not an object")
-    for step in document["steps"]:
-        _require(step, _STEP)
-        named = "/" not in step["type"] and step["type"] not in ("", ".", "..")
-        if not named or step["version"] not in VERSIONS or any(type(one) is not str for one in step["capabilities"]):
-            raise ValueError(f"type {step['type']!r} at version {step['version']!r}, or its capabilities")
+    for entry in document["steps"]:
+        _require(entry, _DELEGATE)
+        named = "/" not in entry["type"] and entry["type"] not in ("", ".", "..")
+        if not named or entry["version"] not in VERSIONS or any(type(one) is not str for one in entry["capabilities"]):
+            raise ValueError(f"type {entry['type']!r} at version {entry['version']!r}, or its capabilities")
     record = Record(
         Attachment(document["network"], document["containerID"], document["ifname"]),
-        [Step(**{key: step[key] for key in _STEP}) for step in document["steps"]],
+        [RecordedDelegate(**{key: entry[key] for key in _DELEGATE}) for entry in document["steps"]],
         document["call"],
         document["created"],
     )
@@ -228,15 +233,15 @@ def _require(document: Any, keys: Kinds) -> None:
 
 def _apply(record: Record, state: Any) -> None:
     _require(state, _STATE)
-    pending, steps = state["pending"], len(record.steps)
-    if not all(type(index) is int and 0 <= index < steps for index in pending) or len(set(pending)) < len(pending):
+    pending, count = state["pending"], len(record.delegates)
+    if not all(type(index) is int and 0 <= index < count for index in pending) or len(set(pending)) < len(pending):
         raise ValueError(f"key pending: {pending!r}")
     result = state["result"]
-    if result is not None and (results.check(result) or result.get("cniVersion") != results.WHOLE):
+    if result is not None and (results.check(result) or result.get("cniVersion") != spec.LATEST):
         raise ValueError(f"key result: {results.check(result) or 'of another version'}")
-    # 0.1.0 kept neither: any of its steps may have been started.
-    ran, error = state.get("ran", steps), state.get("error")
-    if type(ran) is not int or not 0 <= ran <= steps:
+    # 0.1.0 kept neither: any of its delegates may have been started.
+    ran, error = state.get("ran", count), state.get("error")
+    if type(ran) is not int or not 0 <= ran <= count:
         raise ValueError(f"key ran: {ran!r}")
     if error is not None:
         _require(error, _ERROR)

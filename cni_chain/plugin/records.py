@@ -93,6 +93,14 @@ class State:
         """Return the process that has the attachment, 0 if none has or it can't be told."""
         return self._locks.holder(attachment.file)
 
+    def has_record(self, attachment: Attachment) -> bool:
+        """Tell whether anything lies where the attachment's record would: nothing but ENOENT says no."""
+        try:
+            system.lstat(self.path_of(attachment))
+        except FileNotFoundError:
+            return False
+        return True
+
     def load(self, attachment: Attachment) -> Record | None:
         """Return the attachment's record, None if it has none: nothing but ENOENT says so.
 

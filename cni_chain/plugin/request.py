@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import time
 
-from cni_chain.plugin import results
+from cni_chain.plugin import results, spec
 from cni_chain.plugin.errors import INVALID_CONFIG, CNIError
-from cni_chain.plugin.record import Attachment, Step
+from cni_chain.plugin.record import Attachment, RecordedDelegate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
-    from cni_chain.plugin.chain import Link
+    from cni_chain.plugin.chain import Delegate
     from cni_chain.plugin.facade import Facade
     from cni_chain.plugin.spec import CmdArgs
 
@@ -50,20 +50,20 @@ class Request:
         """Return the attachment that the call is about."""
         return Attachment(self.network, self.args.container_id, self.args.ifname)
 
-    def circumstances(self) -> dict[str, Any]:
+    def call_context(self) -> dict[str, Any]:
         """Return what a later DEL may need of this call and a GC doesn't get from the runtime."""
         context = {"path": self.args.path, "netns": self.args.netns, "cniArgs": self.args.args}
         return context | {key: self.conf[key] for key in ("runtimeConfig", "args") if key in self.conf}
 
     def prev_result(self) -> results.Result | None:
-        """Return the runtime's prevResult in results.WHOLE. Raises CNIError 7 if it is no Result."""
+        """Return the runtime's prevResult in spec.LATEST. Raises CNIError 7 if it is no Result."""
         given = self.conf.get("prevResult")
         if given is None:
             return None
         fault = results.check(given)
         if fault:
             raise CNIError(INVALID_CONFIG, f"network configuration: key prevResult: {fault}")
-        return results.convert({**given, "cniVersion": given.get("cniVersion") or self.version}, results.WHOLE)
+        return results.convert({**given, "cniVersion": given.get("cniVersion") or self.version}, spec.LATEST)
 
     def pick_version(self, supported: tuple[str, ...]) -> str:
         """Return the version for a delegate: the request's if it is `supported`, else the highest that is."""
@@ -81,17 +81,17 @@ def capabilities(conf: Mapping[str, Any]) -> list[str]:
     return [name for name, wanted in declared.items() if wanted is True]
 
 
-def recorded(link: Link, version: str) -> Step:
+def recorded(delegate: Delegate, version: str) -> RecordedDelegate:
     """Return a delegate as it is recorded, in `version` until it has been asked which ones it supports."""
-    return Step(
-        owner=link.owner.name,
-        type=link.type,
-        path=link.path,
-        conf=own_part(link.conf),
-        capabilities=capabilities(link.conf),
+    return RecordedDelegate(
+        owner=delegate.owner.name,
+        type=delegate.type,
+        path=delegate.path,
+        conf=own_part(delegate.conf),
+        capabilities=capabilities(delegate.conf),
         version=version,
-        disable_check=link.disable_check,
-        on_del_error=link.owner.on_del_error,
+        disable_check=delegate.disable_check,
+        on_del_error=delegate.owner.on_del_error,
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cni_chain.plugin.results import INTERFACE_EXTRAS, ROUTE_EXTRAS, WHOLE, family_of, shape_of
-from cni_chain.plugin.spec import at_least
+from cni_chain.plugin.results import INTERFACE_EXTRAS, ROUTE_EXTRAS, family_of, shape_of
+from cni_chain.plugin.spec import LATEST, at_least
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 def restore(result: Result, before: Result, answered: str) -> Result:
     """Return a delegate's `result` with what it could not carry, having answered in version `answered`, from `before`.
 
-    `before` is the result that it was given; both are in WHOLE. Only what `answered` has no words for is put back, and
-    only where the delegate left the thing itself alone: an interface by its name and sandbox, a route by its
-    destination and gateway.
+    `before` is the result that it was given; both are in spec.LATEST. Only what `answered` has no words for is put
+    back, and only where the delegate left the thing itself alone: an interface by its name and sandbox, a route by
+    its destination and gateway.
     """
-    if at_least(answered, WHOLE):
+    if at_least(answered, LATEST):
         return result
     restored = dict(result)
     if shape_of(answered) == "020":

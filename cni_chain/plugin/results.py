@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 
     Result = dict[str, Any]
 
-# The version that can say all that any other can: what a chain passes on is kept in it.
-WHOLE = VERSIONS[-1]
-
 # What 1.1.0 added to an interface and to a route; a delegate of an older version can't be asked to carry it.
 INTERFACE_EXTRAS = ("mtu", "socketPath", "pciID")
 ROUTE_EXTRAS = ("mtu", "advmss", "priority", "table", "scope")

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from cni_chain.plugin.delete import undo
+from cni_chain.plugin.delete import find_undoable, undo
 from cni_chain.plugin.errors import TRY_AGAIN, CNIError, joined
-from cni_chain.plugin.undoing import Found, environ_of
+from cni_chain.plugin.undoing import Undoable, environ_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_chain.plugin.call import Call
-    from cni_chain.plugin.record import Record
+    from cni_chain.plugin.record import Attachment, Record
 
 
-def clear_left_over(call: Call, found: Found) -> None:
-    """Delete what an earlier ADD of the same attachment left. Raises CNIError 11 if that fails: the record stays."""
+def clear_left_over(call: Call, attachment: Attachment) -> None:
+    """Delete what an earlier ADD of the same attachment left.
+
+    Raises CNIError 11 if that fails: the record stays. Raises OSError if the record can't be read.
+    """
+    found = find_undoable(call, attachment)
+    if found is None:
+        return
     errors = undo(call, found, call.request.until("DEL"), environ=environ_of(found.record, call.request.environ))
     if errors:
         failure = joined(errors)
@@ -27,7 +33,7 @@ def clear_left_over(call: Call, found: Found) -> None:
 def roll_back(call: Call, record: Record, started: int, error: CNIError) -> CNIError:
     """Delete the first `started` delegates of a failed ADD; return `error` with what failed here in its details."""
     record.pending = list(range(started))
-    failures = undo(call, Found(record, on_disk=True), call.request.until("DEL"))
+    failures = undo(call, Undoable(record, on_disk=True), call.request.until("DEL"))
     if not failures:
         return error
     undone = "; ".join(f"{failure.msg}: {failure.details}" if failure.details else failure.msg for failure in failures)

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
+# It can say all that any other can, so a chain passes its results on in it.
+LATEST = VERSIONS[-1]
 
 # The variables that each verb can't do without, in the order in which skel names them.
 REQUIRED = {

@@ -13,7 +13,7 @@ from cni_chain.plugin.spec import at_least
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_chain.plugin.call import Call, CurrentChain
-    from cni_chain.plugin.chain import Part
+    from cni_chain.plugin.chain import OwnerChain
     from cni_chain.plugin.records import State
 
 
@@ -25,14 +25,14 @@ def status(call: Call) -> None:
     request, invoker = call.request, call.invoker
     try:
         _check_state(call.state)
-        part = _first_part(call.chain)
-        steps = [recorded(link, request.version) for link in part.links]
-        files = [invoker.find(step) for step in steps]
-        for link, step, file in zip(part.links, steps, files, strict=True):
-            if not any(at_least(version, "1.1.0") for version in link.versions):
+        delegates = _first_owner_chain(call.chain).delegates
+        asked = [recorded(delegate, request.version) for delegate in delegates]
+        files = [invoker.find(delegate) for delegate in asked]
+        for declared, delegate, file in zip(delegates, asked, files, strict=True):
+            if not any(at_least(version, "1.1.0") for version in declared.versions):
                 continue
-            if "1.1.0" in invoker.supported_versions(step, file, request.deadline):
-                invoker.run(step, file, "STATUS", None, request.deadline - time.monotonic())
+            if "1.1.0" in invoker.supported_versions(delegate, file, request.deadline):
+                invoker.run(delegate, file, "STATUS", None, request.deadline - time.monotonic())
     except CNIError as error:
         code = NOT_AVAILABLE_LIMITED if error.code == NOT_AVAILABLE_LIMITED else NOT_AVAILABLE
         raise CNIError(code, error.msg, error.details) from None
@@ -47,13 +47,13 @@ def _check_state(state: State) -> None:
         raise io_error(error, state.directory) from None
 
 
-def _first_part(current: CurrentChain) -> Part:
+def _first_owner_chain(current: CurrentChain) -> OwnerChain:
     owners = current.owners()
     required = [owner for owner in owners if owner.required]
     for owner in required[:1] or owners:
-        part = current.owner_chain(owner, wait=0, exempt=False)
-        if part.usable:
-            return part
-        if owner.required or part.fault(REFUSED, UNREADABLE):
-            raise part.why_unusable()
-    raise chain.nobody(owners, current.chain_dir)
+        owner_chain = current.owner_chain(owner, wait=False, exempt=False)
+        if owner_chain.usable:
+            return owner_chain
+        if owner.required or owner_chain.fault(REFUSED, UNREADABLE):
+            raise owner_chain.why_unusable()
+    raise chain.no_delegate_error(owners, current.chain_dir)

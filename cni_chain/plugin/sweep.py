@@ -17,8 +17,8 @@ from cni_chain.plugin.errors import joined
 from cni_chain.plugin.log import Log
 from cni_chain.plugin.request import Request
 from cni_chain.plugin.spec import CmdArgs
-from cni_chain.plugin.undoing import Found, environ_of
-from cni_chain.plugin.unrecorded import present_chain
+from cni_chain.plugin.undoing import Undoable, environ_of
+from cni_chain.plugin.unrecorded import undoable_from_current_chain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _unmark(markers: Stranded, name: str) -> None:
         return
 
 
-def _found(call: Call, name: str) -> tuple[Found | None, Call]:
+def _found(call: Call, name: str) -> tuple[Undoable | None, Call]:
     """Return what there is to undo under a record's name, and the DEL that nobody asks for. Raises OSError."""
     damaged = ""
     record = None
@@ -106,19 +106,19 @@ def _found(call: Call, name: str) -> tuple[Found | None, Call]:
     if record is not None:
         attachment = record.attachment
         args.container_id, args.ifname = attachment.container_id, attachment.ifname
-        args.netns, args.args = record.call["netns"], record.call["cniArgs"]
+        args.netns, args.args = record.context["netns"], record.context["cniArgs"]
     conf = {"name": request.network}
     own = Call(
         Request(args, conf, request.version, request.facade, request.environ),
         Log(args, request.network),
-        call.invoker.execute,
+        call.invoker.executor,
         limit=f"a retry that no runtime asks for has {_SECONDS:g} s",
     )
     if record is not None:
-        return Found(record, on_disk=True), own
+        return Undoable(record, on_disk=True), own
     if damaged and args.ifname:
         attachment = own.request.attachment()
-        return present_chain(own.request, own.chain, own.log, attachment, damaged=damaged), own
+        return undoable_from_current_chain(own.request, own.chain, own.log, attachment, damaged=damaged), own
     if damaged:
         raise OSError(errno.EUCLEAN, f"damaged, and its name tells no attachment: {damaged}", name)
     return None, own

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
     from cni_chain.plugin import results
     from cni_chain.plugin.call import Call
-    from cni_chain.plugin.record import Record, Step
+    from cni_chain.plugin.record import Record, RecordedDelegate
 
 _LEAST_SECONDS = 1.0
 
 # GC's list of what is to be kept, under its name since 2024 and the one before (containernetworking/cni, pull 1101).
-LISTS = ("cni.dev/valid-attachments", "cni.dev/attachments")
+VALID_ATTACHMENT_KEYS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 
 
-class Found:
+class Undoable:
     """What there is to undo for an attachment.
 
     `on_disk` tells whether `record` lies there, or stands in for one that doesn't: the chain as it is now. `damaged`
@@ -50,7 +50,7 @@ class Undoing:
     """The DELs of one record.
 
     `on_disk`: the record is kept up to date there. `asked`: the runtime asked for this DEL itself, so
-    its own runtimeConfig, args and prevResult come before the record's. `environ` stands in for the call's own.
+    its own runtimeConfig, args and prevResult come before the record's. `environ` takes the place of the call's own.
     """
 
     def __init__(
@@ -68,9 +68,11 @@ class Undoing:
         self._asked = asked
         self._environ = environ or call.request.environ
         conf = call.request.conf
-        known: dict[str, Any] = {key: record.call[key] for key in ("runtimeConfig", "args") if key in record.call}
+        known: dict[str, Any] = {key: record.context[key] for key in ("runtimeConfig", "args") if key in record.context}
         sent = {key: conf[key] for key in ("runtimeConfig", "args") if asked and key in conf}
-        dev = {key: value for key, value in conf.items() if key.startswith("cni.dev/") and key not in LISTS}
+        dev = {key: value for key, value in conf.items() if key.startswith("cni.dev/")}
+        for key in VALID_ATTACHMENT_KEYS:
+            dev.pop(key, None)
         self._conf: dict[str, Any] = {"name": call.request.network, **known, **sent, **dev}
 
     def run(
@@ -110,23 +112,23 @@ class Undoing:
 
     def _undone(self, index: int, seconds: float) -> CNIError | None:
         """Return a delegate's failure; whatever one comes to, the others get their DEL."""
-        step = self._record.steps[index]
+        delegate = self._record.delegates[index]
         try:
-            return self._delete(index, step, seconds)
+            return self._delete(index, delegate, seconds)
         except CNIError as error:
             return error
         except OSError as error:
-            failure = io_error(error, step.path)
+            failure = io_error(error, delegate.path)
         except Exception as error:  # noqa: BLE001  # see above
             failure = CNIError(INTERNAL, f"{type(error).__name__}: {error}")
-        return CNIError(failure.code, f"{step.owner}/{step.type}: {failure.msg}")
+        return CNIError(failure.code, f"{delegate}: {failure.msg}")
 
-    def _delete(self, index: int, step: Step, seconds: float) -> CNIError | None:
+    def _delete(self, index: int, delegate: RecordedDelegate, seconds: float) -> CNIError | None:
         call = self._call
-        owner = call.chain.owner(step.owner)
-        ignored = (owner.on_del_error if owner else step.on_del_error) == "ignore"
+        owner = call.chain.owner(delegate.owner)
+        ignored = (owner.on_del_error if owner else delegate.on_del_error) == "ignore"
         try:
-            file = call.invoker.find(step)
+            file = call.invoker.find(delegate)
         except CNIError as error:
             from cni_chain.plugin.failures import needs_no_binary
 
@@ -135,53 +137,53 @@ class Undoing:
             call.log.note(f"{error.msg}; counted as deleted")
             return None
         until = time.monotonic() + seconds
-        failure = self._ask(step, file, until)
+        failure = self._ask(delegate, file, until)
         # Only what a plugin has refused in its own words: one that hung may have had the right configuration.
         if isinstance(failure, DelegateError) and failure.said and time.monotonic() < until:
             from cni_chain.plugin.failures import corrected
 
-            present = corrected(call.chain, self._record, index, call.request.version)
-            if present is not None:
-                call.log.note(f"{failure.msg}; tried once more with the configuration that {present.path} has now")
-                failure = self._ask(present, file, until)
+            current = corrected(call.chain, self._record, index, call.request.version)
+            if current is not None:
+                call.log.note(f"{failure.msg}; tried once more with the configuration that {current.path} has now")
+                failure = self._ask(current, file, until)
         if failure is not None and ignored:
-            call.log.note(f"{step.owner}/{step.type}: its failing DEL is ignored (onDelError): {failure.msg}")
+            call.log.note(f"{delegate}: its failing DEL is ignored (onDelError): {failure.msg}")
             return None
         return failure
 
-    def _ask(self, step: Step, file: str, until: float) -> CNIError | None:
+    def _ask(self, delegate: RecordedDelegate, file: str, until: float) -> CNIError | None:
         """Run a delegate's DEL; return its failure, unless that counts as done."""
         call = self._call
         seconds = until - time.monotonic()
         try:
-            self._speak(step, file, until - seconds / 2)
+            self._pick_version(delegate, file, until - seconds / 2)
             left = until - time.monotonic()
-            prev_result = self._prev_result(step)
-            call.invoker.run(step, file, "DEL", prev_result, left, conf=self._conf, environ=self._environ)
+            prev_result = self._prev_result(delegate)
+            call.invoker.run(delegate, file, "DEL", prev_result, left, conf=self._conf, environ=self._environ)
         except CNIError as error:
             from cni_chain.plugin.failures import is_taken_away, what_is_gone
 
-            gone = what_is_gone(step, error.said, self._environ) if isinstance(error, DelegateError) else ""
+            gone = what_is_gone(delegate, error.said, self._environ) if isinstance(error, DelegateError) else ""
             if gone:
-                told = f"{step.owner}/{step.type}: {gone} is gone, so its DEL counts as done"
-            elif is_taken_away(call.chain, call.invoker, step):
-                told = "its agent has been uninstalled meanwhile: counted as deleted"
+                why = f"{delegate}: {gone} is gone, so its DEL counts as done"
+            elif is_taken_away(call.chain, call.invoker, delegate):
+                why = "its agent has been uninstalled meanwhile: counted as deleted"
             else:
                 return error
-            call.log.note(f"{told}: {error.msg}")
+            call.log.note(f"{why}: {error.msg}")
         return None
 
-    def _speak(self, step: Step, file: str, until: float) -> None:
+    def _pick_version(self, delegate: RecordedDelegate, file: str, until: float) -> None:
         try:
-            supported = self._call.invoker.supported_versions(step, file, until)
-            step.version = self._call.request.pick_version(supported)
+            supported = self._call.invoker.supported_versions(delegate, file, until)
+            delegate.version = self._call.request.pick_version(supported)
         except CNIError as error:
             # Not even VERSION works: its DEL is tried as its ADD was, in the time that is left.
-            self._call.log.note(f"{error.msg}; spoken to in {step.version}, as recorded")
+            self._call.log.note(f"{error.msg}; spoken to in {delegate.version}, as recorded")
 
-    def _prev_result(self, step: Step) -> results.Result | None:
+    def _prev_result(self, delegate: RecordedDelegate) -> results.Result | None:
         """Return the runtime's prevResult, else the record's; DEL has one since 0.4.0."""
-        if not at_least(step.version, "0.4.0"):
+        if not at_least(delegate.version, "0.4.0"):
             return None
         given = None
         try:
@@ -193,12 +195,12 @@ class Undoing:
 
 def environ_of(record: Record, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the environment for DELs that no runtime asked for: the attachment's variables are the record's."""
-    netns = record.call["netns"]
+    netns = record.context["netns"]
     return {
         **environ,
         "CNI_CONTAINERID": record.attachment.container_id,
         "CNI_IFNAME": record.attachment.ifname,
         # A path like /proc/<pid>/ns/net may by now lead to the node's own namespace, of which nothing must be deleted.
         "CNI_NETNS": "" if system.is_own_namespace(netns) else netns,
-        "CNI_ARGS": record.call["cniArgs"],
+        "CNI_ARGS": record.context["cniArgs"],
     }

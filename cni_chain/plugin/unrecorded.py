@@ -9,43 +9,44 @@ from cni_chain.plugin.errors import IO_FAILURE, CNIError, io_error
 from cni_chain.plugin.fragments import REFUSED, UNREADABLE
 from cni_chain.plugin.record import Record
 from cni_chain.plugin.request import recorded
-from cni_chain.plugin.undoing import Found
+from cni_chain.plugin.undoing import Undoable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_chain.plugin.call import CurrentChain
     from cni_chain.plugin.log import Log
-    from cni_chain.plugin.record import Attachment
+    from cni_chain.plugin.record import Attachment, RecordedDelegate
     from cni_chain.plugin.request import Request
 
 
-def present_chain(
+def undoable_from_current_chain(
     request: Request, chain: CurrentChain, log: Log, attachment: Attachment, *, damaged: str = ""
-) -> Found:
+) -> Undoable:
     """Return what an attachment without a record may consist of: the chain as it is now.
 
     An owner that has written nothing is skipped. One whose files can't be used just now may have been run for this pod
     all the same: that is a failure, but for a half-written file of an owner that isn't required, as for ADD.
     """
     unknown: list[CNIError] = []
-    links = []
+    delegates: list[RecordedDelegate] = []
     try:
-        parts = chain.owner_chains()
-        if not any(part.links for part in parts) and not system.exists(chain.chain_dir):
+        owner_chains = chain.owner_chains()
+        if not any(owner_chain.delegates for owner_chain in owner_chains) and not system.exists(chain.chain_dir):
             raise CNIError(IO_FAILURE, f"chainDir {chain.chain_dir} is missing, so what to delete is not known")
     except CNIError as error:
-        parts, unknown = [], [error]
+        owner_chains, unknown = [], [error]
     except OSError as error:
-        parts, unknown = [], [io_error(error, chain.chain_dir)]
-    for part in parts:
-        links += part.links if part.usable else []
-        if part.usable or part.exempt:
+        owner_chains, unknown = [], [io_error(error, chain.chain_dir)]
+    for owner_chain in owner_chains:
+        if owner_chain.usable:
+            delegates += [recorded(delegate, request.version) for delegate in owner_chain.delegates]
+        if owner_chain.usable or owner_chain.exempt:
             continue
-        why = part.why_unusable()
-        if part.directory.faults and (part.owner.required or part.fault(REFUSED, UNREADABLE)):
+        why = owner_chain.why_unusable()
+        required = owner_chain.owner.required or owner_chain.fault(REFUSED, UNREADABLE)
+        if owner_chain.directory.faults and required:
             unknown.append(why)
         else:
             log.note(f"left out: {why.msg}")
-    steps = [recorded(link, request.version) for link in links]
-    record = Record(attachment, steps, request.circumstances(), time.time())
-    return Found(record, damaged=damaged, unknown=unknown)
+    record = Record(attachment, delegates, request.call_context(), time.time())
+    return Undoable(record, damaged=damaged, unknown=unknown)

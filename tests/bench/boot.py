@@ -14,7 +14,7 @@ from tests.bench.calls import CallFailedError, Json, Node
 MARKS = (
     ("the kernel executes it, the loader binds two libraries", re.compile(r'readlink\("/proc/self/exe"')),
     ("the interpreter is initialized", re.compile(r'openat\(AT_FDCWD, "/proc/self/environ"')),
-    ("`cni_chain`, `environment`, `plugin`, `spec`, `errors`", re.compile(r'openat\(AT_FDCWD, "[^"]*/_json\.')),
+    ("`cni_chain`, `system`, `plugin`, `spec`, `errors`", re.compile(r'openat\(AT_FDCWD, "[^"]*/_json\.')),
     ("`jsontext`, `_json`, the answer", re.compile(r"exit_group\(")),
 )
 TRACED = "execve,openat,readlink,exit_group"

@@ -28,6 +28,7 @@ STAGES = (
     ("invoke", "Invoker", "find", "delegates found"),
     ("invoke", "Invoker", "supported_versions", "versions remembered"),
     ("records", "State", "lock", "lock"),
+    ("records", "State", "has_record", "record looked for or read"),
     ("records", "State", "load", "record looked for or read"),
     ("records", "State", "begin", "record written"),
     ("records", "", "_sync", "record's directory synced"),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from cni_chain.plugin.record import Attachment, Record, Step
+from cni_chain.plugin.record import Attachment, Record, RecordedDelegate
 from tests.cli.node import CILIUM, CONF, FACADE, ISTIO, LOCAL, Json, Node, Result, needs_root
 
 pytestmark = needs_root  # whose files are root's
@@ -40,11 +40,11 @@ def beside(node: Node, name: str, content: object, *, later: float = 60) -> Path
     return file
 
 
-def step(**changed: Any) -> Step:
+def step(**changed: Any) -> RecordedDelegate:
     """One delegate of a record."""
     istio: Json = {"owner": "istio", "type": "istio-cni", "path": ISTIO, "conf": {"type": "istio-cni"}}
     rest: Json = {"capabilities": [], "version": "1.0.0", "disable_check": False, "on_del_error": "retry"}
-    return Step(**(istio | rest | changed))
+    return RecordedDelegate(**(istio | rest | changed))
 
 
 def record(node: Node, container: str = "c1", **changed: object) -> Path:

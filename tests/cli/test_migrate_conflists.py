@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cni_chain.plugin import chain, facade, fragments, request
-from cni_chain.plugin.chain import Link
+from cni_chain.plugin.chain import Delegate
 from tests.cli.migrating import CASES, CHAIN, NET, WAITING, Before, list_of
 from tests.cli.node import needs_root, run
 
@@ -42,14 +42,14 @@ def without_emptiness(value: object) -> object:
     return value or None
 
 
-def chain_on_disk(node: Before) -> tuple[Json, list[Link]]:
+def chain_on_disk(node: Before) -> tuple[Json, list[Delegate]]:
     """The waiting facade, and the chain that the plugin makes of it."""
     document = node.read(WAITING)
     parsed, problems, unknown = facade.parse(document["plugins"][0])
     assert (problems, unknown) == ([], [])
     assert parsed.owners is not None
     directories = [fragments.read(owner.name, str(node.path(parsed.chain_dir))) for owner in parsed.owners]
-    return document, chain.complete(chain.resolve(parsed.owners, directories, ("default", "web-0")))
+    return document, chain.required_delegates(chain.resolve(parsed.owners, directories, ("default", "web-0")))
 
 
 @needs_root

@@ -15,7 +15,7 @@ from cni_chain.node.conflists import Live
 from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import FacadeFile
 from cni_chain.plugin import chain, fragments, jsontext
-from cni_chain.plugin.chain import Link
+from cni_chain.plugin.chain import Delegate
 
 Json = dict[str, Any]
 
@@ -77,7 +77,7 @@ def test_a_mesh_owns_nothing_else_because_its_agent_would_write_it_away() -> Non
     assert ": --owner istio:tuning: istio's agent writes its file anew" in str(caught.value)
 
 
-def resolved(live: Live, owner_of: dict[str, str] | None = None) -> tuple[FacadeFile, list[Link]]:
+def resolved(live: Live, owner_of: dict[str, str] | None = None) -> tuple[FacadeFile, list[Delegate]]:
     """The chain that cni-chain makes of the bytes that would be written."""
     shares = split.split(live, owner_of or {})
     content = text_of(split.facade(live, shares, "/chain.d")).encode()
@@ -94,7 +94,7 @@ def resolved(live: Live, owner_of: dict[str, str] | None = None) -> tuple[Facade
             assert isinstance(parsed, fragments.Fragment), parsed
             directory.fragments.append(parsed)
         directories.append(directory)
-    return facade, chain.complete(chain.resolve(facade.facade.owners, directories, ("", "")))
+    return facade, chain.required_delegates(chain.resolve(facade.facade.owners, directories, ("", "")))
 
 
 values = st.recursive(

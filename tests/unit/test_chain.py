@@ -28,12 +28,14 @@ def directory(name: str, files: Files, *faults: fragments.Fault) -> fragments.Di
     return made
 
 
-def part(of: facade.Owner, files: Files, *faults: fragments.Fault, pod: tuple[str, str] = ("", "")) -> chain.Part:
+def owner_chain(
+    of: facade.Owner, files: Files, *faults: fragments.Fault, pod: tuple[str, str] = ("", "")
+) -> chain.OwnerChain:
     return chain.resolve([of], [directory(of.name, files, *faults)], pod)[0]
 
 
-def types(links: list[chain.Link]) -> list[str]:
-    return [link.type for link in links]
+def types(delegates: list[chain.Delegate]) -> list[str]:
+    return [delegate.type for delegate in delegates]
 
 
 A, B, C = {"type": "a"}, {"type": "b"}, {"type": "c"}
@@ -46,7 +48,7 @@ def test_owners_run_in_the_order_of_the_facade_and_files_in_that_of_their_names(
     owners = [owner("z"), owner("a")]
     directories = [directory("z", {"1.conf": [A], "2.conflist": [B, C]}), directory("a", {"1.conf": [C]})]
 
-    assert types(chain.complete(chain.resolve(owners, directories, ("", "")))) == ["a", "b", "c", "c"]
+    assert types(chain.required_delegates(chain.resolve(owners, directories, ("", "")))) == ["a", "b", "c", "c"]
 
 
 @pytest.mark.parametrize(
@@ -68,17 +70,17 @@ def test_owners_run_in_the_order_of_the_facade_and_files_in_that_of_their_names(
     ],
 )
 def test_what_of_an_owners_files_runs(keys: dict[str, Any], files: Files, run: list[str], dropped: list[str]) -> None:
-    made = part(owner("o", **keys), files)
+    made = owner_chain(owner("o", **keys), files)
 
-    assert (types(made.links), [entry.reason for entry in made.dropped]) == (run, dropped)
+    assert (types(made.delegates), [entry.reason for entry in made.skipped]) == (run, dropped)
 
 
 def test_an_exempt_pods_owner_is_neither_needed_nor_run() -> None:
     of = owner("o", exempt=[{"namespace": "n", "podNamePrefix": "p-"}])
 
-    assert chain.complete([part(of, {}, REFUSED, pod=("n", "p-1"))]) == []
-    assert types(chain.complete([part(of, {"1": [A]}, pod=("n", "p-1"))])) == []
-    assert types(chain.complete([part(of, {"1": [A]}, pod=("m", "p-1"))])) == ["a"]
+    assert chain.required_delegates([owner_chain(of, {}, REFUSED, pod=("n", "p-1"))]) == []
+    assert types(chain.required_delegates([owner_chain(of, {"1": [A]}, pod=("n", "p-1"))])) == []
+    assert types(chain.required_delegates([owner_chain(of, {"1": [A]}, pod=("m", "p-1"))])) == ["a"]
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_an_exempt_pods_owner_is_neither_needed_nor_run() -> None:
 )
 def test_a_pod_does_not_come_up_without(required: bool, files: Files, faults: list[fragments.Fault], code: int) -> None:
     with pytest.raises(CNIError) as raised:
-        chain.complete([part(owner("o", required=required), files, *faults)])
+        chain.required_delegates([owner_chain(owner("o", required=required), files, *faults)])
 
     assert raised.value.code == code
     assert "owner o" in raised.value.msg
@@ -108,13 +110,17 @@ def test_a_pod_does_not_come_up_without(required: bool, files: Files, faults: li
 def test_an_owner_that_is_not_required_contributes_what_it_can(
     files: Files, faults: list[fragments.Fault], run: list[str]
 ) -> None:
-    assert types(chain.complete([part(owner("o", required=False), files, *faults)])) == run
+    assert types(chain.required_delegates([owner_chain(owner("o", required=False), files, *faults)])) == run
 
 
 def test_a_delete_without_a_record_takes_the_owners_that_are_usable() -> None:
-    parts = [part(owner("o"), {"1": [A]}, REFUSED), part(owner("o"), {"1": [B]}), part(owner("o"), {})]
+    owner_chains = [
+        owner_chain(owner("o"), {"1": [A]}, REFUSED),
+        owner_chain(owner("o"), {"1": [B]}),
+        owner_chain(owner("o"), {}),
+    ]
 
-    assert types(chain.present(parts)) == ["b"]
+    assert types(chain.usable_delegates(owner_chains)) == ["b"]
 
 
 @pytest.mark.parametrize(

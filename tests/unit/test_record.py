@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from cni_chain.plugin.record import Attachment, Record, Step, _sealed, parse
+from cni_chain.plugin.record import Attachment, Record, RecordedDelegate, _sealed, parse
 
 
 def a_record(steps: int = 3) -> Record:
     made = [
-        Step(
+        RecordedDelegate(
             owner="o",
             type=f"t{index}",
             path="/etc/x",

@@ -11,7 +11,7 @@ from cni_chain.plugin.errors import CNIError
 from cni_chain.plugin.facade import Facade, Owner
 from cni_chain.plugin.invoke import Invoker
 from cni_chain.plugin.log import Log
-from cni_chain.plugin.record import Attachment, Record, Step
+from cni_chain.plugin.record import Attachment, Record, RecordedDelegate
 from cni_chain.plugin.request import Request
 from cni_chain.plugin.spec import CmdArgs
 from cni_chain.plugin.undoing import Undoing
@@ -27,18 +27,18 @@ class Delegates(Invoker):
         self.failures = failures
         self.ran: list[str] = []
 
-    def find(self, step: Any) -> str:
-        return f"/bin/{step.type}"
+    def find(self, delegate: Any) -> str:
+        return f"/bin/{delegate.type}"
 
-    def supported_versions(self, step: Any, file: str, deadline: float) -> tuple[str, ...]:
-        del step, file, deadline
+    def supported_versions(self, delegate: Any, file: str, deadline: float) -> tuple[str, ...]:
+        del delegate, file, deadline
         return ("1.1.0",)
 
-    def run(self, step: Any, *args: Any, **how: Any) -> None:
+    def run(self, delegate: Any, *args: Any, **how: Any) -> None:
         del args, how
-        self.ran.append(step.type)
-        if step.type in self.failures:
-            raise self.failures[step.type]
+        self.ran.append(delegate.type)
+        if delegate.type in self.failures:
+            raise self.failures[delegate.type]
 
 
 def a_call(failures: dict[str, Exception], state_dir: str) -> tuple[Call, Delegates]:
@@ -52,8 +52,8 @@ def a_call(failures: dict[str, Exception], state_dir: str) -> tuple[Call, Delega
 
 
 def a_record() -> Record:
-    steps = [
-        Step(
+    delegates = [
+        RecordedDelegate(
             owner="o",
             type=name,
             path=f"/etc/{name}.conf",
@@ -65,7 +65,7 @@ def a_record() -> Record:
         )
         for name in TYPES
     ]
-    return Record(Attachment("net", "c1", "eth0"), steps, {"path": "/bin", "netns": "", "cniArgs": ""}, 1.5)
+    return Record(Attachment("net", "c1", "eth0"), delegates, {"path": "/bin", "netns": "", "cniArgs": ""}, 1.5)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def composed(root: Path) -> str:
     owners = chain.owners(parsed, fragments.owner_names(directory)[0])
     read = (fragments.read(owner.name, directory, wait=0) for owner in owners)
     try:
-        links = chain.complete(chain.resolve(owners, read, ("", "")))
+        links = chain.required_delegates(chain.resolve(owners, read, ("", "")))
     except CNIError as error:
         return WAITS + error.msg.replace(str(root), "")
     return THEN.join(link.type for link in links)

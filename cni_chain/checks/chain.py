@@ -14,6 +14,7 @@ from cni_chain.node.locate import Place
 from cni_chain.node.survey import Survey, error_of
 from cni_chain.plugin import request
 from cni_chain.plugin.chain import Link, Part
+from cni_chain.plugin.fragments import NO_ENDING
 
 UNREADABLE = Kind(
     "chain-dir-unreadable",
@@ -126,7 +127,7 @@ def _is_near_miss(name: str, reason: str) -> bool:
         return False
     if lower.endswith((".conf", ".conflist", ".json")):
         return True
-    return reason.startswith("doesn't end") and (".conf" in lower or ".json" in lower)
+    return reason == NO_ENDING and (".conf" in lower or ".json" in lower)
 
 
 @of_chain(NOT_RUN)

@@ -26,6 +26,8 @@ REFUSED = "refused"  # unsafe or malformed for good: never run anything of it
 BROKEN = "broken"  # no JSON object (yet): its writer may be about to finish
 UNREADABLE = "unreadable"  # the system would not let it be read
 
+NO_ENDING = "doesn't end in .conf, .conflist or .json"  # why a file is ignored whose name is nearly a fragment's
+
 _S_IFMT, _S_IFREG, _S_IFDIR = 0o170000, 0o100000, 0o040000
 _WRITABLE_BY_OTHERS = 0o022
 
@@ -163,7 +165,7 @@ def ignored_because(name: str) -> str:
     if "kubeconfig" in name:
         return "credentials (*kubeconfig*)"
     if not name.endswith((".conf", ".conflist", ".json")):
-        return "doesn't end in .conf, .conflist or .json"
+        return NO_ENDING
     return ""
 
 

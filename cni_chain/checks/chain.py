@@ -22,7 +22,7 @@ UNREADABLE = Kind(
     "`chainDir` can't be read",
     "The plugin finds no owner, so no new pod starts.",
     "Look at the directory's type and at the file system.",
-    stops=True,
+    refused=True,
 )
 EMPTY = Kind(
     "chain-empty",
@@ -30,7 +30,7 @@ EMPTY = Kind(
     "no owner has a plugin, and none is required",
     "A pod needs at least one plugin: no new pod starts (error 11).",
     "Look at the agents of the owners on this node, or require the owner that must be there: cni-chain owner require.",
-    stops=True,
+    refused=True,
 )
 UNLISTED = Kind(
     "owner-not-listed",

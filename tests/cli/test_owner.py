@@ -199,6 +199,14 @@ def test_what_makes_the_network_can_t_be_taken_out(node: Node) -> None:
     assert "istio-cni can't be first" in refused(node, "remove", "cilium")
 
 
+def test_nor_on_a_node_whose_pods_wait_for_another_owner_anyway(node: Node) -> None:
+    node.change_owner("local", required=True)
+    node.clear("local")
+
+    assert "[plugin-never-first]" in refused(node, "remove", "cilium")
+    assert "not changed" not in done(node, "remove", "istio")
+
+
 def test_nor_can_the_only_owner(node: Node) -> None:
     node.change_facade(owners=[{"name": "cilium"}])
 

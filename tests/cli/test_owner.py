@@ -157,6 +157,8 @@ def test_a_required_owner_whose_agent_has_written_nothing_is_refused_since_pods_
     assert "not changed, because then owner kuma has no fragment yet" in error
     assert "[owner-without-fragment] (--force changes it)" in error
     assert not (node.chain_dir / "kuma.d").exists()
+    dry = json.loads(done(node, "add", "kuma:kuma-cni", "--force", "--dry-run", "--json"))
+    assert [(one["id"], one["severity"]) for one in dry["findings"]] == [("owner-without-fragment", "error")]
     assert "warning: from now on owner kuma has no fragment yet" in done(node, "add", "kuma:kuma-cni", "--force")
 
 

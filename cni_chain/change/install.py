@@ -204,7 +204,8 @@ def _check(plan: Plan, directory: NetDir, wanted: _Wanted, options: Options) -> 
     _not_before_multus(plan, directory, wanted.path)
     bin_dirs = [options.bin_dir]
     tried = trial.facade(plan.tree, directory, wanted.path, wanted.text, bin_dirs)
-    plan.warnings += [f"{finding.place.path}: {finding.text()}" for finding in outsorted(tried.node)]
+    for finding in outsorted(tried.node):
+        plan.warn(finding)
     refused = usage.never_taken(plan.tree, directory, tried.survey.file.network)
     if refused and not options.force:
         raise RefusedError(f"{refused}", "--force if CRI-O isn't this node's runtime")
@@ -218,8 +219,10 @@ def _check(plan: Plan, directory: NetDir, wanted: _Wanted, options: Options) -> 
             f"{'; '.join(finding.text() for finding in worse)}. First let each agent write into its directory "
             "(install --no-facade makes them), or --force"
         )
-    plan.warnings += [f"for now {finding.text()}" for finding in tried.errors]
-    plan.warnings += [f"{finding.place.path}: {finding.text()}" for finding in tried.warnings]
+    for finding in tried.errors:
+        plan.warn(finding, since="for now")
+    for finding in tried.warnings:
+        plan.warn(finding)
     path, document = usage.replaced(plan.tree, directory) or ("", None)
     name = (document or {}).get("name")
     network = tried.survey.file.network

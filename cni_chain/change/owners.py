@@ -156,7 +156,8 @@ class Edit:
         told = "; ".join(finding.text() for finding in worse)
         if worse and not self.force:
             raise RefusedError(f"{self.file.path}: not changed, because then {told} (--force changes it)")
-        self.plan.warnings += [f"from now on {finding.text()}" for finding in worse]
+        for finding in worse:
+            self.plan.warn(finding, since="from now on")
         for finding in after.newer_than(before):
             if finding.id != UNLISTED.id:  # that the owner isn't listed is what is meant
-                self.plan.warnings.append(f"{finding.place.path}: {finding.text()}")
+                self.plan.warn(finding)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cni_chain.change.files import Undo
+from cni_chain.checks.rule import Finding
 from cni_chain.node.errors import RefusedError
 from cni_chain.node.progress import Step, unseen
 from cni_chain.node.tree import Tree
@@ -30,6 +31,7 @@ class Plan:
         self.tree = tree
         self.changes: list[Change] = []
         self.warnings: list[str] = []
+        self.findings: list[Finding] = []  # what the rules find in what is planned; each is a warning too
         self.notes: list[str] = []  # what stays as it is, and why
 
     def add(
@@ -44,6 +46,11 @@ class Plan:
     ) -> None:
         """Append a change; those that are final come last."""
         self.changes.append(Change(action, path, detail, do, diff, final))
+
+    def warn(self, finding: Finding, *, since: str = "") -> None:
+        """Warn of what a rule finds in what is planned; `since` says from when on it is so, else the place is named."""
+        self.findings.append(finding)
+        self.warnings.append(f"{since} {finding.text()}" if since else f"{finding.place.path}: {finding.text()}")
 
     def run(self, step: Step = unseen) -> None:
         """Make the changes; if one fails, take back those before it. Raises RefusedError."""

@@ -14,6 +14,7 @@ from cni_chain.node.locate import Place
 from cni_chain.node.survey import Survey, error_of
 from cni_chain.plugin import request
 from cni_chain.plugin.chain import Delegate, OwnerChain
+from cni_chain.plugin.fragments import NO_ENDING
 
 UNREADABLE = Kind(
     "chain-dir-unreadable",
@@ -21,7 +22,7 @@ UNREADABLE = Kind(
     "`chainDir` can't be read",
     "The plugin finds no owner, so no new pod starts.",
     "Look at the directory's type and at the file system.",
-    stops=True,
+    refused=True,
 )
 EMPTY = Kind(
     "chain-empty",
@@ -29,7 +30,7 @@ EMPTY = Kind(
     "no owner has a plugin, and none is required",
     "A pod needs at least one plugin: no new pod starts (error 11).",
     "Look at the agents of the owners on this node, or require the owner that must be there: cni-chain owner require.",
-    stops=True,
+    refused=True,
 )
 UNLISTED = Kind(
     "owner-not-listed",
@@ -126,7 +127,7 @@ def _is_near_miss(name: str, reason: str) -> bool:
         return False
     if lower.endswith((".conf", ".conflist", ".json")):
         return True
-    return reason.startswith("doesn't end") and (".conf" in lower or ".json" in lower)
+    return reason == NO_ENDING and (".conf" in lower or ".json" in lower)
 
 
 @of_chain(NOT_RUN)

@@ -26,7 +26,7 @@ KEY_INVALID = Kind(
     "a key of cni-chain's object has an invalid value, an owner has an unknown key, or `owners` is missing",
     "The plugin refuses every call with error 7, so no new pod starts.",
     _CORRECT,
-    stops=True,
+    refused=True,
 )
 KEY_MISSPELT = Kind(
     "facade-key-misspelt",
@@ -55,7 +55,7 @@ NAME_INVALID = Kind(
     "the facade's `name` is missing or invalid",
     "The plugin refuses every call, so no new pod starts.",
     "Give the network a name of letters, digits, '_', '.' and '-', beginning with a letter or digit.",
-    stops=True,
+    refused=True,
 )
 VERSION_UNKNOWN = Kind(
     "facade-version-unknown",

@@ -24,7 +24,7 @@ UNUSABLE = Kind(
     "Correct the file; if an agent has written it, restart that agent so that it writes it again. "
     "cni-chain verify FILE checks it before it is in place.",
     milder="the owner is optional and the file is only half-written: pods start without it",
-    stops=True,
+    refused=True,
 )
 WITHOUT_FRAGMENT = Kind(
     "owner-without-fragment",
@@ -34,7 +34,7 @@ WITHOUT_FRAGMENT = Kind(
     "Look at the owner's agent on this node: does it run, and does it write to the owner's directory? If it is "
     "uninstalled: cni-chain owner remove NAME.",
     milder="the owner is optional",
-    stops=True,
+    refused=True,
 )
 TWO_WRITERS = Kind(
     "owner-with-two-writers",

@@ -25,7 +25,7 @@ MISSING = Kind(
     _NO_POD,
     "Have its owner's agent install it again (restart it on this node), or take the fragment away. If the runtime's "
     "plugins are elsewhere, say so with --bin-dir.",
-    stops=True,
+    refused=True,
 )
 NOT_EXECUTABLE = Kind(
     "plugin-not-executable",
@@ -33,7 +33,7 @@ NOT_EXECUTABLE = Kind(
     "a plugin of the chain is there and not executable",
     _NO_POD,
     "chmod +x the file, or have its owner's agent install it again.",
-    stops=True,
+    refused=True,
 )
 SET_USER_ID = Kind(
     "plugin-set-user-id",
@@ -49,7 +49,7 @@ SILENT = Kind(
     "a plugin can't be executed or doesn't answer VERSION",
     "cni-chain asks each plugin for its versions before it runs the first one: no new pod starts.",
     "Have its owner's agent install it again; run the file by hand to see what it says.",
-    stops=True,
+    refused=True,
 )
 OLD = Kind(
     "plugin-old",

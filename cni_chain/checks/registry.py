@@ -98,6 +98,11 @@ def stops(finding: Finding) -> bool:
     return finding.is_error and KINDS[finding.id].stops
 
 
+def refused(finding: Finding) -> bool:
+    """Tell whether cni-chain itself refuses every new pod while that is so, whatever the plugins would do."""
+    return finding.is_error and KINDS[finding.id].refused
+
+
 def _sorted(found: Iterable[Finding]) -> list[Finding]:
     """Return findings once each (two facades may share fragments), without those that another one replaces."""
     unique = list(dict.fromkeys(found))

@@ -83,7 +83,8 @@ class Kind:
     """A kind of finding: its id and severity, when it is found, and why it matters and what to do if no rule says more.
 
     `milder` says when an error of this kind is only a warning. With `stops`, no new pod gets the chain while an error
-    of this kind is there. `replaces` names kinds that say less about the same file: they are left out there.
+    of this kind is there; with `refused`, because cni-chain itself refuses the pod. `replaces` names kinds that say
+    less about the same file: they are left out there.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Kind:
         *,
         milder: str = "",
         stops: bool = False,
+        refused: bool = False,
         replaces: tuple[str, ...] = (),
     ) -> None:
         self.id = id_
@@ -104,7 +106,8 @@ class Kind:
         self.why = why
         self.do = do
         self.milder = milder
-        self.stops = stops
+        self.stops = stops or refused
+        self.refused = refused
         self.replaces = replaces
 
     def at(self, place: Place | str, what: str, *, why: str = "", do: str = "", severity: str | None = None) -> Finding:

@@ -14,7 +14,7 @@ from cni_chain.node.tree import Tree
 
 
 class Trial(NamedTuple):
-    """What the rules find in a facade, in its chain and about its place."""
+    """What the rules find in a facade and in its chain."""
 
     node: Node
     survey: Survey
@@ -33,9 +33,9 @@ class Trial(NamedTuple):
 
     def worse_than(self, before: Trial) -> list[Finding]:
         """Return the errors that `before` had not: a node whose pods get no network anyway is not worse off."""
-        stopped = any(map(registry.stops, before.findings))
+        was_refused = any(map(registry.refused, before.findings))
         known = {_same(finding) for finding in before.errors}
-        return [one for one in self.errors if _same(one) not in known and not (stopped and registry.stops(one))]
+        return [one for one in self.errors if _same(one) not in known and not (was_refused and registry.refused(one))]
 
     def newer_than(self, before: Trial) -> list[Finding]:
         """Return the warnings that `before` had not."""

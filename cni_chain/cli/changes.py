@@ -61,6 +61,7 @@ def document(plan: Plan, *, dry_run: bool) -> dict[str, Any]:
             for change in plan.changes
         ],
         "warnings": plan.warnings,
+        "findings": [finding.document() for finding in plan.findings],
         "notes": plan.notes,
     }
 

@@ -10,7 +10,7 @@ from cni_chain.agents import istio
 from cni_chain.agents.cilium import CILIUM
 from cni_chain.agents.istio import ISTIO
 from cni_chain.agents.registry import BY_OWNER, OWNER_OF
-from cni_chain.checks import chain, facade, owners, plugins, registry
+from cni_chain.checks import registry
 from cni_chain.checks.net_dir import OUTSORTED
 from cni_chain.checks.node import Node
 from cni_chain.migrate import split
@@ -22,19 +22,6 @@ from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
 
 _BACKUP = ".cilium_bak"
-# What cni-chain itself refuses a pod for. What the plugins refuse, they refuse from the list that is in use as well.
-_REFUSED = frozenset(
-    kind.id
-    for kind in (
-        chain.UNREADABLE,
-        chain.EMPTY,
-        facade.KEY_INVALID,
-        owners.UNUSABLE,
-        owners.WITHOUT_FRAGMENT,
-        plugins.MISSING,
-        plugins.NOT_EXECUTABLE,
-    )
-)
 _EDITORS = {agent.owner: agent for agent in BY_OWNER.values() if agent.edits and agent is not ISTIO}  # it has its own
 
 
@@ -114,8 +101,9 @@ def _programs(scene: Scene) -> Iterator[Refusal]:
     if not any(os.access(scene.tree.real(f"{directory}/cni-chain"), os.X_OK) for directory in bin_dirs):
         yield Refusal("program-missing", f"{bin_dirs[0]}/cni-chain: not there or not executable: install it first")
     node = Node(scene.tree, NetDir(scene.paths.net_dir), [scene.survey], bin_dirs)
+    # What the plugins refuse, they refuse from the list that is in use as well.
     for finding in registry.of_chain(node):
-        if finding.is_error and finding.id in _REFUSED:
+        if registry.refused(finding):
             yield Refusal(finding.id, f"{scene.survey.file.path}: no new pod would get a network: {finding.text()}")
 
 

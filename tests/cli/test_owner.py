@@ -164,6 +164,8 @@ def test_a_required_owner_whose_agent_has_written_nothing_is_refused_since_pods_
     assert "not changed, because then owner kuma has no fragment yet" in error
     assert "[owner-without-fragment] (--force changes it)" in error
     assert not (node.chain_dir / "kuma.d").exists()
+    dry = json.loads(done(node, "add", "kuma:kuma-cni", "--force", "--dry-run", "--json"))
+    assert [(one["id"], one["severity"]) for one in dry["findings"]] == [("owner-without-fragment", "error")]
     assert "warning: from now on owner kuma has no fragment yet" in done(node, "add", "kuma:kuma-cni", "--force")
 
 
@@ -204,6 +206,14 @@ def test_an_owner_becomes_optional_and_that_has_a_price(node: Node) -> None:
 
 def test_what_makes_the_network_can_t_be_taken_out(node: Node) -> None:
     assert "istio-cni can't be first" in refused(node, "remove", "cilium")
+
+
+def test_nor_on_a_node_whose_pods_wait_for_another_owner_anyway(node: Node) -> None:
+    node.change_owner("local", required=True)
+    node.clear("local")
+
+    assert "[plugin-never-first]" in refused(node, "remove", "cilium")
+    assert "not changed" not in done(node, "remove", "istio")
 
 
 def test_nor_can_the_only_owner(node: Node) -> None:

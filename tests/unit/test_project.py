@@ -1,0 +1,44 @@
+"""What keeps the project one that others can carry on: which files are linted, and what stands in one place only."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+
+from tests.conftest import CHECKOUT
+
+# Made by a build, by a test or by a tool, or git's own.
+NOT_SOURCE = re.compile(r"\.git|\.venv|out|__pycache__|.*_cache|\.hypothesis|.*\.egg-info")
+
+
+def sources() -> list[str]:
+    """Every file that a person wrote, below the checkout."""
+    found: list[str] = []
+    for folder, folders, files in os.walk(CHECKOUT):
+        folders[:] = [name for name in folders if not NOT_SOURCE.fullmatch(name)]
+        paths = (os.path.relpath(os.path.join(folder, name), CHECKOUT) for name in files)
+        found += [path for path in paths if not NOT_SOURCE.fullmatch(path)]
+    return sorted(found)
+
+
+def is_shell_script(path: str) -> bool:
+    """By its name, or by the program that its first line names."""
+    with (CHECKOUT / path).open("rb") as file:
+        first = file.readline(100)
+    return path.endswith((".sh", ".bash")) or re.match(rb"#!.*\b(ba|da)?sh\b", first) is not None
+
+
+def sourced(script: str) -> set[str]:
+    """What a script reads by `.`, which shellcheck follows."""
+    names = re.findall(r"^\. (\S+)$", (CHECKOUT / script).read_text(), re.MULTILINE)
+    return {os.path.normpath(os.path.join(os.path.dirname(script), name)) for name in names}
+
+
+def test_every_shell_script_is_linted() -> None:
+    command = ["make", "--silent", "--no-print-directory", "scripts"]
+    printed = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True).stdout.split()
+    linted = {os.path.normpath(path) for path in printed}
+    linted |= {path for script in linted for path in sourced(script)}
+
+    assert linted == {path for path in sources() if is_shell_script(path)}

@@ -42,3 +42,11 @@ def test_every_shell_script_is_linted() -> None:
     linted |= {path for script in linted for path in sourced(script)}
 
     assert linted == {path for path in sources() if is_shell_script(path)}
+
+
+def test_c_is_compiled_in_two_places_and_a_warning_is_an_error_in_both() -> None:
+    texts = {path: (CHECKOUT / path).read_text() for path in sources() if path.endswith(".py")}
+    compilers = {path: text for path, text in texts.items() if re.search(r'(= \[|which\()"(gcc|cc|clang)"', text)}
+
+    assert set(compilers) == {"build/assemble.py", "tests/support/compiler.py"}
+    assert all('"-Wall", "-Wextra", ' in text and '"-Werror")' in text for text in compilers.values())

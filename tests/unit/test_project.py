@@ -1,15 +1,21 @@
-"""What keeps the project one that others can carry on: which files are linted, and what stands in one place only."""
+"""The habits that others carry on: what is linted, how decisions are written, what stands in one place."""
 
 from __future__ import annotations
 
 import os
 import re
 import subprocess
+from pathlib import Path
+
+import pytest
 
 from tests.conftest import CHECKOUT
 
 # Made by a build, by a test or by a tool, or git's own.
 NOT_SOURCE = re.compile(r"\.git|\.venv|out|__pycache__|.*_cache|\.hypothesis|.*\.egg-info")
+
+DECISIONS = CHECKOUT / "docs/develop/decisions"
+HEADINGS = ["Context", "Decision", "Consequences", "Measured"]
 
 
 def sources() -> list[str]:
@@ -50,3 +56,28 @@ def test_c_is_compiled_in_two_places_and_a_warning_is_an_error_in_both() -> None
 
     assert set(compilers) == {"build/assemble.py", "tests/support/compiler.py"}
     assert all('"-Wall", "-Wextra", ' in text and '"-Werror")' in text for text in compilers.values())
+
+
+def decisions() -> list[Path]:
+    return sorted(page for page in DECISIONS.glob("*.md") if page.name != "README.md")
+
+
+def test_every_decision_is_in_the_index_with_its_title_and_status() -> None:
+    rows = []
+    for page in decisions():
+        head = re.match(r"# (\d{4}): (.+)\n\nStatus: (accepted|replaced)\b", page.read_text())
+        assert head, f"{page.name}: no title with its number, or no status"
+        number, title, status = head.groups()
+        assert page.name.startswith(f"{number}-")
+        rows.append(f"| [{number}]({page.name}) | {title} | {status} |")
+
+    assert [line for line in (DECISIONS / "README.md").read_text().splitlines() if line.startswith("| [")] == rows
+    assert [page.name[:4] for page in decisions()] == [f"{number:04}" for number in range(1, len(rows) + 1)]
+
+
+@pytest.mark.parametrize("page", decisions(), ids=lambda page: page.stem)
+def test_a_decision_has_the_headings_of_the_others_and_fits_on_a_page(page: Path) -> None:
+    text = page.read_text()
+
+    assert re.findall(r"^#+ (.+)$", text, re.MULTILINE)[1:] == HEADINGS
+    assert len(text.splitlines()) <= 60

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from cni_chain import __version__
 from tests.conftest import CHECKOUT
 
 # Made by a build, by a test or by a tool, or git's own.
@@ -81,3 +83,31 @@ def test_a_decision_has_the_headings_of_the_others_and_fits_on_a_page(page: Path
 
     assert re.findall(r"^#+ (.+)$", text, re.MULTILINE)[1:] == HEADINGS
     assert len(text.splitlines()) <= 60
+
+
+def test_the_version_stands_in_one_place() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
+    texts = {path: (CHECKOUT / path).read_text() for path in sources() if path.endswith((".py", ".toml", "Makefile"))}
+    texts |= {path: (CHECKOUT / path).read_text() for path in sources() if path.startswith("build/")}
+    literal = re.compile(rf"^__version__ = |\bcni-chain\W+v?{re.escape(__version__)}\b", re.MULTILINE)
+
+    assert [path for path, text in texts.items() if literal.search(text)] == ["cni_chain/__init__.py"]
+    assert "version" in project["project"]["dynamic"]
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "cni_chain.__version__"}
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def test_the_changelog_begins_with_the_version_that_is_prepared_or_with_this_one() -> None:
+    text = (CHECKOUT / "CHANGELOG.md").read_text()
+    headings = re.findall(r"^## .+$", text, re.MULTILINE)
+    written = re.findall(r"^## (\d+\.\d+\.\d+), (not released|\d{4}-\d\d-\d\d)$", text, re.MULTILINE)
+    versions = [numbers(version) for version, _ in written]
+    prepared = [numbers(version) for version, date in written if date == "not released"]
+
+    assert len(written) == len(headings), f"a heading is VERSION, DATE or VERSION, not released: {headings}"
+    assert versions == sorted(set(versions), reverse=True)
+    assert numbers(__version__) == versions[len(prepared)]
+    assert prepared in ([], versions[:1])

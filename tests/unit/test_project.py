@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cni_chain import __version__
 from tests.conftest import CHECKOUT
@@ -111,3 +112,19 @@ def test_the_changelog_begins_with_the_version_that_is_prepared_or_with_this_one
     assert versions == sorted(set(versions), reverse=True)
     assert numbers(__version__) == versions[len(prepared)]
     assert prepared in ([], versions[:1])
+
+
+@pytest.mark.parametrize("path", [path for path in sources() if path.endswith((".yml", ".yaml"))])
+def test_yaml_is_read(path: str) -> None:
+    """Forms and hooks: nothing here runs them, and GitHub drops a form with a mistake without a word."""
+    assert list(yaml.safe_load_all((CHECKOUT / path).read_text()))
+
+
+def test_a_report_asks_for_what_is_needed_to_answer_it() -> None:
+    form = yaml.safe_load((CHECKOUT / ".github/ISSUE_TEMPLATE/bug.yml").read_text())
+    fields = {field.get("id"): field for field in form["body"]}
+    required = {name for name, field in fields.items() if field.get("validations", {}).get("required")}
+
+    assert required == {"seen", "steps", "doctor", "versions", "facade"}
+    assert fields["doctor"]["attributes"]["label"] == "cni-chain doctor --json"
+    assert all(word in fields["versions"]["attributes"]["value"] for word in ("cni-chain", "runtime", "agents"))

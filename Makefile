@@ -10,8 +10,11 @@ VENV   := .venv
 PY     := $(VENV)/bin/python
 FROZEN := out/frozen/bin/cni-chain
 export CACHE
+# Each file that says which shell runs it.
+LIST_SCRIPTS := grep -rlIE '^\#!.*[/ ](ba)?sh$$|^\# shellcheck shell=' --exclude='*.py' --exclude='*.md' \
+    --exclude-dir={.git,.venv,out} .
 
-.PHONY: help demo demo-war test lint unit frozen dist bench bench-full tools multus runtimes agents cluster clean
+.PHONY: help demo demo-war test lint scripts unit frozen dist bench bench-full tools multus runtimes agents cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,10 +29,15 @@ demo-war: frozen tools ## Cilium's and Istio's own writers in one directory, the
 test: lint frozen tools multus runtimes agents ## every test, against the source and against the frozen program (root for all of them)
 	$(PY) -m pytest tests --program source --program $(FROZEN)
 
-lint: $(VENV)/ready ## ruff and mypy
+lint: $(VENV)/ready ## ruff, mypy and shellcheck
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	PATH=$(CURDIR)/$(VENV)/bin:$$PATH; command -v shellcheck >/dev/null || build/packages shellcheck; \
+	    $(LIST_SCRIPTS) | xargs shellcheck --check-sourced
+
+scripts: # what shellcheck reads
+	@$(LIST_SCRIPTS)
 
 unit: $(VENV)/ready ## the tests that need no network namespaces, against the source
 	$(PY) -m pytest tests --program source --ignore tests/e2e --ignore tests/runtimes --ignore tests/agents

@@ -29,6 +29,9 @@ _BASE_LIBRARY = "base_library.zip"
 _STANDARD = ("__future__", "encodings", "encodings.aliases", "encodings.utf_8")
 _OURS = re.compile(r"cni_chain(\.__main__|\.plugin(\..*)?)?")
 
+# What root runs at every call is compiled without a warning.
+_WARNINGS = ("-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wformat=2", "-Werror")
+
 # Libraries that a launcher with the interpreter in it doesn't load.
 _LINKED_IN = re.compile(r"lib(python3|expat|z)\b.*\.so")
 
@@ -164,8 +167,9 @@ def _static_interpreter() -> Path | None:
 def _link(program: Path, include: Path, interpreter: Path | None) -> None:
     """Compile the launcher. A shared interpreter is bound anew at every start, which a static one is not."""
     variables = sysconfig.get_config_vars()
-    command = ["gcc", "-O2", "-Wall", "-s", f"-I{include}", f"-I{sysconfig.get_path('include')}"]
-    command += ["-o", str(program), str(HERE / "launcher.c")]
+    command = ["gcc", "-O2", *_WARNINGS, "-s", f"-I{include}"]
+    # As a system's header: its warnings are for its makers.
+    command += ["-isystem", sysconfig.get_path("include"), "-o", str(program), str(HERE / "launcher.c")]
     if interpreter:
         wanted = " ".join(variables.get(key) or "" for key in ("MODLIBS", "LIBS", "SYSLIBS")).split()
         # Of the system's libraries only those that every system has are left to be loaded.

@@ -6,8 +6,6 @@ given twice, every test that uses `program` runs against both.
 
 import contextlib
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +16,7 @@ from tests.blackbox.host import Host
 from tests.gomodules import NotBuiltError
 from tests.sandbox import node as sandbox_node
 from tests.sandbox.namespaces import SandboxUnavailableError
+from tests.support.compiler import NoCompilerError, compiled
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # As the frozen program is started: without site-packages, which only the command line needs, for typer.
@@ -80,17 +79,15 @@ def launched(name: str, folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def double(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The recording delegate, compiled."""
-    if not (shutil.which("gcc") or shutil.which("cc")):
-        pytest.skip("needs a C compiler for the recording delegate")
-    return compiled_double(tmp_path_factory.mktemp("double"))
+    try:
+        return compiled_double(tmp_path_factory.mktemp("double"))
+    except NoCompilerError as error:
+        pytest.skip(str(error))
 
 
 def compiled_double(folder: Path) -> Path:
-    """The recording delegate, compiled into a folder."""
-    executable = folder / "double"
-    source = CHECKOUT / "tests/blackbox/double.c"
-    subprocess.run([shutil.which("gcc") or "cc", "-O1", "-o", executable, source], check=True)
-    return executable
+    """The recording delegate, compiled into a folder. Raises NoCompilerError."""
+    return compiled(CHECKOUT / "tests/blackbox/double.c", folder / "double", "-O1")
 
 
 @pytest.fixture(scope="session")

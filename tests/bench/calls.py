@@ -10,6 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from tests.support.compiler import compiled
+
 HERE = Path(__file__).resolve().parent
 NAME = "bench"
 IFNAME = "eth0"
@@ -179,9 +181,7 @@ class Node:
 
     def compile(self, name: str) -> Path:
         """Compile one of the C programs beside this file."""
-        target = self.root / name
-        subprocess.run(["gcc", "-O2", "-Wall", "-static", "-o", target, HERE / f"{name}.c"], check=True)  # noqa: S607
-        return target
+        return compiled(HERE / f"{name}.c", self.root / name, "-O2", "-static")
 
 
 def pod(name: str) -> str:

@@ -2,12 +2,13 @@
 
 import errno
 import os
-import shutil
 import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
+
+from tests.support.compiler import NoCompilerError, compiled
 
 ERRORS = ("EIO", "EMFILE", "ENOMEM", "EACCES", "ENOSPC")
 # Once; this call about the same file from then on; this call from then on, whatever it is about.
@@ -56,12 +57,10 @@ class Injector:
         self.patience = 20
         self.stdin, self.stdout, self.stderr = (directory / name for name in ("request", "answer", "words"))
         self._report = directory / "report"
-        self._fault = directory / "fault"
-        compiler = shutil.which("gcc") or shutil.which("cc")
-        if not compiler:
-            raise UntraceableError("needs a C compiler for what makes system calls fail")
-        source = Path(__file__).with_name("fault.c")
-        subprocess.run([compiler, "-O2", "-Wall", "-o", self._fault, source], check=True)
+        try:
+            self._fault = compiled(Path(__file__).with_name("fault.c"), directory / "fault", "-O2")
+        except NoCompilerError as error:
+            raise UntraceableError(str(error)) from error
 
     def run(self, program: str, environ: Mapping[str, str], stdin: bytes, fault: Fault | None = None) -> Ended:
         """Run a program; without a fault, list its calls. Raises UntraceableError."""

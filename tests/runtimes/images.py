@@ -6,22 +6,21 @@ import io
 import json
 import platform
 import shutil
-import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
 
 from tests.runtimes.cri import BUSYBOX, PAUSE
+from tests.support.compiler import compiled
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
 def make(directory: Path) -> dict[str, Path]:
     """Both images that the tests use: name → archive. Needs gcc and a static busybox."""
-    pause, busybox = directory / "pause", shutil.which("busybox")
+    busybox = shutil.which("busybox")
     assert busybox, "no busybox: tests/runtimes/packages"
-    source = Path(__file__).with_name("pause.c")
-    subprocess.run(["gcc", "-Os", "-static", "-o", pause, source], check=True)  # noqa: S607
+    pause = compiled(Path(__file__).with_name("pause.c"), directory / "pause", "-Os", "-static")
     made = {PAUSE: directory / "pause.tar", BUSYBOX: directory / "busybox.tar"}
     archive(made[PAUSE], PAUSE, "/pause", {"pause": pause.read_bytes()})
     archive(made[BUSYBOX], BUSYBOX, "/bin/busybox", {"bin/busybox": Path(busybox).read_bytes(), "bin/sh": "busybox"})

@@ -1,8 +1,10 @@
+# shellcheck shell=sh
 # In a sandbox: what a reboot takes. Every process but the first and this shell, interfaces and namespaces of pods, all
 # rules, and what is in /run. The namespace `outside` stays, and the link to it: that is another host.
 set -u
 
-for number in $(ls /proc | grep -E '^[0-9]+$'); do
+for process in /proc/[0-9]*; do
+    number=${process#/proc/}
     [ "$number" = 1 ] || [ "$number" = $$ ] || kill -9 "$number" 2>/dev/null
 done
 links() {

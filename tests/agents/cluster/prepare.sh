@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # In a sandbox whose processes are in a cgroup namespace: what a kubelet and Cilium's agent need, and what keeps them from
 # the machine. $1: where the cgroup v2 hierarchy is mounted.
 set -eu

@@ -1,0 +1,1 @@
+"""What the suites share: nodes, doubles and other people's programs. No tests."""

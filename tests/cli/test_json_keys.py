@@ -49,14 +49,14 @@ def spoil(node: Node) -> None:
 @pytest.mark.parametrize(
     ("page", "command"),
     [
-        ("operate.md", "show"),
-        ("operate.md", "verify"),
-        ("operate.md", "cat"),
-        ("operate.md", "cat --effective"),
-        ("operate.md", "doctor"),
-        ("install.md", "owner list"),
-        ("install.md", "owner remove local --dry-run"),
-        ("install.md", "uninstall --dry-run --leave-node-without-network"),
+        ("guides/operate.md", "show"),
+        ("guides/operate.md", "verify"),
+        ("guides/operate.md", "cat"),
+        ("guides/operate.md", "cat --effective"),
+        ("guides/operate.md", "doctor"),
+        ("guides/upgrade-and-uninstall.md", "owner list"),
+        ("guides/upgrade-and-uninstall.md", "owner remove local --dry-run"),
+        ("guides/upgrade-and-uninstall.md", "uninstall --dry-run --leave-node-without-network"),
     ],
 )
 def test_what_a_command_prints_of_a_node(node: Node, page: str, command: str, healthy: bool) -> None:
@@ -81,7 +81,7 @@ def test_what_is_printed_of_pods(pods: Pods, arguments: list[str]) -> None:
         pods.loses_its_namespace("c1")
 
     command, *more = arguments
-    assert undocumented("operate.md", pods.json(command, *more)) == set()
+    assert undocumented("guides/operate.md", pods.json(command, *more)) == set()
 
 
 def test_what_migrate_prints_at_each_step(program: str, tmp_path: Path) -> None:
@@ -92,4 +92,4 @@ def test_what_migrate_prints_at_each_step(program: str, tmp_path: Path) -> None:
     steps += [before.document("--switch", "--despite", "istio-edits-first-file"), before.document("--undo")]
 
     assert steps[-1]["state"] == "written"
-    assert [undocumented("migrate.md", one) for one in steps] == [set()] * len(steps)
+    assert [undocumented("guides/live-cluster.md", one) for one in steps] == [set()] * len(steps)

@@ -11,7 +11,7 @@ PY     := $(VENV)/bin/python
 FROZEN := out/frozen/bin/cni-chain
 export CACHE
 
-.PHONY: help demo demo-war test lint unit frozen dist bench bench-full tools multus runtimes agents cluster clean
+.PHONY: help demo demo-war test lint unit docs frozen dist bench bench-full tools multus runtimes agents cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ lint: $(VENV)/ready ## ruff and mypy
 
 unit: $(VENV)/ready ## the tests that need no network namespaces, against the source
 	$(PY) -m pytest tests --program source --ignore tests/e2e --ignore tests/runtimes --ignore tests/agents
+
+docs: $(VENV)/docs ## the documentation as a site in out/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 frozen: $(FROZEN) ## the frozen program in out/frozen, as it is laid out in /opt/cni
 
@@ -72,6 +75,10 @@ $(VENV)/ready: pyproject.toml build/packages
 	build/packages
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(VENV)/docs: $(VENV)/ready
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@
 
 clean: ## remove what the targets above made here (the cache stays)

@@ -53,7 +53,7 @@ def _waits(node: Node, file: FacadeFile) -> Trouble:
         do = (
             f"To go on: cni-chain migrate --switch. To clean up: wait until {of_before} are gone, then cni-chain gc "
             f"and cni-chain uninstall, and remove {file.path} and {file.facade.chain_dir} "
-            "(docs/guides/live-cluster.md, The way back)."
+            "(docs/guides/live-cluster.md, Roll back)."
         )
     else:
         what = f"the migration is not finished: the facade waits as {file.path}"

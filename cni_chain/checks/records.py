@@ -228,7 +228,7 @@ def _repeated(path: str, lines: list[dict[str, Any]]) -> Iterator[Trouble]:
             path,
             f"{len(group)} of the last {len(lines)} calls are this {verb}: {message}{whose}",
             f"The runtime tries again and again; the last time was {group[-1].get('time')}.",
-            "See what the message asks for; README.md, Troubleshoot, has the common ones.",
+            "See what the message asks for; docs/troubleshooting.md has the common ones.",
             warning=True,
         )
 

@@ -60,7 +60,7 @@ _ISTIO_AWAY = (
 _ISTIO_BACK = (
     "Look at the istio-cni-node pod of this node. Pods that wait come up by themselves, mostly within 45 s after it is "
     "back: istio-cni tries for 31 s with the token that it has read, and the kubelet tries again 12 to 15 s later. "
-    "timeoutSeconds of the owner shortens that (docs/evidence/agents.md)."
+    "timeoutSeconds of the owner shortens that (docs/agents/istio-away.md)."
 )
 
 # Where plugins without a key for it find their agent: constants of theirs, or the default of the key.

@@ -55,7 +55,7 @@ _KINDS = (
         "A pod fails, or doesn't get what its owners want.",
         (
             "Correct it there, or, if an agent writes the file, in that agent's settings (docs/reference/facade.md, "
-            "docs/evidence/agents.md). cni-chain verify finds the same, with line and column."
+            "docs/agents). cni-chain verify finds the same, with line and column."
         ),
     ),
 )

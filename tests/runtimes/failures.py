@@ -179,7 +179,7 @@ def told(kubelet: Kubelet, failure: Failure) -> str:
 
 
 def block(said: dict[str, dict[str, str]]) -> str:
-    """The part of docs/reference/runtimes.md about failures: by failure, by runtime, what a kubelet was told."""
+    """The part of docs/evidence/runtimes.md about failures: by failure, by runtime, what a kubelet was told."""
     parts = []
     for failure in FAILURES:
         lines = [f"{runtime}: {words}" for runtime, words in said[failure.name].items()]

@@ -2,7 +2,7 @@
 
 containerd 2.4, Cilium's and Istio's own plugins and writers, with stand-ins for the rest of their agents; pods are made
 and ended at every stage, and all that live ask each other all the time. `python -m tests.runtimes.walk PROGRAM` takes
-the walk and writes it, with the output of each command, into docs/guides/operate.md.
+the walk and writes it, with the output of each command, into docs/evidence/walk.md.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from tests.runtimes.kubelet import Kubelet
 from tests.sandbox import node as sandbox_node
 from tests.sandbox.node import CHAIN, FACADE, NET, NODE4, is_frozen
 
-PART = Part("guides/operate.md", "walk")
+PART = Part("evidence/walk.md", "walk")
 # Pods that are reached from outside by a port of the node, one made before the facade and one through it.
 HOST_PORTS = {"before-3": 18080, "istio-moved": 18081}
 # What differs from one walk to the next: the runtime's IDs, ages, how many files a build has, the width of columns.
@@ -254,12 +254,12 @@ def started(kind: type[Runtime], program: str | Path, tools: Path) -> Iterator[W
 
 
 def text(stages: list[Stage]) -> str:
-    """The block of docs/guides/operate.md."""
+    """The block of docs/evidence/walk.md."""
     return "\n".join(stage.markdown() for stage in stages)
 
 
 def shown() -> str:
-    """What docs/guides/operate.md has of the walk."""
+    """What docs/evidence/walk.md has of the walk."""
     return PART.read()
 
 
@@ -271,7 +271,7 @@ def alike(block: str) -> str:
 
 
 def main() -> None:
-    """Take the walk and write it between the marks of docs/guides/operate.md."""
+    """Take the walk and write it between the marks of docs/evidence/walk.md."""
     parser = argparse.ArgumentParser(prog="python -m tests.runtimes.walk", description=__doc__)
     parser.add_argument("program", type=Path, help="the frozen program")
     options = parser.parse_args()

@@ -106,10 +106,10 @@ FAILURES = (
     Failure(
         "A fragment is not JSON",
         half_a_fragment,
-        "Whoever writes the file has written it wrong, or only half. `cni-chain verify` names line and column.",
+        "The agent has written the file wrong, or only half of it. `cni-chain verify` names line and column.",
     ),
     Failure(
-        "Others than root may write a fragment",
+        "A fragment is writable by users other than root",
         unsafe_fragment,
         "`chown root` and `chmod go-w` the file; if the agent writes it so, `allowUnsafePermissions`.",
     ),
@@ -143,7 +143,8 @@ FAILURES = (
     Failure(
         "cni-chain itself is missing",
         no_cni_chain,
-        "These are the runtime's words: `/opt/cni/bin/cni-chain`, or what it points to, is gone. Install it again.",
+        "These are the runtime's words: `/opt/cni/bin/cni-chain`, or the file it links to, does not exist. "
+        "Install it again.",
     ),
     Failure(
         "A plugin's CHECK fails",

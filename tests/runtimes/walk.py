@@ -175,7 +175,7 @@ def there(walk: Walk) -> None:
     walk.does("cni-chain", "show")
     walk.pods("switched", "written")
 
-    walk.stage("Second thoughts", "One rename takes the facade away again, and one brings it back.")
+    walk.stage("Undo", "One rename takes the facade away again, and one brings it back.")
     walk.does("cni-chain", "migrate", "--undo", file=LIST)
     walk.pods("undone", "switched")
     walk.does("cni-chain", "migrate", "--switch", file=FACADE)
@@ -187,7 +187,7 @@ def there(walk: Walk) -> None:
     walk.pods("istio-moved", "before-2")
 
     walk.stage(
-        "Is all well",
+        "Check the node",
         "The pod that was ended while the facade was away has left its record, since containerd gives a DEL to the "
         "configuration of the day: its addresses are free, `gc` removes the record.",
     )
@@ -201,7 +201,7 @@ def there(walk: Walk) -> None:
 def back(walk: Walk) -> None:
     """To the list that both edit, and without cni-chain."""
     walk.stage(
-        "The way back",
+        "Roll back",
         "First the facade goes, then the agents go back: Istio, which edits the first file that it finds, and after it "
         "Cilium, whose start writes the list anew, so that for a moment it is without Istio's plugin; no pod should "
         "start then (`kubectl cordon`).",

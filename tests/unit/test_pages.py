@@ -1,4 +1,4 @@
-"""The pages for people: links lead somewhere, and pages stay short."""
+"""The pages for people: links lead somewhere, pages stay short, a sentence has its own line."""
 
 from __future__ import annotations
 
@@ -13,8 +13,12 @@ from tests.sandbox.namespaces import CHECKOUT
 
 DOCS = CHECKOUT / "docs"
 PAGES = sorted([*CHECKOUT.glob("*.md"), *(CHECKOUT / "conf").rglob("*.md"), *DOCS.rglob("*.md")])
+# Reports are what programs printed, and these two pages are what the code says of itself.
+GENERATED = {DOCS / "reference/commands.md", DOCS / "reference/checks.md"}
+PROSE = [page for page in PAGES if DOCS / "evidence" not in page.parents and page not in GENERATED]
 
 LINK = re.compile(r"\]\(([^)\s]+)\)|(?:href|src)=\"([^\"]+)\"")
+TWO_SENTENCES = re.compile(r"[a-z)`’\"][.?!] +[A-Z`\[*(]")
 
 
 def prose(page: Path) -> Iterator[tuple[int, str]]:
@@ -67,6 +71,18 @@ def test_every_page_that_a_message_names_exists() -> None:
 
     assert named, "no message names a page any more: remove this test"
     assert {one for one in named if not (CHECKOUT / one).exists()} == set()
+
+
+@pytest.mark.parametrize("page", PROSE, ids=names(PROSE))
+def test_each_sentence_has_a_line_of_its_own(page: Path) -> None:
+    """A change of one sentence is then a change of one line. Tables' cells are exempt."""
+    several = [
+        f"{page}:{number}: {line.strip()}"
+        for number, line in prose(page)
+        if not line.startswith("|") and TWO_SENTENCES.search(line.replace("e.g. ", "").replace("i.e. ", ""))
+    ]
+
+    assert several == []
 
 
 @pytest.mark.parametrize(("pages", "lines"), [("README.md", 150), ("docs/agents/*.md", 100)])

@@ -26,10 +26,11 @@ demo-war: frozen tools ## Cilium's and Istio's own writers in one directory, the
 test: lint frozen tools multus runtimes agents ## every test, against the source and against the frozen program (root for all of them)
 	$(PY) -m pytest tests --program source --program $(FROZEN)
 
-lint: $(VENV)/ready ## ruff and mypy
+lint: $(VENV)/ready ## ruff, mypy, and vale for the prose (vale is built once, two minutes)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+	$$(build/vale/build)/vale *.md conf docs
 
 unit: $(VENV)/ready ## the tests that need no network namespaces, against the source
 	$(PY) -m pytest tests --program source --ignore tests/e2e --ignore tests/runtimes --ignore tests/agents

@@ -85,6 +85,13 @@ def test_each_sentence_has_a_line_of_its_own(page: Path) -> None:
     assert several == []
 
 
+def test_the_site_has_every_page_in_its_navigation_once() -> None:
+    listed = re.findall(r"^ +- (?:[^:\n]+: )?([\w/.-]+\.md)$", (CHECKOUT / "mkdocs.yml").read_text(), re.MULTILINE)
+
+    there = [str(page.relative_to(DOCS)) for page in DOCS.rglob("*.md") if DOCS / "evidence" not in page.parents]
+    assert sorted(listed) == sorted(there)
+
+
 @pytest.mark.parametrize(("pages", "lines"), [("README.md", 150), ("docs/agents/*.md", 100)])
 def test_pages_that_people_read_first_are_short(pages: str, lines: int) -> None:
     long = {page.name for page in CHECKOUT.glob(pages) if len(page.read_text().splitlines()) >= lines}

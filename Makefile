@@ -14,7 +14,7 @@ export CACHE
 LIST_SCRIPTS := grep -rlIE '^\#!.*[/ ](ba)?sh$$|^\# shellcheck shell=' --exclude='*.py' --exclude='*.md' \
     --exclude-dir={.git,.venv,out} .
 
-.PHONY: help demo demo-war test lint scripts unit frozen dist bench bench-full tools multus runtimes agents cluster clean
+.PHONY: help demo demo-war test lint scripts unit docs frozen dist bench bench-full tools multus runtimes agents cluster clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,18 +29,22 @@ demo-war: frozen tools ## Cilium's and Istio's own writers in one directory, the
 test: lint frozen tools multus runtimes agents ## every test, against the source and against the frozen program (root for all of them)
 	$(PY) -m pytest tests --program source --program $(FROZEN)
 
-lint: $(VENV)/ready ## ruff, mypy and shellcheck
+lint: $(VENV)/ready ## ruff, mypy, shellcheck, and vale for the prose (vale is built once, two minutes)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
 	PATH=$(CURDIR)/$(VENV)/bin:$$PATH; command -v shellcheck >/dev/null || build/packages shellcheck; \
 	    $(LIST_SCRIPTS) | xargs shellcheck --check-sourced
+	$$(build/vale/build)/vale *.md conf docs
 
 scripts: # what shellcheck reads
 	@$(LIST_SCRIPTS)
 
 unit: $(VENV)/ready ## the tests that need no network namespaces, against the source
 	$(PY) -m pytest tests --program source --ignore tests/e2e --ignore tests/runtimes --ignore tests/agents
+
+docs: $(VENV)/docs ## the documentation as a site in out/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 frozen: $(FROZEN) ## the frozen program in out/frozen, as it is laid out in /opt/cni
 
@@ -80,6 +84,10 @@ $(VENV)/ready: pyproject.toml build/packages
 	build/packages
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(VENV)/docs: $(VENV)/ready
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@
 
 clean: ## remove what the targets above made here (the cache stays)

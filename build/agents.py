@@ -42,9 +42,9 @@ def signs() -> str:
 
 # The page, the name of its marks, and what is written there.
 TABLES: tuple[tuple[str, str, Callable[[], str]], ...] = (
-    ("agents.md", "known-agents", known),
-    ("migrate.md", "whose", whose),
-    ("operate.md", "signs", signs),
+    ("agents/index.md", "known-agents", known),
+    ("guides/live-cluster.md", "whose", whose),
+    ("guides/operate.md", "signs", signs),
 )
 
 
@@ -64,7 +64,7 @@ def _moved(agent: Agent) -> str:
         return agent.by_hand.format(directory=f"`{agent.owner}.d`")
     of = f"chart `{chart.name}`{f' {chart.releases}' if chart.releases else ''}"
     otherwise = f". {chart.otherwise}" if chart.otherwise else ""
-    return f"{_listed(chart.values)} ([{of}](../conf/helm/{chart.file})){otherwise}"
+    return f"{_listed(chart.values)} ({of}, `conf/helm/{chart.file}`){otherwise}"
 
 
 def _pods(agent: Agent) -> str:

@@ -1,6 +1,7 @@
-"""Writes docs/commands.md from the commands' own help: python build/commands.py. With --man: the manual page, printed.
+"""Writes docs/reference/commands.md from the commands' own help: python build/commands.py.
 
-Nothing is told here that the help doesn't tell, so that the two can't differ; a test holds the page to that.
+With --man it prints the manual page. Nothing is told here that the help doesn't tell, so that the two can't differ; a
+test holds the page to that.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import typer  # noqa: E402  # the checkout's own modules are found from here on
 from cni_chain import __version__  # noqa: E402
 from cni_chain.cli.app import app  # noqa: E402
 
-PAGE = CHECKOUT / "docs/commands.md"
+PAGE = CHECKOUT / "docs/reference/commands.md"
 NAME = "cni-chain"
 VERBATIM = "\b"  # begins a block whose lines the help leaves as they are
 
@@ -51,13 +52,14 @@ def described(command: Any, name: str = NAME, parent: typer.Context | None = Non
 
 
 def page() -> str:
-    """Return docs/commands.md."""
+    """Return docs/reference/commands.md."""
     commands = list(described(typer.main.get_command(app)))
     lines = [
         "# Commands",
         "",
         f"Every command of `{NAME}`, as `--help` tells it. Written by `python build/commands.py`.",
-        "[operate.md](operate.md), [install.md](install.md) and [migrate.md](migrate.md) show what they print.",
+        "The guides show what the commands print: [operate](../guides/operate.md),",
+        "[upgrade and uninstall](../guides/upgrade-and-uninstall.md), [live cluster](../guides/live-cluster.md).",
         "",
         *(f"* [`{one.name}`](#{one.name.replace(' ', '-')})" for one in commands),
     ]

@@ -24,7 +24,7 @@ _AWAY = (
 _BACK = (
     "Look at the istio-cni-node pod of this node. Pods that wait come up by themselves, mostly within 48 s after it is "
     "back: istio-cni tries for 31 s with the token that it has read, and the kubelet tries again 12 to 15 s later. "
-    "timeoutSeconds of the owner shortens that (docs/agents.md)."
+    "timeoutSeconds of the owner shortens that (docs/agents/istio-away.md)."
 )
 
 

@@ -75,7 +75,7 @@ CILIUM_MODE = Kind(
     ERROR,
     "cilium-cni is first and in a chaining mode, or not first and in none",
     "cilium-cni refuses every pod.",
-    "Set cni.chainingMode for Cilium's place in the chain, or change the order of the owners (docs/agents.md).",
+    "Set cni.chainingMode for Cilium's place in the chain, or change the order of the owners (docs/agents/cilium.md).",
     milder="it works, but only because of the network's name",
     stops=True,
 )

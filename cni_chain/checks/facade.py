@@ -18,7 +18,7 @@ _LIST_KEYS = frozenset(
     ("args", "cniVersion", "cniVersions", "disableCheck", "disableGC", "loadOnlyInlinedPlugins", "name", "plugins")
 )
 
-_CORRECT = "Correct the key (docs/facade.md has all of them)."
+_CORRECT = "Correct the key (docs/reference/facade.md has all of them)."
 
 KEY_INVALID = Kind(
     "facade-key-invalid",

@@ -28,7 +28,7 @@ NO_EXEMPTION = Kind(
     "a mesh's owner is required and exempts no pod",
     "If the agent that installs the mesh's plugin runs in a pod without host network, that pod waits for what only it "
     "can write: a new node never gets ready.",
-    "Add the agent's pods to the owner's exempt (docs/facade.md).",
+    "Add the agent's pods to the owner's exempt (docs/reference/facade.md).",
 )
 EXEMPT_ELSEWHERE = Kind(
     "owner-exempts-elsewhere",

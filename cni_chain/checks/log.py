@@ -41,7 +41,7 @@ REPEATS = Kind(
     "for the same pod has followed don't count, nor those of a pod that hasn't failed for ten minutes while others "
     "succeeded",
     "The runtime tries again and again.",
-    "See what the message asks for; README.md, Troubleshoot, has the common ones.",
+    "See what the message asks for; docs/troubleshooting.md has the common ones.",
 )
 
 

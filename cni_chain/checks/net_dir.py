@@ -125,8 +125,8 @@ def _waits(node: Node, file: FacadeFile) -> Finding:
         of_before = "pods that were made through the facade" + (f" ({held} with a record)" if held else "")
         do = (
             f"To go on: cni-chain migrate --switch. To clean up: wait until {of_before} are gone, then cni-chain gc "
-            f"and cni-chain uninstall, and remove {file.path} and {file.facade.chain_dir} (docs/migrate.md, The way "
-            "back)."
+            f"and cni-chain uninstall, and remove {file.path} and {file.facade.chain_dir} "
+            "(docs/guides/live-cluster.md, Roll back)."
         )
     else:
         what = f"the migration is not finished: the facade waits as {file.path}"

@@ -104,7 +104,7 @@ def check(tree: Tree, live: Live) -> None:
     if live.types[0] in MULTUS.types:
         raise RefusedError(
             f"{live.path}: Multus is first: it runs another list as its default network, and that one is what "
-            "cni-chain could stand for, behind Multus' own file; see docs/migrate.md, Multus"
+            "cni-chain could stand for, behind Multus' own file; see docs/guides/multus.md"
         )
     if "cni-chain" in live.types:
         raise RefusedError(f"{live.path}: has a plugin of type cni-chain: it is a facade, or was one")

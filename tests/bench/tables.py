@@ -1,4 +1,4 @@
-"""The whole comparison as Markdown, as docs/performance.md has it."""
+"""The whole comparison as Markdown, as docs/evidence/performance.md has it."""
 
 from collections.abc import Iterable
 from typing import Any

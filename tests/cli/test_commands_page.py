@@ -1,4 +1,4 @@
-"""docs/commands.md and the manual page are the commands' own help, and nothing else."""
+"""docs/reference/commands.md and the manual page are the commands' own help, and nothing else."""
 
 import re
 import shutil
@@ -13,7 +13,7 @@ from tests.cli.node import CHECKOUT
 from tests.sandbox.node import is_frozen
 
 WRITER = [sys.executable, str(CHECKOUT / "build/commands.py")]
-PAGE = CHECKOUT / "docs/commands.md"
+PAGE = CHECKOUT / "docs/reference/commands.md"
 
 
 def test_the_page_is_up_to_date() -> None:

@@ -1,6 +1,6 @@
 """The bounded set of what `python -m tests.faults` tries, and that nothing wrong would pass it.
 
-All of it, every call with every error, takes an hour: see docs/internals.md.
+All of it, every call with every error, takes an hour: see docs/evidence/faults.md.
 """
 
 import contextlib

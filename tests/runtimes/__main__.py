@@ -1,4 +1,4 @@
-"""Runs these tests and prints the table of docs/runtimes.md: `python -m tests.runtimes PROGRAM`."""
+"""Runs these tests and prints the table of docs/evidence/runtimes.md: `python -m tests.runtimes PROGRAM`."""
 
 import argparse
 import subprocess

@@ -47,7 +47,7 @@ class Runtime(ABC):
     name: ClassVar[str]
     executable: ClassVar[str]
     family: ClassVar[str]  # whose members say the same
-    # What differs between them; docs/runtimes.md has all of it.
+    # What differs between them; docs/reference/runtimes.md has all of it.
     keeps: ClassVar[str] = ""  # after a pod, whatever the plugins do: a pattern of the inventory's lines
     asks_status: ClassVar[bool] = False  # at every Status of its own
     asks_status_at_start: ClassVar[bool] = False  # until it succeeds

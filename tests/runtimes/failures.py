@@ -106,10 +106,10 @@ FAILURES = (
     Failure(
         "A fragment is not JSON",
         half_a_fragment,
-        "Whoever writes the file has written it wrong, or only half. `cni-chain verify` names line and column.",
+        "The agent has written the file wrong, or only half of it. `cni-chain verify` names line and column.",
     ),
     Failure(
-        "Others than root may write a fragment",
+        "A fragment is writable by users other than root",
         unsafe_fragment,
         "`chown root` and `chmod go-w` the file; if the agent writes it so, `allowUnsafePermissions`.",
     ),
@@ -143,7 +143,8 @@ FAILURES = (
     Failure(
         "cni-chain itself is missing",
         no_cni_chain,
-        "These are the runtime's words: `/opt/cni/bin/cni-chain`, or what it points to, is gone. Install it again.",
+        "These are the runtime's words: `/opt/cni/bin/cni-chain`, or the file it links to, does not exist. "
+        "Install it again.",
     ),
     Failure(
         "A plugin's CHECK fails",
@@ -179,7 +180,7 @@ def told(kubelet: Kubelet, failure: Failure) -> str:
 
 
 def block(said: dict[str, dict[str, str]]) -> str:
-    """The part of docs/runtimes.md that tells of failures: by failure, by runtime, what a kubelet was told."""
+    """The part of docs/evidence/runtimes.md about failures: by failure, by runtime, what a kubelet was told."""
     parts = []
     for failure in FAILURES:
         lines = [f"{runtime}: {words}" for runtime, words in said[failure.name].items()]

@@ -11,11 +11,11 @@ from tests.runtimes.nodes import kubelet_on
 from tests.sandbox import node as sandbox_node
 from tests.sandbox.node import is_frozen
 
-PART = Part("runtimes.md", "messages")
+PART = Part("evidence/runtimes.md", "messages")
 
 
 def main() -> None:
-    """Write what was said between the marks of docs/runtimes.md."""
+    """Write what was said between the marks of docs/evidence/runtimes.md."""
     parser = argparse.ArgumentParser(prog="python -m tests.runtimes.messages", description=__doc__)
     parser.add_argument("program", type=Path, help="the frozen program")
     options = parser.parse_args()

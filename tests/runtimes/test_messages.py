@@ -1,4 +1,4 @@
-"""What docs/runtimes.md shows of each failure is what a kubelet is told, word for word."""
+"""What docs/evidence/runtimes.md shows of each failure is what a kubelet is told, word for word."""
 
 import pytest
 

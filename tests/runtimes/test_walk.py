@@ -1,4 +1,4 @@
-"""The closing walk of docs/operate.md, taken again: from the shared list to a directory for each agent, and back."""
+"""The walk of docs/evidence/walk.md, taken again: from the shared list to a directory for each agent, and back."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ def kept(kubelet: Kubelet) -> set[str]:
 
 @pytest.mark.parametrize("kind", [Containerd24, Crio], ids=["containerd-2.4", "CRI-O-1.34"])
 def test_from_the_shared_list_to_a_directory_for_each_and_back(kind: type[Runtime], program: str, tools: Path) -> None:
-    """No pod is harmed, nothing is left behind, and docs/operate.md shows what is printed."""
+    """No pod is harmed, nothing is left behind, and docs/evidence/walk.md shows what is printed."""
     if not is_frozen(program):
         pytest.skip("by design: only the frozen program can be installed")
     with available(), started(kind, program, tools) as walk:

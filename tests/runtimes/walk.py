@@ -2,7 +2,7 @@
 
 containerd 2.4, Cilium's and Istio's own plugins and writers, with stand-ins for the rest of their agents; pods are made
 and ended at every stage, and all that live ask each other all the time. `python -m tests.runtimes.walk PROGRAM` takes
-the walk and writes it, with the output of each command, into docs/operate.md.
+the walk and writes it, with the output of each command, into docs/evidence/walk.md.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from tests.runtimes.kubelet import Kubelet
 from tests.sandbox import node as sandbox_node
 from tests.sandbox.node import CHAIN, FACADE, NET, NODE4, is_frozen
 
-PART = Part("operate.md", "walk")
+PART = Part("evidence/walk.md", "walk")
 # Pods that are reached from outside by a port of the node, one made before the facade and one through it.
 HOST_PORTS = {"before-3": 18080, "istio-moved": 18081}
 # What differs from one walk to the next: the runtime's IDs, ages, how many files a build has, the width of columns.
@@ -175,7 +175,7 @@ def there(walk: Walk) -> None:
     walk.does("cni-chain", "show")
     walk.pods("switched", "written")
 
-    walk.stage("Second thoughts", "One rename takes the facade away again, and one brings it back.")
+    walk.stage("Undo", "One rename takes the facade away again, and one brings it back.")
     walk.does("cni-chain", "migrate", "--undo", file=LIST)
     walk.pods("undone", "switched")
     walk.does("cni-chain", "migrate", "--switch", file=FACADE)
@@ -187,7 +187,7 @@ def there(walk: Walk) -> None:
     walk.pods("istio-moved", "before-2")
 
     walk.stage(
-        "Is all well",
+        "Check the node",
         "The pod that was ended while the facade was away has left its record, since containerd gives a DEL to the "
         "configuration of the day: its addresses are free, `gc` removes the record.",
     )
@@ -201,7 +201,7 @@ def there(walk: Walk) -> None:
 def back(walk: Walk) -> None:
     """To the list that both edit, and without cni-chain."""
     walk.stage(
-        "The way back",
+        "Roll back",
         "First the facade goes, then the agents go back: Istio, which edits the first file that it finds, and after it "
         "Cilium, whose start writes the list anew, so that for a moment it is without Istio's plugin; no pod should "
         "start then (`kubectl cordon`).",
@@ -254,12 +254,12 @@ def started(kind: type[Runtime], program: str | Path, tools: Path) -> Iterator[W
 
 
 def text(stages: list[Stage]) -> str:
-    """The block of docs/operate.md."""
+    """The block of docs/evidence/walk.md."""
     return "\n".join(stage.markdown() for stage in stages)
 
 
 def shown() -> str:
-    """What docs/operate.md has of the walk."""
+    """What docs/evidence/walk.md has of the walk."""
     return PART.read()
 
 
@@ -271,7 +271,7 @@ def alike(block: str) -> str:
 
 
 def main() -> None:
-    """Take the walk and write it between the marks of docs/operate.md."""
+    """Take the walk and write it between the marks of docs/evidence/walk.md."""
     parser = argparse.ArgumentParser(prog="python -m tests.runtimes.walk", description=__doc__)
     parser.add_argument("program", type=Path, help="the frozen program")
     options = parser.parse_args()

@@ -74,7 +74,7 @@ def main() -> int:
     """Run the scenarios, inside or from outside."""
     parser = argparse.ArgumentParser(prog="python -m tests.agents.cluster", description=__doc__)
     parser.add_argument("program", type=Path, help="the frozen program")
-    parser.add_argument("--write", action="store_true", help="put what was seen into docs/cluster.md as well")
+    parser.add_argument("--write", action="store_true", help="put what was seen into docs/evidence/cluster.md as well")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     # What is left is pytest's: -k, -x.
     options, arguments = parser.parse_known_args()

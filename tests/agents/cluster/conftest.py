@@ -1,4 +1,4 @@
-"""For each facade a cluster of its own; and a place for what a scenario has seen, for the table of docs/cluster.md."""
+"""For each facade a cluster of its own, and a place for what a scenario has seen: docs/evidence/cluster.md has it."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What was seen, as the table and the blocks of docs/cluster.md."""
+"""What was seen, as the table and the blocks of docs/evidence/cluster.md."""
 
 import os
 import platform
@@ -12,7 +12,7 @@ from tests.agents.cluster.conftest import FACADES
 from tests.agents.cluster.daemon import HERE
 from tests.pages import Part
 
-PART = Part("cluster.md", "seen")
+PART = Part("evidence/cluster.md", "seen")
 PINNED = {
     "gotools/kube": "k8s.io/kubernetes",
     "gotools/etcd": "go.etcd.io/etcd/server/v3",

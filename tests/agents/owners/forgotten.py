@@ -1,6 +1,7 @@
 """What goes wrong if a setting is forgotten, and which command says so, as a table: each row is seeded on a node.
 
-`python -m tests.agents.owners.forgotten [PROGRAM]` runs the commands and writes their words into docs/agents.md.
+`python -m tests.agents.owners.forgotten [PROGRAM]` runs the commands and writes their words into
+docs/evidence/agents.md.
 """
 
 import json
@@ -17,7 +18,7 @@ from tests.agents.owners.chains import CONF
 from tests.cli.node import CHECKOUT, Json, Node
 from tests.pages import Part
 
-PART = Part("agents.md", "forgotten")
+PART = Part("evidence/agents.md", "forgotten")
 
 
 class Forgotten(NamedTuple):
@@ -342,7 +343,7 @@ def block(said: list[str]) -> str:
 
 
 def main() -> None:
-    """Write the table between the marks of docs/agents.md."""
+    """Write the table between the marks of docs/evidence/agents.md."""
     program = sys.argv[1] if len(sys.argv) > 1 else str(CHECKOUT / "out/frozen/bin/cni-chain")
     said = []
     for forgotten in FORGOTTEN:

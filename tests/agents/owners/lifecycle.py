@@ -1,6 +1,6 @@
 """What Cilium's and Istio's own writers do to an owner's directory at start, stop, upgrade and uninstall.
 
-`python -m tests.agents.owners.lifecycle` runs them in a sandbox and writes what is seen into docs/agents.md.
+`python -m tests.agents.owners.lifecycle` runs them in a sandbox and writes what is seen into docs/evidence/agents.md.
 """
 
 import json
@@ -14,7 +14,7 @@ from tests.pages import Part
 from tests.sandbox.namespaces import Sandbox
 from tests.sandbox.node import BIN, CHAIN, wait_for
 
-PART = Part("agents.md", "lifecycle")
+PART = Part("evidence/agents.md", "lifecycle")
 
 CILIUM_FILE, ISTIO_FILE = f"{CHAIN}/cilium.d/05-cilium.conflist", f"{CHAIN}/istio.d/10-istio.conf"
 KUBECONFIG = "/run/istio-cni/istio-cni-kubeconfig"
@@ -149,7 +149,7 @@ def block() -> str:
 
 
 def main() -> None:
-    """Write the table between the marks of docs/agents.md."""
+    """Write the table between the marks of docs/evidence/agents.md."""
     table = block()
     PART.write(table)
     sys.stdout.write(table)

@@ -1,11 +1,11 @@
-"""The chains of the table for people: `python -m tests.agents.owners.table` writes them into docs/agents.md."""
+"""The chains as a table for people: `python -m tests.agents.owners.table` writes docs/evidence/agents.md."""
 
 import sys
 
 from tests.agents.owners.chains import CHAINS, Chain
 from tests.pages import Part
 
-PART = Part("agents.md", "chains")
+PART = Part("evidence/agents.md", "chains")
 
 
 def row(chain: Chain) -> str:

@@ -20,7 +20,7 @@ from tests.agents.writers import CILIUM, ISTIO
 from tests.conftest import CHECKOUT, programs
 from tests.sandbox.node import FACADE, NET, wait_for
 
-DOCS = CHECKOUT / "docs"
+DOCS = CHECKOUT / "docs/evidence"
 WAITING = WAITS + "owner istio has no fragment yet: no .conf, .conflist or .json in /etc/cni/chain.d/istio.d"
 
 

@@ -49,7 +49,6 @@ def command(
       cni-chain cat --effective --pod istio-system/istio-cni-node-x7k2p
       cni-chain cat --effective --json | jq '.facades[0].delegates[].stdin'
 
-    \b
     Exit status: 0; 1 if a file keeps its owner from being used, with --effective if the pod gets no network, or without
     a facade.
     """

@@ -236,7 +236,7 @@ def failing_check(here: Here, _: ExitStack) -> None:
 
 def record(here: Here, netns: str) -> Path:
     doctor.state(here.node).mkdir(parents=True)
-    made = doctor.record(here.node, "c1", call={"path": "", "netns": netns, "cniArgs": ""})
+    made = doctor.record(here.node, "c1", context={"path": "", "netns": netns, "cniArgs": ""})
     folder = here.node.root / "state"
     folder.mkdir()
     folder.chmod(0o700)

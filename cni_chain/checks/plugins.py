@@ -21,7 +21,7 @@ _NO_POD = "No new pod starts: every plugin of the chain must be there before the
 MISSING = Kind(
     "plugin-missing",
     ERROR,
-    "a plugin of the chain, or the plugin for addresses that it runs itself, is not in the runtime's directories",
+    "a plugin of the chain is not in the runtime's directories",
     _NO_POD,
     "Have its owner's agent install it again (restart it on this node), or take the fragment away. If the runtime's "
     "plugins are elsewhere, say so with --bin-dir.",
@@ -34,6 +34,15 @@ NOT_EXECUTABLE = Kind(
     _NO_POD,
     "chmod +x the file, or have its owner's agent install it again.",
     refused=True,
+)
+IPAM_MISSING = Kind(
+    "ipam-plugin-missing",
+    ERROR,
+    "the plugin for addresses that a plugin of the chain runs itself is not there, or not executable",
+    "No new pod gets an address, so none starts.",
+    "Have its owner's agent install it again (restart it on this node). If the runtime's plugins are elsewhere, say so "
+    "with --bin-dir.",
+    stops=True,
 )
 SET_USER_ID = Kind(
     "plugin-set-user-id",
@@ -75,7 +84,7 @@ _FAILS: dict[str, tuple[tuple[int, ...] | None, str, str]] = {
 }
 
 
-@of_chain(MISSING, NOT_EXECUTABLE)
+@of_chain(MISSING, NOT_EXECUTABLE, IPAM_MISSING)
 def missing(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield the plugins that can't be found, also those that a plugin itself executes for addresses."""
     for part in survey.parts:
@@ -83,14 +92,15 @@ def missing(survey: Survey, places: Places) -> Iterator[Finding]:
             ipam = link.conf.get("ipam")
             name = ipam.get("type") if isinstance(ipam, dict) else None
             if isinstance(name, str) and name and "/" not in name:
-                yield from _missing(survey, link, name, places.link(link, "ipam.type"))
-            yield from _missing(survey, link, link.type, places.link(link))
+                yield from _missing(IPAM_MISSING, survey, link, name, places.link(link, "ipam.type"))
+            kind = NOT_EXECUTABLE if survey.is_installed(link.type) else MISSING
+            yield from _missing(kind, survey, link, link.type, places.link(link))
 
 
-def _missing(survey: Survey, link: Delegate, name: str, place: Place) -> Iterator[Finding]:
+def _missing(kind: Kind, survey: Survey, link: Delegate, name: str, place: Place) -> Iterator[Finding]:
     found = survey.executable(name, link)
     if isinstance(found, CNIError):
-        yield (NOT_EXECUTABLE if survey.is_installed(name) else MISSING).at(
+        yield kind.at(
             place,
             found.msg,
             do=f"Have the agent of {link.owner.name} install it again (restart it on this node), or take the fragment "

@@ -174,6 +174,7 @@ GRID: dict[str, Callable[[Node], object]] = {
     "multus-copy-stale": to_copy,
     "multus-gc": lambda node: multus(node, cniVersion="1.1.0", clusterNetwork=FACADE),
     "plugin-missing": seed("a binary missing"),
+    "ipam-plugin-missing": seed("the plugin for addresses missing"),
     "plugin-not-executable": seed("a binary that is not executable"),
     "plugin-set-user-id": seed("a program that makes whoever runs it root"),
     "permissions": seed("net.d that others may write"),
@@ -235,7 +236,7 @@ def failing_check(here: Here, _: ExitStack) -> None:
 
 def record(here: Here, netns: str) -> Path:
     doctor.state(here.node).mkdir(parents=True)
-    made = doctor.record(here.node, "c1", call={"path": "", "netns": netns, "cniArgs": ""})
+    made = doctor.record(here.node, "c1", context={"path": "", "netns": netns, "cniArgs": ""})
     folder = here.node.root / "state"
     folder.mkdir()
     folder.chmod(0o700)

@@ -369,7 +369,7 @@ FAULTS = {
         ISTIO,
         "is not executable",
     ),
-    "the plugin for addresses missing": Fault(ipam, "error", "plugin-missing", CILIUM, "no plugin azure-ipam"),
+    "the plugin for addresses missing": Fault(ipam, "error", "ipam-plugin-missing", CILIUM, "no plugin azure-ipam"),
     "net.d that others may write": Fault(
         lambda node: node.net_dir.chmod(0o777), "error", "permissions", "/etc/cni/net.d", "mode 0777"
     ),

@@ -101,7 +101,7 @@ def calico_moved(node: Node, *, pods: int = 1, type_: str = "calico") -> None:
     node.write("cilium.d/05-cilium.conflist", {"plugins": [conf | {"type": "calico"} | kubeconfig(PRESENT)]})
     at(node, PRESENT).write_text(f"token: {token(3600)}")
     for number in range(pods):
-        record(node, f"c{number}", steps=[step(owner="cilium", type=type_, path=CILIUM, conf=conf)])
+        record(node, f"c{number}", delegates=[step(owner="cilium", type=type_, path=CILIUM, conf=conf)])
 
 
 def kubeconfig(path: str) -> Json:

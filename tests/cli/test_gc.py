@@ -280,7 +280,7 @@ def test_it_is_safe_while_pods_come_and_go(pods: Pods) -> None:
 def test_an_attachment_without_a_namespace_waits_for_older_than(pods: Pods) -> None:
     pods.host.add("c9")
     call = json.loads(pods.record("c9").read_bytes().split(b"\n")[0])["call"]
-    pods.changes("c9", call={**call, "netns": ""})
+    pods.changes("c9", context={**call, "netns": ""})
     pods.ages("c9", 3600)
 
     told = pods.run("gc", "--yes").stdout

@@ -35,8 +35,9 @@ def test_a_facade_whose_chain_can_t_run_on_a_node_that_has_a_network(live: Bare)
 
     error = refused(live)
 
-    assert error.startswith(f"cni-chain: {FACADE}: would take the network from new pods of this node: a new pod gets ")
+    assert error.startswith(f"cni-chain: {FACADE}: would take the network from new pods of this node: ")
     assert "owner istio has no fragment yet" in error
+    assert "[owner-without-fragment]" in error
     assert "install --no-facade makes them" in error
     assert live.run("install", "--force").status == 0
     assert live.facade.exists()
@@ -131,7 +132,10 @@ def test_a_file_that_sorts_before_the_facade_is_warned_of(live: Bare) -> None:
 
     result = live.run("install")
 
-    assert "warning: /etc/cni/net.d/00-bridge.conflist: sorts before the facade" in result.stdout
+    assert (
+        "warning: /etc/cni/net.d/00-bridge.conflist: sorts before 00-cni-chain.conflist (it has bridge)"
+        in result.stdout
+    )
 
 
 def test_a_plugin_of_that_name_that_is_no_link(live: Bare) -> None:

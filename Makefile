@@ -20,11 +20,11 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: frozen tools ## freeze the program and show it at work in a private sandbox (root)
-	$(PY) -m tests.demo $(FROZEN)
+	$(PY) -m tests.lab.demo $(FROZEN)
 
 demo-war: frozen tools ## Cilium's and Istio's own writers in one directory, then each in its own (root; builds them once)
-	tests/agents/build cilium-1.20 istio
-	$(PY) -m tests.agents.war --program $(FROZEN) --seconds 60 --seed 7
+	tests/support/agents/build cilium-1.20 istio
+	$(PY) -m tests.lab.war --program $(FROZEN) --seconds 60 --seed 7
 
 test: lint frozen tools multus runtimes agents ## every test, against the source and against the frozen program (root for all of them)
 	$(PY) -m pytest tests --program source --program $(FROZEN)
@@ -41,7 +41,7 @@ scripts: # what shellcheck reads
 	@$(LIST_SCRIPTS)
 
 unit: $(VENV)/ready ## the tests that need no network namespaces, against the source
-	$(PY) -m pytest tests --program source --ignore tests/e2e --ignore tests/runtimes --ignore tests/agents
+	$(PY) -m pytest tests --program source --ignore tests/system
 
 docs: $(VENV)/docs ## the documentation as a site in out/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
@@ -55,29 +55,29 @@ dist: frozen ## out/dist/cni-chain-<version>-linux-<arch>.tar.gz, to unpack into
 	build/package out/frozen out/dist
 
 bench: frozen ## what one call costs, against a bare interpreter in the same run
-	$(PY) -m tests.bench $(FROZEN)
+	$(PY) -m tests.lab.bench $(FROZEN)
 
 bench-full: frozen tools multus runtimes ## much more, side by side with multus and a plain conflist (root, half an hour)
-	$(PY) -m tests.bench $(FROZEN) --full --save out/bench.json --plot out/bench.svg
+	$(PY) -m tests.lab.bench $(FROZEN) --full --save out/bench.json --plot out/bench.svg
 
 tools: $(VENV)/ready ## cnitool and the reference plugins, pinned, from the cache or built into it
-	tests/tools/build
+	tests/support/tools/build
 
 multus: $(VENV)/ready ## multus, pinned, from the cache or built into it (some minutes, once)
-	tests/bench/multus/build
+	tests/support/agents/multus/build
 
 runtimes: $(VENV)/ready ## containerd and CRI-O, pinned, from the cache or built into it (some minutes, once)
-	tests/runtimes/packages
-	tests/runtimes/build
+	tests/support/runtimes/packages
+	tests/support/runtimes/build
 
 cluster: frozen tools ## Kubernetes with Cilium's own agent behind cni-chain (root; half an hour of building, once)
-	tests/agents/cluster/packages
-	tests/runtimes/build containerd
-	tests/agents/cluster/build
-	$(PY) -m tests.agents.cluster $(FROZEN)
+	tests/lab/cluster/packages
+	tests/support/runtimes/build containerd
+	tests/lab/cluster/build
+	$(PY) -m tests.lab.cluster $(FROZEN)
 
 agents: $(VENV)/ready ## Cilium's and Istio's own plugins and writers, pinned, from the cache or built into it (minutes, once)
-	tests/agents/build
+	tests/support/agents/build
 
 # System packages: asked for only where one is missing, so that a second run needs neither root nor a network.
 $(VENV)/ready: pyproject.toml build/packages

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.blackbox.host import Host
-from tests.gomodules import NotBuiltError
-from tests.sandbox import node as sandbox_node
-from tests.sandbox.namespaces import SandboxUnavailableError
 from tests.support.compiler import NoCompilerError, compiled
+from tests.support.files.host import Host
+from tests.support.gomodules import NotBuiltError
+from tests.support.sandbox import node as sandbox_node
+from tests.support.sandbox.namespaces import SandboxUnavailableError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 # As the frozen program is started: without site-packages, which only the command line needs, for typer.
@@ -87,7 +87,7 @@ def double(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def compiled_double(folder: Path) -> Path:
     """The recording delegate, compiled into a folder. Raises NoCompilerError."""
-    return compiled(CHECKOUT / "tests/blackbox/double.c", folder / "double", "-O1")
+    return compiled(CHECKOUT / "tests/support/files/double.c", folder / "double", "-O1")
 
 
 @pytest.fixture(scope="session")

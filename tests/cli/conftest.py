@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.node import Node
+from tests.support.files.node import Node
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.blackbox.host import Host
-from tests.cli.node import needs_root, run
-from tests.cli.pods import Pods, pods
-from tests.sandbox.node import is_frozen
+from tests.support.files.host import Host
+from tests.support.files.node import needs_root, run
+from tests.support.files.pods import Pods, pods
+from tests.support.sandbox.node import is_frozen
 
 __all__ = ["pods"]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.node import CILIUM, CONF, FACADE, ISTIO, LOCAL, Json, Node, run
-from tests.cli.pods import Pods, pods
+from tests.support.files.node import CILIUM, CONF, FACADE, ISTIO, LOCAL, Json, Node, run
+from tests.support.files.pods import Pods, pods
 
 __all__ = ["pods"]
 

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 from cni_chain.checks import registry
-from tests.cli.node import CHECKOUT
+from tests.support.files.node import CHECKOUT
 
 PAGE = CHECKOUT / "docs/reference/checks.md"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from cni_chain import __version__
-from tests.cli.node import CHECKOUT
-from tests.sandbox.node import is_frozen
+from tests.support.files.node import CHECKOUT
+from tests.support.sandbox.node import is_frozen
 
 WRITER = [sys.executable, str(CHECKOUT / "build/commands.py")]
 PAGE = CHECKOUT / "docs/reference/commands.md"

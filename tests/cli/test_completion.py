@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.node import Node, Result, run
-from tests.cli.pods import Pods, pods
+from tests.support.files.node import Node, Result, run
+from tests.support.files.pods import Pods, pods
 
 __all__ = ["pods"]
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.bare import BEFORE, FACADE, Bare
-from tests.sandbox.node import is_frozen
+from tests.support.files.bare import BEFORE, FACADE, Bare
+from tests.support.sandbox.node import is_frozen
 
 DROP_IN = "/etc/crio/crio.conf.d/10-network.conf"
 CONTAINERD, CRIO = "run/containerd/containerd.sock", "run/crio/crio.sock"

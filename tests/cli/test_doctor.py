@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from cni_chain.plugin.record import Attachment, Record, RecordedDelegate
-from tests.cli.node import CILIUM, CONF, FACADE, ISTIO, LOCAL, Json, Node, Result, needs_root
+from tests.support.files.node import CILIUM, CONF, FACADE, ISTIO, LOCAL, Json, Node, Result, needs_root
 
 pytestmark = needs_root  # whose files are root's
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.node import SPEAKS, Json, Node, Result, needs_root, run
-from tests.cli.pods import WEB, Pods, pods
+from tests.support.files.node import SPEAKS, Json, Node, Result, needs_root, run
+from tests.support.files.pods import WEB, Pods, pods
 
 __all__ = ["pods"]
 

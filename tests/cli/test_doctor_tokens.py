@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.node import CILIUM, Json, Node, needs_root
 from tests.cli.test_doctor import record, state, step, token
+from tests.support.files.node import CILIUM, Json, Node, needs_root
 
 pytestmark = needs_root
 

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from tests.cli.node import needs_root
-from tests.cli.pods import WEB, Pods, pods
 from tests.cli.test_gc import on_a_terminal
+from tests.support.files.node import needs_root
+from tests.support.files.pods import WEB, Pods, pods
 
 __all__ = ["pods"]
 

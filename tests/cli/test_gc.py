@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.blackbox.host import Host
-from tests.cli.node import Json, needs_root, run
-from tests.cli.pods import WEB, Pods, pods
+from tests.support.files.host import Host
+from tests.support.files.node import Json, needs_root, run
+from tests.support.files.pods import WEB, Pods, pods
 
 __all__ = ["pods"]
 

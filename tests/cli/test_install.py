@@ -14,9 +14,9 @@ import pytest
 from cni_chain import __version__
 from cni_chain.change import draft, install
 from cni_chain.node import distros
-from tests.cli.bare import BEFORE, FACADE, HIDDEN, Bare, needs_root
-from tests.cli.node import CONF, run
-from tests.sandbox.node import is_frozen
+from tests.support.files.bare import BEFORE, FACADE, HIDDEN, Bare, needs_root
+from tests.support.files.node import CONF, run
+from tests.support.sandbox.node import is_frozen
 
 VERSION = f"opt/cni/cni-chain/{__version__}"
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.bare import FACADE, Bare
-from tests.cli.node import CONF, run
-from tests.sandbox.node import is_frozen
+from tests.support.files.bare import FACADE, Bare
+from tests.support.files.node import CONF, run
+from tests.support.sandbox.node import is_frozen
 
 
 @pytest.fixture

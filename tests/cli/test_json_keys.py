@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.migrating import Before
-from tests.cli.node import CHECKOUT, Json, Node
-from tests.cli.pods import Pods, pods
+from tests.support.files.migrating import Before
+from tests.support.files.node import CHECKOUT, Json, Node
+from tests.support.files.pods import Pods, pods
 
 __all__ = ["pods"]
 

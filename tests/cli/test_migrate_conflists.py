@@ -8,8 +8,8 @@ import pytest
 
 from cni_chain.plugin import chain, facade, fragments, request
 from cni_chain.plugin.chain import Delegate
-from tests.cli.migrating import CASES, CHAIN, NET, WAITING, Before, list_of
-from tests.cli.node import needs_root, run
+from tests.support.files.migrating import CASES, CHAIN, NET, WAITING, Before, list_of
+from tests.support.files.node import needs_root, run
 
 Json = dict[str, Any]
 

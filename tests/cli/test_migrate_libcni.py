@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from tests.blackbox.double import Call
-from tests.blackbox.host import Host
-from tests.cli.migrating import CASES, list_of
-from tests.cli.node import needs_root, run
-from tests.sandbox import node as sandbox_node
+from tests.support.files.double import Call
+from tests.support.files.host import Host
+from tests.support.files.migrating import CASES, list_of
+from tests.support.files.node import needs_root, run
+from tests.support.sandbox import node as sandbox_node
 
 pytestmark = needs_root
 

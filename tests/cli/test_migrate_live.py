@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.migrating import NET, Before, Json
+from tests.support.files.migrating import NET, Before, Json
 
 LIST = f"{NET}/10-flannel.conflist"
 OTHER: Json = {"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "portmap"}]}

@@ -9,8 +9,8 @@ from threading import Thread
 
 import pytest
 
-from tests.cli.migrating import CHAIN, FACADE, NET, WAITING, Before
-from tests.cli.node import needs_root
+from tests.support.files.migrating import CHAIN, FACADE, NET, WAITING, Before
+from tests.support.files.node import needs_root
 
 pytestmark = needs_root
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.migrating import CHAIN, FACADE, NET, WAITING, Before
-from tests.cli.node import CONF, needs_root, run
+from tests.support.files.migrating import CHAIN, FACADE, NET, WAITING, Before
+from tests.support.files.node import CONF, needs_root, run
 
 pytestmark = needs_root
 

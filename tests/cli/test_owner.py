@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cni_chain.change import draft
-from tests.cli.node import CONF, FACADE, Json, Node, Result, needs_root, run
+from tests.support.files.node import CONF, FACADE, Json, Node, Result, needs_root, run
 
 pytestmark = needs_root  # elsewhere the facade would have to allow unsafe permissions, and be another one
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cni_chain import __version__
-from tests.cli.node import CHECKOUT, Node, Result, needs_root, run
+from tests.support.files.node import CHECKOUT, Node, Result, needs_root, run
 
 VERSIONS = "CNI protocol versions supported: 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0\n"
 

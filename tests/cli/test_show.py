@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.node import CONF, FACADE, SPEAKS, Json, Node, Result, needs_root, run
+from tests.support.files.node import CONF, FACADE, SPEAKS, Json, Node, Result, needs_root, run
 
 HEADING = """\
 network cilium  /etc/cni/net.d/00-cni-chain.conflist

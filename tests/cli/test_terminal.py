@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.cli.node import CHECKOUT, SPEAKS, Node, needs_root, run
+from tests.support.files.node import CHECKOUT, SPEAKS, Node, needs_root, run
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 PRELUDE = f"import sys, time; sys.path.insert(0, {str(CHECKOUT)!r}); from cni_chain.cli import output\n"

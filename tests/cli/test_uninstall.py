@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from cni_chain.change import install
-from tests.cli.bare import BEFORE, FACADE, Bare, needs_root
-from tests.cli.node import CONF, Result
-from tests.sandbox.node import is_frozen
+from tests.support.files.bare import BEFORE, FACADE, Bare, needs_root
+from tests.support.files.node import CONF, Result
+from tests.support.sandbox.node import is_frozen
 
 ASIDE = f"{FACADE}.uninstalled"
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.cli.node import CONF, FACADE, LOCAL, Node, Result, findings, needs_root, run
+from tests.support.files.node import CONF, FACADE, LOCAL, Node, Result, findings, needs_root, run
 
 
 @needs_root

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.node import CILIUM, CONF, FACADE, ISTIO, LOCAL, Json, Node, at
+from tests.support.files.node import CILIUM, CONF, FACADE, ISTIO, LOCAL, Json, Node, at
 
 
 def cilium(**keys: object) -> Json:

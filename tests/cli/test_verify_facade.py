@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.cli.node import FACADE, Json, Node, at
+from tests.support.files.node import FACADE, Json, Node, at
 
 
 @pytest.mark.parametrize(

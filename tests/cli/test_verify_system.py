@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.cli.node import CILIUM, FACADE, LOCAL, Json, Node, at, needs_root
+from tests.support.files.node import CILIUM, FACADE, LOCAL, Json, Node, at, needs_root
 
 
 def cilium(**keys: object) -> Json:

@@ -18,8 +18,8 @@ from cni_chain.migrate import settings, split
 from cni_chain.migrate.plan import Paths
 from cni_chain.migrate.split import Share
 from cni_chain.node.conflists import Live
-from tests.cli.migrating import CASES, list_of
-from tests.cli.node import CHECKOUT, CONF
+from tests.support.files.migrating import CASES, list_of
+from tests.support.files.node import CHECKOUT, CONF
 
 OWNERS = list(BY_OWNER.values())
 PATHS = Paths("/etc/cni/net.d", "/etc/cni/chain.d", "00-cni-chain.conflist")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sandbox.namespaces import CHECKOUT
+from tests.support.sandbox.namespaces import CHECKOUT
 
 DOCS = CHECKOUT / "docs"
 PAGES = sorted([*CHECKOUT.glob("*.md"), *(CHECKOUT / "conf").rglob("*.md"), *DOCS.rglob("*.md")])

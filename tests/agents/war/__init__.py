@@ -1,1 +1,0 @@
-"""The war for one directory and its end, fought by the agents' own writers:  python -m tests.agents.war"""

@@ -1,0 +1,1 @@
+"""They write what is seen of the owners into the documentation."""

@@ -1,0 +1,1 @@
+"""They run container runtimes and write what is seen into the documentation."""

@@ -1,0 +1,14 @@
+"""The node that most tests start from."""
+
+import pytest
+
+from tests.support.files.host import Host
+
+
+@pytest.fixture
+def node(host: Host) -> Host:
+    """Three required owners with one plugin each: cilium has cilium-cni, istio istio-cni, local portmap."""
+    host.owner("cilium", "cilium-cni")
+    host.owner("istio", "istio-cni")
+    host.owner("local", "portmap")
+    return host

@@ -1,0 +1,1 @@
+"""What is shipped: how it is frozen, and what it may cost."""

@@ -1,0 +1,366 @@
+"""A machine with cni-chain on it, in a temporary directory: what agents write there and what runtimes call.
+
+Every call checks what holds for all of them: the exit status, one JSON document or nothing on stdout, no
+traceback anywhere, and after a DEL no trace of the attachment.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.support.files.double import Call, Json, Plugin
+
+ROOT = os.geteuid() == 0
+needs_root = pytest.mark.skipif(not ROOT, reason="needs root: what others may not write is root's")
+PATIENCE = 20  # seconds until what must happen at once counts as never
+ALL_VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
+ABSENT: Any = object()
+
+
+def wait_until(happened: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not happened():
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE} s"
+        time.sleep(0.005)
+
+
+def alive(pid: int) -> bool:
+    """Whether the process runs; one that nobody has reaped yet doesn't."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+class Outcome(NamedTuple):
+    """What a runtime sees of one call, and the delegates' calls that it led to."""
+
+    status: int
+    stdout: bytes
+    stderr: str
+    every_call: list[Call]
+
+    @property
+    def ok(self) -> bool:
+        return self.status == 0
+
+    @property
+    def answer(self) -> Json:
+        document = json.loads(self.stdout)
+        assert isinstance(document, dict)
+        return document
+
+    @property
+    def code(self) -> int:
+        """The error's code, 0 for success."""
+        return int(self.answer["code"]) if self.status else 0
+
+    @property
+    def msg(self) -> str:
+        return str(self.answer["msg"])
+
+    @property
+    def details(self) -> str:
+        return str(self.answer.get("details", ""))
+
+    @property
+    def calls(self) -> list[Call]:
+        """The delegates' calls, without the questions for their versions."""
+        return [call for call in self.every_call if call.verb != "VERSION"]
+
+    @property
+    def ran(self) -> list[str]:
+        return [f"{call.verb} {call.type}" for call in self.calls]
+
+    @property
+    def asked(self) -> list[str]:
+        """The delegates that were asked for their versions."""
+        return [call.type for call in self.every_call if call.verb == "VERSION"]
+
+    def conf(self, delegate: str, verb: str = "") -> Json:
+        """What that delegate got on stdin."""
+        (call,) = [call for call in self.calls if call.type == delegate and verb in ("", call.verb)]
+        return call.conf
+
+
+class Running:
+    """A call of cni-chain that may not have ended yet."""
+
+    def __init__(self, host: "Host", process: subprocess.Popen[bytes], before: set[Path]) -> None:
+        self.host, self.process, self.before = host, process, before
+
+    def new_calls(self) -> list[Call]:
+        return [Call.recorded(folder) for folder in self.host.folders if folder not in self.before]
+
+    def reaches(self, verb: str, delegate: str) -> Call:
+        """Waits until that delegate runs and has read its stdin."""
+        found: list[Call] = []
+
+        def arrived() -> bool:
+            assert self.process.poll() is None, f"ended before {verb} {delegate}: {self.process.communicate()}"
+            found[:] = [call for call in self.new_calls() if (call.verb, call.type) == (verb, delegate)]
+            return bool(found)
+
+        wait_until(arrived, f"{verb} {delegate}")
+        return found[0]
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        self.process.send_signal(number)
+        self.process.communicate()
+
+    def ends(self) -> Outcome:
+        stdout, stderr = self.process.communicate(timeout=PATIENCE + 10)
+        return Outcome(self.process.returncode, stdout, stderr.decode(errors="replace"), self.new_calls())
+
+
+class Host:
+    def __init__(self, root: Path, program: str, double: Path) -> None:
+        self.root, self.program, self._double = root, program, double
+        self.bin, self.chain, self.state = root / "bin", root / "chain.d", root / "state"
+        self.log = root / "cni-chain.log"
+        self.cni_path = str(self.bin)
+        self.network = "pods"
+        self.owners: list[Json] = []
+        self.keys: Json = {
+            "chainDir": str(self.chain),
+            "stateDir": str(self.state),
+            "logFile": str(self.log),
+            "owners": self.owners,
+        }
+        if not ROOT:
+            self.keys["allowUnsafePermissions"] = True
+        self.environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+        self.attachments: set[tuple[str, ...]] = set()
+        self.under_way: set[Running] = set()
+        for folder in (self.bin, self.chain, root / "double/calls", root / "netns"):
+            folder.mkdir(parents=True)
+        self.chain.chmod(0o755)
+
+    def close(self) -> None:
+        """Ends what delegates have left running."""
+        for folder in self.folders:
+            for pid in [folder.name.split("-")[1], *([p.read_text() for p in folder.glob("child")])]:
+                with suppress(OSError):
+                    if os.readlink(f"/proc/{pid}/exe").startswith(str(self.root)):
+                        os.kill(int(pid), signal.SIGKILL)
+
+    # What agents and the administrator do.
+
+    def plugin(self, delegate: str, folder: str = "bin") -> Plugin:
+        """That delegate, installed if it isn't yet."""
+        executable = self.root / folder / delegate
+        orders = self.root / "double" / delegate
+        executable.parent.mkdir(exist_ok=True)
+        orders.mkdir(exist_ok=True)
+        if not executable.exists():
+            shutil.copy(self._double, executable)
+        return Plugin(orders)
+
+    def uninstall(self, delegate: str) -> None:
+        (self.bin / delegate).unlink()
+
+    def owner(self, name: str, *types: str, **keys: Any) -> None:
+        """Lists an owner in the facade, with one file for each of its plugins, as 10-TYPE.conf."""
+        self.owners.append({"name": name, **keys})
+        for plugin in types:
+            self.fragment(name, f"10-{plugin}.conf", {"type": plugin})
+
+    def folder(self, owner: str) -> Path:
+        folder = self.chain / f"{owner}.d"
+        if not folder.exists():
+            folder.mkdir()
+            folder.chmod(0o755)
+        return folder
+
+    def fragment(self, owner: str, file: str, content: object, *, install: bool = True) -> Path:
+        """One file of an owner; the plugins that it names are installed."""
+        path = self.folder(owner) / file
+        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+        path.chmod(0o644)
+        if install and isinstance(content, dict):
+            for plugin in content.get("plugins", [content]):
+                self.plugin(plugin["type"])
+        return path
+
+    # What runtimes do.
+
+    def result(self, version: str = "1.1.0", container: str = "c1", **more: Any) -> Json:
+        """What a delegate that behaves answers when it is the first."""
+        four = {"version": "4"} if version.startswith("0.") else {}
+        return {
+            "cniVersion": version,
+            "interfaces": [{"name": "eth0", "mac": "02:00:00:00:00:01", "sandbox": str(self.netns(container))}],
+            "ips": [{**four, "interface": 0, "address": "10.1.0.5/24", "gateway": "10.1.0.1"}],
+            "routes": [{"dst": "0.0.0.0/0"}],
+            "dns": {},
+            **more,
+        }
+
+    def netns(self, container: str) -> Path:
+        path = self.root / "netns" / container
+        path.touch()
+        return path
+
+    def facade(self, **request: Any) -> Json:
+        """What a runtime sends: the facade's plugin object and its own keys; ABSENT takes a key away."""
+        document = {"cniVersion": "1.1.0", "name": self.network, "type": "cni-chain", **self.keys, **request}
+        return {key: value for key, value in document.items() if value is not ABSENT}
+
+    def attachment(self, verb: str, container: str, ifname: str = "eth0", **env: str) -> dict[str, str]:
+        """The environment of a call for one attachment; without a container, as libcni calls GC and STATUS."""
+        variables = {"CNI_CONTAINERID": "", "CNI_NETNS": "", "CNI_IFNAME": "", "CNI_ARGS": ""}
+        if container:
+            netns = str(self.netns(container)) if "CNI_NETNS" not in env else ""
+            variables |= {"CNI_CONTAINERID": container, "CNI_NETNS": netns, "CNI_IFNAME": ifname}
+        return self.environ | variables | {"CNI_COMMAND": verb, "CNI_PATH": self.cni_path} | env
+
+    def start(self, env: Mapping[str, str], stdin: bytes, *, leaks: Sequence[int] = ()) -> Running:
+        """Starts cni-chain and gives it its stdin; `leaks` are descriptors that it inherits."""
+        if env.get("CNI_COMMAND") in ("ADD", "DEL"):
+            self.attachments.add(attachment(env, stdin))
+        before = set(self.folders)
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            [self.program], stdin=pipe, stdout=pipe, stderr=pipe, env=dict(env), cwd=self.root, pass_fds=leaks
+        )
+        running = Running(self, process, before)
+        assert process.stdin
+        with suppress(BrokenPipeError), process.stdin:
+            process.stdin.write(stdin)
+        process.stdin = None
+        return running
+
+    def begin(
+        self, verb: str, container: str = "c1", ifname: str = "eth0", /, *, leaks: Sequence[int] = (), **request: Any
+    ) -> Running:
+        """Starts a verb without awaiting its end."""
+        env = {key: request.pop(key) for key in list(request) if key.startswith("CNI_")}
+        stdin = json.dumps(self.facade(**request)).encode()
+        return self.start(self.attachment(verb, container, ifname, **env), stdin, leaks=leaks)
+
+    def run(self, env: Mapping[str, str], stdin: bytes) -> Outcome:
+        """One call with exactly this environment and stdin."""
+        running = self.start(env, stdin)
+        self.under_way.add(running)
+        outcome = running.ends()
+        self.under_way.discard(running)
+        self.assert_contract(env, stdin, outcome)
+        return outcome
+
+    def call(self, verb: str, container: str = "c1", ifname: str = "eth0", /, **request: Any) -> Outcome:
+        """One verb. CNI_* are variables of the environment, everything else keys of its stdin."""
+        env = {key: request.pop(key) for key in list(request) if key.startswith("CNI_")}
+        stdin = json.dumps(self.facade(**request)).encode()
+        return self.run(self.attachment(verb, container, ifname, **env), stdin)
+
+    def add(self, container: str = "c1", /, **request: Any) -> Outcome:
+        return self.call("ADD", container, **request)
+
+    def delete(self, container: str = "c1", /, **request: Any) -> Outcome:
+        return self.call("DEL", container, **request)
+
+    def check_pod(self, container: str = "c1", /, **request: Any) -> Outcome:
+        return self.call("CHECK", container, **request)
+
+    def status(self, **request: Any) -> Outcome:
+        return self.call("STATUS", "", **request)
+
+    def gc(self, valid: object = ABSENT, /, **request: Any) -> Outcome:
+        """valid: ABSENT, None, or the container IDs that the runtime still knows."""
+        if isinstance(valid, list):
+            valid = [{"containerID": container, "ifname": "eth0"} for container in valid]
+        return self.call("GC", "", **{"cni.dev/valid-attachments": valid, "cni.dev/attachments": valid, **request})
+
+    # What is left on the machine.
+
+    @property
+    def folders(self) -> list[Path]:
+        return sorted(path for path in (self.root / "double/calls").iterdir() if (path / "ready").exists())
+
+    @property
+    def calls(self) -> list[Call]:
+        """Every call of a delegate so far, by the time of its start."""
+        return [Call.recorded(folder) for folder in self.folders]
+
+    @property
+    def ran(self) -> list[str]:
+        return [f"{call.verb} {call.type}" for call in self.calls if call.verb != "VERSION"]
+
+    @property
+    def state_files(self) -> list[Path]:
+        return sorted(self.state.iterdir()) if self.state.is_dir() else []
+
+    @property
+    def records(self) -> list[Path]:
+        return [path for path in self.state_files if not path.name.startswith(".")]
+
+    @property
+    def damaged(self) -> list[Path]:
+        return [path for path in self.state_files if path.name.startswith(".damaged-")]
+
+    @property
+    def stranded(self) -> list[str]:
+        """The records that wait for the retry of a DEL, by file name."""
+        directory = self.state / ".stranded"
+        return sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
+
+    @property
+    def log_lines(self) -> list[Json]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()] if self.log.exists() else []
+
+    # What holds after every call.
+
+    def assert_contract(self, env: Mapping[str, str], stdin: bytes, outcome: Outcome) -> None:
+        verb = env.get("CNI_COMMAND", "")
+        log = self.log.read_text() if self.log.is_file() else ""
+        assert outcome.status in (0, 1), outcome
+        assert "Traceback" not in outcome.stdout.decode() + outcome.stderr + log
+        if outcome.status == 1:
+            assert_error(verb, outcome)
+        elif verb in ("ADD", "VERSION"):
+            assert "code" not in outcome.answer
+        else:
+            assert outcome.stdout == b""
+            if verb == "DEL":
+                self.attachments.discard(attachment(env, stdin))
+                self.assert_no_trace()
+
+    def assert_no_trace(self) -> None:
+        known_before = len(self.attachments)  # another thread's may go while the files are listed
+        assert len(self.records) <= known_before, self.records
+        own = [path.name for path in self.state_files if path.name.startswith(".")]
+        known = (".lock", ".versions", ".new-.versions", *([".stranded"] if self.stranded else []))
+        extra = [name for name in own if name not in known and not name.startswith(".damaged-")]
+        assert extra == [] or self.under_way
+
+
+def attachment(env: Mapping[str, str], stdin: bytes) -> tuple[str, ...]:
+    """What a call is about: network name, container ID and interface name."""
+    try:
+        network = json.loads(stdin)["name"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        network = ""
+    return str(network), env.get("CNI_CONTAINERID", ""), env.get("CNI_IFNAME", "")
+
+
+def assert_error(verb: str, outcome: Outcome) -> None:
+    answer = outcome.answer
+    assert {"cniVersion", "code", "msg"} <= answer.keys() <= {"cniVersion", "code", "msg", "details"}
+    assert isinstance(answer["cniVersion"], str)
+    assert type(answer["code"]) is int
+    assert answer["code"] > 0
+    assert outcome.msg
+    assert "\n" not in outcome.msg
+    assert isinstance(answer.get("details", ""), str)
+    if verb == "DEL":
+        for words in ("not found", "no such file or directory"):
+            assert words not in f"{outcome.msg}; {outcome.details}", "containerd takes these words for success"

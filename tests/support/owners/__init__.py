@@ -1,0 +1,1 @@
+"""The chains of real agents' files, and a node with Multus."""

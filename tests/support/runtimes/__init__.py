@@ -1,0 +1,1 @@
+"""Nodes of the second kind with a real container runtime."""

@@ -1,0 +1,182 @@
+"""A machine of namespaces: its network, mounts and processes are its own, and go with their maker."""
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Self
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+# Private and empty in there. A checkout or an interpreter that lies below one of them (/tmp) is put back.
+EMPTY = (
+    *("/tmp", "/var/tmp", "/var/log", "/dev/shm", "/var/lib/cni", "/opt/cni"),  # noqa: S108
+    *("/etc/cni", "/etc/containerd", "/etc/crio", "/etc/logrotate.d", "/run"),
+)
+
+# Process 1 of the sandbox. It ends with its standard input: when we close it, or when we die.
+INIT = r"""
+set -euo pipefail
+declare -A kept overlaid
+for path in "$@"; do
+    exec {fd}<"$path"
+    kept[$path]=$fd
+done
+mount -t tmpfs sandbox /run  # for the overlays; hidden below
+for directory in $EMPTY; do
+    if [ ! -d "$directory" ]; then
+        # The mount point is made on an overlay, so that not even an empty directory stays on the machine.
+        parent=$(dirname "$directory")
+        if [ -z "${overlaid[$parent]:-}" ]; then
+            mkdir -p "/run/upper$parent" "/run/work$parent"
+            layers=lowerdir=$parent,upperdir=/run/upper$parent,workdir=/run/work$parent
+            mount -t overlay -o "$layers" sandbox "$parent"
+            overlaid[$parent]=1
+        fi
+        mkdir "$directory"
+    fi
+done
+for directory in $EMPTY; do
+    mount -t tmpfs -o mode=755 sandbox "$directory"
+done
+for path in "$@"; do
+    if [ ! -e "$path" ]; then
+        mkdir -p "$path"
+        mount --no-canonicalize --bind "/proc/self/fd/${kept[$path]}" "$path"
+    fi
+done
+chmod 1777 /tmp /var/tmp /dev/shm
+mkdir -p /run/netns /run/lock
+ip link set lo up
+echo ready
+# With SIGCHLD ignored the kernel itself reaps what this process inherits.
+exec env --ignore-signal=CHLD cat >/dev/null
+"""
+
+ENVIRONMENT = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "HOME": "/root",
+    "LANG": "C.UTF-8",
+}
+
+
+class SandboxUnavailableError(Exception):
+    """This machine does not let us make namespaces; the message says why."""
+
+
+class Sandbox:
+    """The namespaces, and the way to run commands and to see files in there."""
+
+    def __init__(self) -> None:
+        if os.geteuid() != 0:
+            raise SandboxUnavailableError("not root: a sandbox of namespaces can't be made")
+        command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        command += ["bash", "-c", INIT, "sandbox", str(CHECKOUT), sys.base_prefix]
+        pipe = subprocess.PIPE
+        environment = ENVIRONMENT | {"EMPTY": " ".join(EMPTY)}
+        try:
+            self._init = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=environment)
+        except FileNotFoundError as e:
+            raise SandboxUnavailableError(f"a sandbox of namespaces needs {e.filename}") from e
+        assert self._init.stdout
+        assert self._init.stderr
+        if self._init.stdout.readline() != "ready\n":
+            reason = self._init.stderr.read().strip()
+            self.close()
+            raise SandboxUnavailableError(f"a sandbox of namespaces can't be made: {reason}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End process 1: the kernel then ends all others in there, and drops what the namespaces held."""
+        for stream in (self._init.stdin, self._init.stdout, self._init.stderr):
+            if stream:
+                stream.close()
+        self._init.wait(30)
+
+    def path(self, inside: str) -> Path:
+        """A file in there, as it can be opened from out here. Absolute links on the way lead back out."""
+        return Path(f"/proc/{self._init.pid}/root", inside.lstrip("/"))
+
+    def run(
+        self,
+        *command: str,
+        env: Mapping[str, str] | None = None,
+        stdin: str = "",
+        timeout: float = 120,
+        check: bool = True,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in there to its end."""
+        with self.start(*command, env=env) as process:
+            try:
+                out, err = process.communicate(stdin, timeout)
+            except BaseException:
+                kill(process)
+                raise
+        if check and process.returncode:
+            raise AssertionError(f"{shlex.join(command)}: exit {process.returncode}\n{out}{err}")
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    def start(self, *command: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start a command in there, in a process group of its own: nsenter, and below it the command."""
+        namespaces = f"--pid=/proc/{self._init.pid}/ns/pid_for_children"
+        return subprocess.Popen(
+            [  # noqa: S607  # where it is differs between distributions
+                "nsenter",
+                f"--target={self._init.pid}",
+                "--net",
+                "--mount",
+                namespaces,
+                "--wd=/",
+                *command,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=ENVIRONMENT | dict(env or {}),
+            start_new_session=True,
+        )
+
+    @contextlib.contextmanager
+    def running(self, *command: str, env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+        """A command that runs beside the block: started and heard of (its first line), and ended after it."""
+        with self.start(*command, env=env) as process:
+            try:
+                assert process.stdout
+                assert process.stderr
+                if not process.stdout.readline():
+                    raise AssertionError(f"{shlex.join(command)} did not start:\n{process.stderr.read()}")
+                yield process
+            finally:
+                kill(process)
+
+    def python(self, script: Path, *arguments: str) -> Sequence[str]:
+        """The command that runs a script of this checkout with the interpreter that runs us."""
+        return [sys.executable, "-I", str(script), *arguments]
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """End a command and what it has started. Not nsenter: nobody else may reap what it has forked."""
+    for pid in members(process):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    process.wait(10)
+
+
+def members(process: subprocess.Popen[str]) -> list[int]:
+    """The processes of a command in a sandbox, by the numbers that they have out here; nsenter is not among them."""
+    found = []
+    for number in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(ProcessLookupError):
+            if os.getpgid(int(number)) == process.pid != int(number):
+                found.append(int(number))
+    return found

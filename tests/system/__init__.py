@@ -1,0 +1,1 @@
+"""Real plugins, runtimes and agents on nodes made of namespaces. Needs root."""

@@ -1,0 +1,85 @@
+"""What each plugin of each chain is asked with, for a pod's life and for its agent's own pod."""
+
+from tests.support.files.host import Host, needs_root
+from tests.support.owners.chains import SENT, Chain, Json
+
+pytestmark = needs_root
+
+DERIVED = ("name", "cniVersion", "prevResult", "runtimeConfig", "capabilities")
+POD = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0"
+
+
+def own(conf: Json) -> Json:
+    """What the specification leaves of a plugin's object as its agent wrote it."""
+    return {key: value for key, value in conf.items() if key not in DERIVED}
+
+
+def test_each_plugin_gets_its_agents_words_and_the_result_so_far(called: Host, chain: Chain, sent: Json) -> None:
+    outcome = called.add(runtimeConfig=sent, CNI_ARGS=POD)
+
+    assert outcome.ok
+    assert outcome.ran == [f"ADD {plugin.type}" for plugin in chain.runs]
+    for number, (plugin, call) in enumerate(zip(chain.runs, outcome.calls, strict=True)):
+        conf = dict(call.conf)
+        previous = conf.pop("prevResult", None)
+        assert conf.pop("name") == chain.network
+        assert conf.pop("cniVersion") == plugin.newest
+        assert conf.pop("runtimeConfig", {}) == {name: SENT[name] for name in plugin.gets}
+        assert conf == own(chain.written(plugin))
+        if number == 0:
+            assert previous is None, "Cilium refuses a chain's result if it is first"
+        else:
+            assert previous["cniVersion"] == plugin.newest
+            assert [route["dst"] for route in previous["routes"]] == [f"10.{n}.0.0/16" for n in range(number)]
+    assert len(outcome.answer["routes"]) == len(chain.runs)
+
+
+def test_check_asks_those_whose_lists_allow_it(called: Host, chain: Chain) -> None:
+    result = called.add(CNI_ARGS=POD).answer
+
+    outcome = called.check_pod(CNI_ARGS=POD, prevResult=result)
+
+    assert outcome.ok
+    assert outcome.ran == [f"CHECK {plugin.type}" for plugin in chain.runs if plugin.check]
+
+
+def test_del_goes_backward_with_the_words_of_the_add_though_the_agents_are_gone(called: Host, chain: Chain) -> None:
+    called.add(CNI_ARGS=POD)
+    for file in chain.files:
+        owner, _, name = file.partition(".d/")
+        (called.folder(owner) / name).unlink()
+
+    outcome = called.delete(CNI_ARGS=POD)
+
+    assert outcome.ok
+    assert outcome.ran == [f"DEL {plugin.type}" for plugin in reversed(chain.runs)]
+    for plugin, call in zip(reversed(chain.runs), outcome.calls, strict=True):
+        assert own(call.conf) == own(chain.written(plugin))
+    assert called.records == []
+
+
+def test_the_meshs_own_agent_starts_before_it_has_written_and_other_pods_wait(called: Host, chain: Chain) -> None:
+    for entry in [entry for entry in called.owners if "exempt" in entry]:
+        name, pods = entry["name"], entry["exempt"][0]
+        for file in called.folder(name).iterdir():
+            file.unlink()
+        agent = f"IgnoreUnknown=1;K8S_POD_NAMESPACE={pods['namespace']};K8S_POD_NAME={pods['podNamePrefix']}x7"
+
+        refused = called.add(CNI_ARGS=POD)
+        started = called.add("agent", CNI_ARGS=agent)
+
+        assert (refused.code, refused.ran) == (11, [])
+        assert refused.msg.startswith(f"owner {name} has no fragment yet")
+        assert started.ran == [f"ADD {plugin.type}" for plugin in chain.runs if plugin.owner != name]
+
+
+def test_a_failing_plugin_names_its_owner_and_those_before_it_are_undone(called: Host, chain: Chain) -> None:
+    last = chain.runs[-1]
+    called.plugin(last.type).fails("ADD", "the agent is away", 11)
+
+    outcome = called.add(CNI_ARGS=POD)
+
+    assert (outcome.code, outcome.msg) == (11, f"{last.owner}/{last.type}: the agent is away")
+    undone = [f"DEL {plugin.type}" for plugin in reversed(chain.runs)]
+    assert outcome.ran == [*(f"ADD {plugin.type}" for plugin in chain.runs), *undone]
+    assert called.records == []

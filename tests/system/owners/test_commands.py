@@ -1,0 +1,42 @@
+"""What `show` and `verify` say of each chain."""
+
+import json
+
+from tests.support.files.node import Node, needs_root
+from tests.support.owners.chains import Chain
+
+pytestmark = needs_root
+
+
+def test_show_lists_the_plugins_in_order_and_what_is_left_out(looked_at: Node, chain: Chain) -> None:
+    (facade,) = looked_at.show()["facades"]
+
+    listed = [(link["owner"], link["type"], tuple(link["capabilities"])) for link in facade["chain"]]
+    assert listed == [(plugin.owner, plugin.type, plugin.gets) for plugin in chain.runs]
+    assert [not link["disableCheck"] for link in facade["chain"]] == [plugin.check for plugin in chain.runs]
+    assert facade["newPod"] is None
+    left_out = [f"{one['file'].removeprefix('/etc/cni/chain.d/')}: {one['type']}" for one in facade["dropped"]]
+    assert left_out == list(chain.left_out)
+    for one in facade["dropped"]:
+        assert one["reason"] == f"not one of the types that {one['owner']} may contribute"
+
+
+def test_verify_finds_what_is_wrong_with_the_chain_and_nothing_else(looked_at: Node, chain: Chain) -> None:
+    found = looked_at.findings()
+
+    assert len(found) == len(chain.findings), found
+    for line, end in zip(found, chain.findings, strict=True):
+        assert line.endswith(end)
+
+
+def test_cat_shows_each_plugin_as_it_would_be_asked(looked_at: Node, chain: Chain) -> None:
+    result = looked_at.run("cat", "--effective", "--json")
+
+    (facade,) = json.loads(result.stdout)["facades"]
+    asked = {(one["owner"], one["type"]): one["stdin"] for one in facade["delegates"]}
+    assert list(asked) == [(plugin.owner, plugin.type) for plugin in chain.runs]
+    for number, plugin in enumerate(chain.runs):
+        conf = asked[plugin.owner, plugin.type]
+        assert conf["name"] == chain.network
+        assert ("prevResult" in conf) == (number > 0)
+        assert sorted(conf.get("runtimeConfig", {})) == sorted(plugin.gets)

@@ -1,0 +1,1 @@
+"""The agents' own writers: in one directory, and each in its own."""

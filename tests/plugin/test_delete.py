@@ -443,3 +443,15 @@ def test_with_hardly_any_descriptors_a_record_is_kept(pod: Host) -> None:
 
     pod.program = program
     assert pod.delete().ran == DELS
+
+
+def test_a_del_without_a_record_looks_again_for_an_owner_that_was_unusable(host: Host) -> None:
+    host.owner("cilium", "cilium-cni")
+    host.owner("istio", "istio-cni")
+    path = host.fragment("istio", "10-istio-cni.conf", b"{")
+    assert host.delete().code == 11
+    path.write_text(json.dumps({"type": "istio-cni"}))
+
+    outcome = host.delete()
+
+    assert outcome.ran == ["DEL istio-cni", "DEL cilium-cni"]

@@ -158,3 +158,32 @@ def test_a_device_that_is_back_needs_no_second_del(node: Host, plugin: str, reco
 
     assert outcome.ok == (plugin == "host-device")
     assert outcome.ok == any("the interface is gone" in note for note in node.log_lines[-1].get("notes", []))
+
+
+def test_words_that_grow_when_they_are_lowered_dont_hold_a_del_up(node: Host) -> None:
+    """İ becomes two characters; a search in the one and a cut in the other never ended."""
+    node.add()
+    node.plugin("portmap").fails("DEL", "İ" * 20 + " rule not found")
+
+    assert node.delete().msg == "local/portmap: " + "İ" * 20 + " rule absent"
+
+
+def test_a_plugins_name_is_not_among_its_words(host: Host) -> None:
+    """A type with "netns" in it made every "not found" of its DEL count as done."""
+    host.owner("cilium", "cilium-cni", "netns-tool")
+    host.add()
+    host.plugin("netns-tool").fails("DEL", "rule 17 not found")
+
+    outcome = host.delete(CNI_NETNS="")
+
+    assert (outcome.code, outcome.ran) == (7, ["DEL netns-tool"])
+    assert len(host.records) == 1
+
+
+def test_a_missing_binary_of_an_owner_that_is_merely_unreadable_now_is_waited_for(node: Host) -> None:
+    node.add()
+    node.fragment("istio", "10-istio-cni.conf", b"{")
+    node.uninstall("istio-cni")
+
+    assert node.delete().code == 11
+    assert len(node.records) == 1

@@ -1,6 +1,7 @@
 """Section 3 of the contract: which files of an owner count, and what is refused."""
 
 import ctypes
+import json
 import os
 import threading
 from pathlib import Path
@@ -258,3 +259,36 @@ def test_a_file_that_its_writer_completes_at_once_is_read_again(cilium: Host) ->
         file.write(b" {}}")
 
     assert running.ends().ran == ["ADD cilium-cni"]
+
+
+def test_a_link_that_is_being_exchanged_is_waited_for(host: Host) -> None:
+    """As a ConfigMap's are: a name in the middle leads to another directory from one moment to the next."""
+    host.owner("cilium")
+    host.fragment("cilium", "10.conf", {"type": "cilium-cni"})
+    folder = host.folder("cilium")
+    (folder / "20.conf").symlink_to("..data/20.conf")
+    new = folder / "..new"
+    new.mkdir()
+    (new / "20.conf").write_text(json.dumps({"type": "second"}))
+    host.plugin("second")
+    back = threading.Timer(0.08, lambda: new.rename(folder / "..data"))
+    back.start()
+
+    outcome = host.add()
+    back.join()
+
+    assert outcome.ran == ["ADD cilium-cni", "ADD second"]
+
+
+def test_what_can_be_added_can_be_deleted_however_deep_it_is(host: Host) -> None:
+    host.owner("cilium")
+    for depth in (150, 199, 500, 985):
+        text = b'{"type": "cilium-cni", "x": ' + b"[" * depth + b"]" * depth + b"}"
+        host.fragment("cilium", "10.conf", text, install=False)
+        host.plugin("cilium-cni")
+
+        outcome = host.add()
+
+        assert (outcome.code, outcome.ran) in [(0, ["ADD cilium-cni"]), (11, [])]
+        assert host.delete().code == outcome.code
+        assert host.damaged == []

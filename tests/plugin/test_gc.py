@@ -229,3 +229,43 @@ def test_what_a_killed_add_left_of_writing_its_record_is_cleared_up(pods: Host) 
     pods.gc(["c1", "c2"])
 
     assert [path.name for path in pods.state_files if path.name.startswith(".new-")] == [".new-other:c7:eth0"]
+
+
+@needs_root
+def test_gc_deletes_nothing_of_the_nodes_own_namespace(node: Host) -> None:
+    """A recorded /proc/<pid>/ns/net may by then be another process's."""
+    netns = node.root / "netns" / "c1"
+    node.add("c1")
+    netns.unlink()
+    netns.symlink_to("/proc/self/ns/net")
+
+    outcome = node.gc([])
+
+    assert outcome.ok
+    assert {call.env["CNI_NETNS"] for call in outcome.calls if call.verb == "DEL"} == {""}
+    assert node.records == []
+
+
+def test_gc_tells_which_attachment_it_could_not_delete(node: Host) -> None:
+    node.add("c1")
+    node.plugin("portmap").fails("DEL", "no")
+
+    assert node.gc([]).msg == "attachment eth0 of container c1: local/portmap: no"
+
+
+def test_gc_collects_even_if_the_chain_of_today_cannot_be_read(node: Host) -> None:
+    node.add("c1")
+    node.chain.rename(node.root / "away")
+    node.chain.write_text("a file")
+
+    node.gc([])
+
+    assert node.records == []
+
+
+def test_gc_refuses_two_lists_that_differ(node: Host) -> None:
+    node.add("c1")
+
+    outcome = node.gc(["c1"], **{"cni.dev/attachments": []})
+
+    assert (outcome.code, len(node.records)) == (7, 1)

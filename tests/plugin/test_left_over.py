@@ -82,3 +82,25 @@ def test_a_chain_that_leads_back_to_itself_is_named(loop: Host) -> None:
 
 def test_and_its_dels_come_to_an_end(loop: Host) -> None:
     assert loop.delete().ok
+
+
+def test_an_add_over_a_damaged_record_deletes_first(node: Host) -> None:
+    node.add()
+    node.records[0].write_bytes(b"{")
+
+    outcome = node.add()
+
+    assert outcome.ok
+    assert outcome.ran[:3] == ["DEL portmap", "DEL istio-cni", "DEL cilium-cni"]
+
+
+def test_an_exempt_pods_add_still_clears_what_is_left_of_an_earlier_one(node: Host) -> None:
+    node.add()
+    for owner in node.owners:
+        owner["exempt"] = [{"namespace": "n", "podNamePrefix": "p"}]
+
+    outcome = node.add(CNI_ARGS="K8S_POD_NAMESPACE=n;K8S_POD_NAME=p1", prevResult=node.result())
+
+    assert outcome.ok
+    assert outcome.ran == ["DEL portmap", "DEL istio-cni", "DEL cilium-cni"]
+    assert node.records == []

@@ -61,3 +61,22 @@ def test_a_file_that_would_be_ignored_may_have_any_permissions(node: Host) -> No
     node.fragment("istio", "istio-cni-kubeconfig", b"").chmod(0o666)
 
     assert node.add().ok
+
+
+def test_a_node_whose_state_others_may_write_is_not_ready(node: Host) -> None:
+    node.add()
+    node.state.chmod(0o777)
+
+    assert (node.status().code, node.add("c2").code) == (50, 5)
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_the_state_directory_and_what_is_above_it_are_nobody_elses(node: Host, slash: str) -> None:
+    before = os.umask(0)
+    try:
+        node.add(stateDir=f"{node.root}/a/b/state{slash}")
+    finally:
+        os.umask(before)
+
+    modes = [(node.root / path).stat().st_mode & 0o777 for path in ("a", "a/b", "a/b/state")]
+    assert modes == [0o755, 0o755, 0o700]

@@ -1,6 +1,9 @@
 """Section 4 of the contract: how a delegate's process starts, ends, and is ended."""
 
+import json
 import os
+import signal
+import subprocess
 import time
 
 import pytest
@@ -193,3 +196,48 @@ def test_a_delegates_stderr_goes_to_ours(node: Host) -> None:
     assert "level=info msg=added\n" in outcome.stderr
     assert "some failure\n" in outcome.stderr
     assert "some failure" not in outcome.msg + outcome.details
+
+
+def test_a_delegate_dies_with_us_even_if_it_uses_descriptor_3(node: Host) -> None:
+    """`exec 3>&1` begins many a shell script; what ties it to our life must be out of its way."""
+    script = node.bin / "istio-cni"
+    script.unlink()
+    pid_file = node.root / "pid"
+    script.write_text(
+        "#!/bin/bash\nexec 3>&1 4>&1 5>&1 6>&1 7>&1 8>&1 9>&1\n"
+        '[ "$CNI_COMMAND" != VERSION ] || { echo \'{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}\'; exit; }\n'
+        f"echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; exec sleep 60\n"
+    )
+    script.chmod(0o755)
+    adding = node.begin("ADD")
+    wait_until(pid_file.exists, "the script runs")
+    pid = int(pid_file.read_text())
+    adding.kill()
+
+    wait_until(lambda: not alive(pid), "the script has died with cni-chain")
+
+
+def test_a_caller_that_ignores_sigchld_gets_its_network_all_the_same(node: Host) -> None:
+    done = subprocess.run(
+        [node.program],
+        input=json.dumps(node.facade()).encode(),
+        env=node.attachment("ADD", "c1"),
+        capture_output=True,
+        check=False,
+        preexec_fn=lambda: signal.signal(signal.SIGCHLD, signal.SIG_IGN),  # no threads here
+    )
+
+    assert (done.returncode, json.loads(done.stdout)["ips"]) == (0, node.result()["ips"])
+
+
+def test_an_interrupted_add_is_undone_by_the_next_del(node: Host) -> None:
+    """Ctrl-C in front of a runtime ends the call at once, as SIGTERM does."""
+    node.plugin("istio-cni").does("ADD", "sleep 60")
+    adding = node.begin("ADD")
+    adding.reaches("ADD", "istio-cni")
+    adding.kill(signal.SIGINT)
+
+    outcome = node.delete()
+
+    assert outcome.ok
+    assert {"DEL cilium-cni", "DEL istio-cni"} <= set(outcome.ran)

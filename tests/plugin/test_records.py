@@ -261,3 +261,10 @@ def test_a_state_dir_that_cannot_be_written_fails_add_before_anything_ran(node: 
 
     assert (outcome.code, outcome.ran) == (5, [])
     assert str(node.state) in outcome.msg
+
+
+def test_a_state_directory_that_cannot_be_made_is_told_by_its_name(node: Host) -> None:
+    outcome = node.add(stateDir="/proc/cni-chain/state")
+
+    assert (outcome.code, outcome.ran) == (5, [])
+    assert "/proc/cni-chain" in outcome.msg

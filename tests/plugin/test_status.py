@@ -181,3 +181,14 @@ def test_what_a_delegate_prints_on_a_successful_status_is_ignored(declared: Host
     declared.plugin("cilium-cni").does("STATUS", prints=b"ready\n")
 
     assert declared.status().ok
+
+
+def test_an_optional_first_owners_half_written_file_leaves_the_node_ready(host: Host) -> None:
+    host.owner("cilium", required=False)
+    host.fragment("cilium", "10.conf", b"{")
+    host.owner("local", "portmap", required=False)
+
+    outcome = host.add()
+
+    assert (outcome.ran, host.status().ok) == (["ADD portmap"], True)
+    assert any("10.conf: not JSON" in note for line in host.log_lines for note in line.get("notes", []))

@@ -1,5 +1,6 @@
 """Section 4 of the contract: delegates of different ages in one conflist."""
 
+import json
 import os
 import shutil
 
@@ -227,3 +228,29 @@ def test_del_and_check_speak_to_each_delegate_in_its_version(node: Host) -> None
     for outcome in (node.check_pod(prevResult=node.result()), node.delete(prevResult=node.result())):
         conf = outcome.conf("istio-cni")
         assert (conf["cniVersion"], conf["prevResult"]) == ("0.4.0", node.result("0.4.0"))
+
+
+@pytest.mark.parametrize("versions", [[], [5], ["9.0.0"], None, "x"])
+def test_what_a_newer_program_remembered_of_a_plugin_is_asked_again(node: Host, versions: object) -> None:
+    node.add()
+    path = node.state / ".versions"
+    remembered = json.loads(path.read_text())
+    for entry in remembered.values():
+        entry["versions"] = versions
+    path.write_text(json.dumps(remembered))
+
+    outcome = node.add("c2")
+
+    assert outcome.ok
+    assert outcome.asked == ["cilium-cni", "istio-cni", "portmap"]
+
+
+def test_a_chain_asked_for_in_an_old_version_keeps_its_interfaces_inside(node: Host) -> None:
+    """The runtime's 0.2.0 has none; what the delegates tell each other does."""
+    node.plugin("cilium-cni").supports("1.0.0")
+    node.plugin("istio-cni").supports("1.0.0")
+
+    outcome = node.add(cniVersion="0.2.0")
+
+    assert outcome.answer.keys() <= {"cniVersion", "ip4", "dns"}
+    assert outcome.conf("istio-cni")["prevResult"]["interfaces"] == node.result("1.0.0")["interfaces"]

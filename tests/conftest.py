@@ -2,6 +2,9 @@
 
 `--program source` (the default) tests the checkout, `--program PATH` an executable, for instance the frozen one;
 given twice, every test that uses `program` runs against both.
+
+Markers (pyproject.toml lists them) come by folder and fixture, see `marks_of`, or by hand. `root` skips where the user
+is not root.
 """
 
 import contextlib
@@ -18,7 +21,8 @@ from tests.support.gomodules import NotBuiltError
 from tests.support.sandbox import node as sandbox_node
 from tests.support.sandbox.namespaces import SandboxUnavailableError
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+TESTS = Path(__file__).resolve().parent
+CHECKOUT = TESTS.parent
 # As the frozen program is started: without site-packages, which only the command line needs, for typer.
 LAUNCHER = """\
 #!{python} -IS
@@ -37,6 +41,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--program", action="append", metavar="source|PATH", help="what to test (repeatable)")
     every = "the agents' own time limits with every program and version of the facade (minutes)"
     parser.addoption("--slow-agents", action="store_true", help=every)
+
+
+def marks_of(item: pytest.Item) -> set[str]:
+    """The markers that a test gets for where it stands and what it uses."""
+    fixtures = set(getattr(item, "fixturenames", ()))
+    if item.path.is_relative_to(TESTS / "system") and fixtures & {"program", "tools", "sandbox", "long_run"}:
+        return {"root", "network", "slow"}
+    return set()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark them before `-m` chooses."""
+    for item in items:
+        for name in sorted(marks_of(item)):
+            item.add_marker(name)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("needs root: the files and the network of a node are root's")
 
 
 def programs(config: pytest.Config) -> list[str]:

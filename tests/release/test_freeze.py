@@ -10,6 +10,8 @@ import pytest
 from tests.conftest import CHECKOUT
 from tests.support.files.host import Host
 
+pytestmark = pytest.mark.slow
+
 
 def freeze(out: Path, **environ: str) -> Path:
     command: list[str | Path] = [CHECKOUT / "build/freeze", sys.executable, out]

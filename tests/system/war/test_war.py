@@ -49,6 +49,7 @@ def test_in_one_directory_each_takes_back_what_the_other_has_written(
     assert {state for _, state in figures["looks"]} >= {"cilium-cni"}
 
 
+@pytest.mark.root
 def test_the_observer_sees_each_change_its_process_and_what_became_of_it(tmp_path: Path) -> None:
     """Also a file that is there for an instant only, by the name that it had."""
     net = tmp_path / "net.d"

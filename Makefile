@@ -9,6 +9,10 @@ CACHE  ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/cni-chain
 VENV   := .venv
 PY     := $(VENV)/bin/python
 FROZEN := out/frozen/bin/cni-chain
+# Suites whose tests share nothing run on all cores. Those with daemons, and with counts that a busy core changes, don't.
+PARALLEL := tests/plugin tests/cli
+SERIAL   := tests/release tests/system
+BOTH      = --program source --program $(FROZEN)
 export CACHE
 # Each file that says which shell runs it.
 LIST_SCRIPTS := grep -rlIE '^\#!.*[/ ](ba)?sh$$|^\# shellcheck shell=' --exclude='*.py' --exclude='*.md' \
@@ -26,8 +30,13 @@ demo-war: frozen tools ## Cilium's and Istio's own writers in one directory, the
 	tests/support/agents/build cilium-1.20 istio
 	$(PY) -m tests.lab.war --program $(FROZEN) --seconds 60 --seed 7
 
-test: lint frozen tools multus runtimes agents ## every test, against the source and against the frozen program (root for all of them)
-	$(PY) -m pytest tests --program source --program $(FROZEN)
+test: plan lint frozen tools multus runtimes agents unit ## every test, against the source and against the frozen program (root for all of them)
+	$(PY) -m pytest $(BOTH) -n auto $(PARALLEL)
+	$(PY) -m pytest $(BOTH) $(SERIAL)
+
+.PHONY: plan quick
+plan: ## what `make test` runs, in which order, and what has to be built before
+	@tests/plan
 
 lint: $(VENV)/ready ## ruff, mypy, shellcheck, and vale for the prose (vale is built once, two minutes)
 	$(VENV)/bin/ruff format --check .
@@ -40,8 +49,12 @@ lint: $(VENV)/ready ## ruff, mypy, shellcheck, and vale for the prose (vale is b
 scripts: # what shellcheck reads
 	@$(LIST_SCRIPTS)
 
-unit: $(VENV)/ready ## the tests that need no network namespaces, against the source
-	$(PY) -m pytest tests --program source --ignore tests/system
+unit: $(VENV)/ready ## the tests of modules, with their coverage: a few seconds
+	$(PY) -m coverage run -m pytest tests/unit
+	$(PY) -m coverage report
+
+quick: $(VENV)/ready ## the tests of modules, plugin and commands, against the source, on all cores: a few minutes
+	$(PY) -m pytest -n auto tests/unit $(PARALLEL)
 
 docs: $(VENV)/docs ## the documentation as a site in out/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict

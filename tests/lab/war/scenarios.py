@@ -14,7 +14,6 @@ from tests.support.sandbox.node import CHAIN, FACADE, NET
 THEN = " → "  # between the plugins of a chain
 WAITS = "waits: "  # before the reason for which a pod gets no network yet
 NOTHING = "no network"
-FACADE_FILE = Path(__file__).parents[3] / "conf" / FACADE
 
 
 class Scenario(NamedTuple):

@@ -5,10 +5,9 @@ import json
 from pathlib import Path
 from typing import Any, Self
 
-from tests.lab.war.scenarios import FACADE_FILE
 from tests.support.agents import writers
 from tests.support.agents.writers import ADVISED, EXCLUSIVE, Writer
-from tests.support.sandbox.namespaces import Sandbox
+from tests.support.sandbox.namespaces import CHECKOUT, Sandbox
 from tests.support.sandbox.node import BIN, CHAIN, FACADE, NET, Node
 
 CILIUM_D, ISTIO_D = f"{CHAIN}/cilium.d", f"{CHAIN}/istio.d"
@@ -35,7 +34,7 @@ class SplitNode(Node):
         self._ends.close()
 
     def install_facade(self) -> None:
-        self.sandbox.path(f"{NET}/{FACADE}").write_bytes(FACADE_FILE.read_bytes())
+        self.sandbox.path(f"{NET}/{FACADE}").write_bytes((CHECKOUT / "conf" / FACADE).read_bytes())
 
     def cilium(self, directory: str = CILIUM_D, *settings: str, version: str = "1.20") -> Writer:
         """Cilium's writer; without settings as conf/helm sets it."""

@@ -1,11 +1,45 @@
 """What `show` and `verify` say of each chain."""
 
 import json
+import shutil
+from pathlib import Path
 
-from tests.support.files.node import Node, needs_root
-from tests.support.owners.chains import Chain
+import pytest
+
+from tests.support.files.node import ROOT, Node, needs_root
+from tests.support.owners.chains import CHAINS, Chain
 
 pytestmark = needs_root
+
+
+@pytest.fixture(params=CHAINS, ids=[chain.name for chain in CHAINS])
+def chain(request: pytest.FixtureRequest) -> Chain:
+    """Each chain of the table."""
+    chain: Chain = request.param
+    return chain
+
+
+@pytest.fixture
+def looked_at(program: str, tmp_path: Path, chain: Chain) -> Node:
+    """The same node, to run a person's commands on."""
+    node = Node(tmp_path / "node", program)
+    shutil.rmtree(node.chain_dir)
+    node.chain_dir.mkdir()
+    for file in chain.files:
+        node.write(file, chain.content(file).decode())
+        for conf in chain.plugins(file):
+            node.install(conf["type"])
+            if isinstance(conf.get("ipam"), dict) and conf["ipam"].get("type"):
+                node.install(conf["ipam"]["type"])
+    for kubeconfig in chain.kubeconfigs:
+        (node.root / kubeconfig.lstrip("/")).touch()
+    document = json.loads(node.facade.read_bytes())
+    document["name"] = chain.network
+    document["plugins"][0]["owners"] = chain.entries
+    if not ROOT:
+        document["plugins"][0]["allowUnsafePermissions"] = True
+    node.facade.write_text(json.dumps(document, indent=1))
+    return node
 
 
 def test_show_lists_the_plugins_in_order_and_what_is_left_out(looked_at: Node, chain: Chain) -> None:

@@ -1,12 +1,46 @@
 """What each plugin of each chain is asked with, for a pod's life and for its agent's own pod."""
 
-from tests.support.files.host import Host, needs_root
-from tests.support.owners.chains import SENT, Chain, Json
+import pytest
+
+from tests.support.files.host import ALL_VERSIONS, Host, needs_root
+from tests.support.owners.chains import CHAINS, SENT, Chain, Json
 
 pytestmark = needs_root
 
 DERIVED = ("name", "cniVersion", "prevResult", "runtimeConfig", "capabilities")
 POD = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0"
+
+
+@pytest.fixture(params=CHAINS, ids=[chain.name for chain in CHAINS])
+def chain(request: pytest.FixtureRequest) -> Chain:
+    """Each chain of the table."""
+    chain: Chain = request.param
+    return chain
+
+
+@pytest.fixture
+def called(host: Host, chain: Chain) -> Host:
+    """A node with the chain's owners, ready to be called. Each plugin leaves a mark in the result."""
+    host.network = chain.network
+    host.owners += chain.entries
+    for file in chain.files:
+        owner, _, name = file.partition(".d/")
+        host.fragment(owner, name, chain.content(file))
+        for conf in chain.plugins(file):
+            host.plugin(conf["type"])
+    for number, plugin in enumerate(chain.runs):
+        versions = ALL_VERSIONS[: ALL_VERSIONS.index(plugin.newest) + 1]
+        marked = host.result(plugin.newest, mtu=1400 + number)
+        marked["routes"] = [{"dst": f"10.{n}.0.0/16"} for n in range(number + 1)]
+        del marked["mtu"]
+        host.plugin(plugin.type).supports(*versions).does("ADD", prints=marked)
+    return host
+
+
+@pytest.fixture
+def sent() -> dict[str, object]:
+    """What the runtime sends beside the facade."""
+    return dict(SENT)
 
 
 def own(conf: Json) -> Json:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.files.host import Host
-from tests.support.files.node import needs_root, run
+from tests.support.files.node import run
 from tests.support.files.pods import Pods, pods
 from tests.support.sandbox.node import is_frozen
 
@@ -242,7 +242,7 @@ def namespace() -> Iterator[Path]:
         ip("netns", "del", path.name)
 
 
-@needs_root
+@pytest.mark.root
 def test_a_namespace_that_holds_what_is_recorded(pods: Pods, namespace: Path) -> None:
     answer = pods.host.result()
     answer["interfaces"][0]["sandbox"] = str(namespace)
@@ -253,7 +253,7 @@ def test_a_namespace_that_holds_what_is_recorded(pods: Pods, namespace: Path) ->
     assert pods.json("attachments", "c2")["attachments"][0]["differences"] == []
 
 
-@needs_root
+@pytest.mark.root
 def test_a_namespace_is_found_wherever_its_path_is(pods: Pods, namespace: Path) -> None:
     process = subprocess.Popen(["/usr/bin/nsenter", f"--net={namespace}", "sleep", "60"])
     try:
@@ -269,7 +269,7 @@ def test_a_namespace_is_found_wherever_its_path_is(pods: Pods, namespace: Path) 
         process.wait()
 
 
-@needs_root
+@pytest.mark.root
 def test_a_namespace_that_somebody_has_changed(pods: Pods, namespace: Path) -> None:
     pods.host.call("ADD", "c2", CNI_NETNS=str(namespace))
     ip("-n", namespace.name, "link", "set", "eth0", "address", "02:00:00:00:00:02")
@@ -286,7 +286,7 @@ def test_a_namespace_that_somebody_has_changed(pods: Pods, namespace: Path) -> N
     assert "Its namespace differs from the record:" in pods.run("attachments", "c2").stdout
 
 
-@needs_root
+@pytest.mark.root
 def test_routes_of_every_kind_and_a_second_address(pods: Pods, namespace: Path) -> None:
     for words in (
         ["address", "add", "fd00::5/64", "dev", "eth0", "nodad"],
@@ -311,7 +311,7 @@ def test_routes_of_every_kind_and_a_second_address(pods: Pods, namespace: Path) 
     ]
 
 
-@needs_root
+@pytest.mark.root
 def test_the_kernel_is_asked_where_no_ip_is_installed(pods: Pods, namespace: Path) -> None:
     pods.host.call("ADD", "c2", CNI_NETNS=str(namespace))
     hidden = 'for file in /sbin/ip /bin/ip; do [ ! -e $file ] || mount --bind /dev/null $file || exit; done; exec "$@"'
@@ -322,7 +322,7 @@ def test_the_kernel_is_asked_where_no_ip_is_installed(pods: Pods, namespace: Pat
     assert (done.status, json.loads(done.stdout)["attachments"][0]["differences"]) == (0, [])
 
 
-@needs_root
+@pytest.mark.root
 def test_the_kernel_is_asked_whatever_the_nodes_own_libraries_are(pods: Pods, namespace: Path) -> None:
     """An interpreter's extensions need libffi, which many a node has in another version, or not at all."""
     if not is_frozen(pods.host.program):
@@ -336,7 +336,7 @@ def test_the_kernel_is_asked_whatever_the_nodes_own_libraries_are(pods: Pods, na
     assert (done.stderr, json.loads(done.stdout)["attachments"][0]["differences"]) == ("", [])
 
 
-@needs_root
+@pytest.mark.root
 def test_a_path_that_is_no_namespace(pods: Pods) -> None:
     path = pods.host.root / "file"
     path.touch()
@@ -346,7 +346,7 @@ def test_a_path_that_is_no_namespace(pods: Pods) -> None:
     assert told == f"{path}: failed to open netns"
 
 
-@needs_root
+@pytest.mark.root
 def test_an_interface_of_the_node_that_is_not_there_any_more(pods: Pods, namespace: Path) -> None:
     answer = pods.host.result()
     answer["interfaces"] += [{"name": "lo"}, {"name": "veth-none"}]
@@ -357,7 +357,7 @@ def test_an_interface_of_the_node_that_is_not_there_any_more(pods: Pods, namespa
     assert told == ["veth-none: recorded on the node, not there"]
 
 
-@needs_root
+@pytest.mark.root
 def test_an_interface_that_is_not_there_any_more(pods: Pods, namespace: Path) -> None:
     pods.host.call("ADD", "c2", CNI_NETNS=str(namespace))
     ip("-n", namespace.name, "link", "del", "eth0")

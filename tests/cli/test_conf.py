@@ -12,14 +12,14 @@ from cni_chain.agents import registry
 from cni_chain.plugin import facade, fragments
 from tests.support.agents.settings import WRITERS
 from tests.support.agents.writers import ADVISED
-from tests.support.files.node import CONF, Node, Result, needs_root, run
+from tests.support.files.node import CONF, Node, Result, run
 
 FACADE = json.loads((CONF / "00-cni-chain.conflist").read_bytes())
 EXAMPLES = sorted(path.relative_to(CONF / "examples") for path in (CONF / "examples").rglob("*.conf*"))
 VALUES = sorted((CONF / "helm").iterdir())
 
 
-@needs_root
+@pytest.mark.root
 def test_facade_and_chain_are_without_a_fault_or_a_warning(node: Node) -> None:
     assert node.run("verify") == Result(0, "4 files checked: 0 errors, 0 warnings\n", "")
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from cni_chain.plugin.record import Attachment, Record, RecordedDelegate
-from tests.support.files.node import CILIUM, CONF, FACADE, ISTIO, LOCAL, Json, Node, Result, needs_root
+from tests.support.files.node import CILIUM, CONF, FACADE, ISTIO, LOCAL, Json, Node, Result
 
-pytestmark = needs_root  # whose files are root's
+pytestmark = pytest.mark.root  # whose files are root's
 
 STATE = "/var/lib/cni/chain"
 LOG = "/var/log/cni-chain.log"

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.files.node import SPEAKS, Json, Node, Result, needs_root, run
+from tests.support.files.node import SPEAKS, Json, Node, Result, run
 from tests.support.files.pods import WEB, Pods, pods
 
 __all__ = ["pods"]
 
-pytestmark = needs_root
+pytestmark = pytest.mark.root
 
 
 class Listening(socket.socket):
@@ -434,7 +434,7 @@ def test_what_is_stranded_is_named_and_gone_once_it_is_retried(pods: Pods) -> No
     assert [one for one in findings if one["id"].startswith("record")] == []
 
 
-@needs_root
+@pytest.mark.root
 def test_a_record_that_others_may_write_is_an_error_of_its_own(pods: Pods) -> None:
     pods.record("c1").chmod(0o666)
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.test_doctor import record, state, step, token
-from tests.support.files.node import CILIUM, Json, Node, needs_root
+from tests.support.files.node import CILIUM, Json, Node
 
-pytestmark = needs_root
+pytestmark = pytest.mark.root
 
 RUN_DIR = "/run/istio-cni"
 POD = "5f0c6e0a-93c5-4d5e-9f0b-0d6a4f7f2b11"

@@ -5,7 +5,6 @@ import json
 import pytest
 
 from tests.cli.test_gc import on_a_terminal
-from tests.support.files.node import needs_root
 from tests.support.files.pods import WEB, Pods, pods
 
 __all__ = ["pods"]
@@ -149,7 +148,7 @@ def test_one_that_another_call_works_on_is_left_alone(pods: Pods) -> None:
     assert pods.record("c1").exists()
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("damage", ["text", "mode"])
 def test_a_record_that_tells_nothing_needs_force(pods: Pods, damage: str) -> None:
     if damage == "text":

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.lab.owners.forgotten import FORGOTTEN, PART, Forgotten, block, says
-from tests.support.files.node import needs_root
 
-pytestmark = needs_root
+pytestmark = pytest.mark.root
 
 
 @pytest.mark.parametrize("forgotten", FORGOTTEN, ids=[f"{row.agent}-{row.setting}" for row in FORGOTTEN])

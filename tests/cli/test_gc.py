@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.files.host import Host
-from tests.support.files.node import Json, needs_root, run
+from tests.support.files.node import Json, run
 from tests.support.files.pods import WEB, Pods, pods
 
 __all__ = ["pods"]
@@ -315,7 +315,7 @@ def test_a_namespace_at_a_process_is_gone_with_it_if_all_processes_are_seen(pods
     assert pods.record("c2").exists() is not sees_all
 
 
-@needs_root
+@pytest.mark.root
 def test_from_another_process_namespace_nothing_is_told_of_processes(pods: Pods) -> None:
     pods.host.call("ADD", "c2", CNI_NETNS="/proc/4194304/ns/net")
     launcher = pods.host.root / "elsewhere"
@@ -368,7 +368,7 @@ def test_a_damaged_record_in_its_place_is_left_to_its_own_del(pods: Pods) -> Non
     assert pods.record("c1").exists()
 
 
-@needs_root
+@pytest.mark.root
 def test_nothing_is_run_for_a_record_that_others_could_have_written(pods: Pods) -> None:
     pods.record("c1").chmod(0o666)
     pods.loses_its_namespace("c1")
@@ -406,7 +406,7 @@ def test_a_damaged_record_that_is_old_enough_is_deleted_as_the_chain_is_now(pods
     assert pods.host.records == []
 
 
-@needs_root
+@pytest.mark.root
 def test_pods_of_a_facade_that_is_gone_are_freed_as_well(pods: Pods) -> None:
     pods.facade.unlink()
     pods.loses_its_namespace("c1")
@@ -434,7 +434,7 @@ def test_a_faulty_chain_directory_does_stop_it(pods: Pods) -> None:
     assert pods.record("c1").exists()
 
 
-@needs_root
+@pytest.mark.root
 def test_several_networks_share_a_state_directory(pods: Pods) -> None:
     pods.host.network = "other"
     pods.host.add("c9")

@@ -14,7 +14,7 @@ import pytest
 from cni_chain import __version__
 from cni_chain.change import draft, install
 from cni_chain.node import distros
-from tests.support.files.bare import BEFORE, FACADE, HIDDEN, Bare, needs_root
+from tests.support.files.bare import BEFORE, FACADE, HIDDEN, Bare
 from tests.support.files.node import CONF, run
 from tests.support.sandbox.node import is_frozen
 
@@ -270,7 +270,7 @@ def test_the_facade_of_before_stays_when_the_program_is_upgraded(live: Bare) -> 
     assert os.readlink(live.link).startswith(f"../cni-chain/{__version__}/")
 
 
-@needs_root
+@pytest.mark.root
 def test_the_running_version_is_never_removed(live: Bare) -> None:
     pretend(live, "0.0.2", "0.0.3")
     running = copy_of(live.program, live.programs / "0.0.1")
@@ -308,7 +308,7 @@ def test_another_build_of_a_version_never_changes_what_a_call_may_be_loading(liv
     assert live.run("install", program=str(other)).stdout.endswith("Nothing to change.\n")
 
 
-@needs_root
+@pytest.mark.root
 def test_a_place_where_programs_can_t_run_is_found_out_before_any_runtime_does(live: Bare) -> None:
     live.programs.mkdir()
     before = live.files()

@@ -9,7 +9,7 @@ import pytest
 from cni_chain.plugin import chain, facade, fragments, request
 from cni_chain.plugin.chain import Delegate
 from tests.support.files.migrating import CASES, CHAIN, NET, WAITING, Before, list_of
-from tests.support.files.node import needs_root, run
+from tests.support.files.node import run
 
 Json = dict[str, Any]
 
@@ -52,7 +52,7 @@ def chain_on_disk(node: Before) -> tuple[Json, list[Delegate]]:
     return document, chain.required_delegates(chain.resolve(parsed.owners, directories, ("default", "web-0")))
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("runtime_gives", ["everything", "nothing"])
 def test_every_plugin_gets_what_it_got_in_the_same_order(node: Before, runtime_gives: str) -> None:
     plugins, old = node.plugins(), node.read(node.list)
@@ -78,7 +78,7 @@ def test_every_plugin_gets_what_it_got_in_the_same_order(node: Before, runtime_g
         assert json.dumps(after, sort_keys=True) == json.dumps(before, sort_keys=True)
 
 
-@needs_root
+@pytest.mark.root
 def test_the_facade_is_the_same_network_for_the_runtime(node: Before) -> None:
     old = node.read(node.list)
     node.migrate("--write")
@@ -96,7 +96,7 @@ def test_the_facade_is_the_same_network_for_the_runtime(node: Before) -> None:
     assert wanted <= set(facade_of["plugins"][0]["capabilities"])
 
 
-@needs_root
+@pytest.mark.root
 def test_the_proof_says_so(node: Before) -> None:
     document = node.document()
 
@@ -107,7 +107,7 @@ def test_the_proof_says_so(node: Before) -> None:
         assert delegate["differences"] == []
 
 
-@needs_root
+@pytest.mark.root
 def test_verify_finds_no_error_in_what_was_written_but_the_plugins_own(node: Before) -> None:
     node.migrate("--write")
     node.path(WAITING).rename(node.path(f"{NET}/00-cni-chain.conflist"))
@@ -126,7 +126,7 @@ def test_verify_finds_no_error_in_what_was_written_but_the_plugins_own(node: Bef
     assert [error for error in errors if not any(words in error for words in (*inherited, "no plugin"))] == []
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize(
     ("case", "written"),
     [
@@ -197,7 +197,7 @@ def test_each_agents_file_has_its_own_name_and_form(
         assert fragment["name"]
 
 
-@needs_root
+@pytest.mark.root
 def test_consuls_seed_has_the_plugin_that_consul_wants_before_its_own_and_the_facade_leaves_it_out(
     program: str, tmp_path: Path
 ) -> None:

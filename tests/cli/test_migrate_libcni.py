@@ -11,10 +11,10 @@ import pytest
 from tests.support.files.double import Call
 from tests.support.files.host import Host
 from tests.support.files.migrating import CASES, list_of
-from tests.support.files.node import needs_root, run
+from tests.support.files.node import run
 from tests.support.sandbox import node as sandbox_node
 
-pytestmark = needs_root
+pytestmark = pytest.mark.root
 
 Json = dict[str, Any]
 

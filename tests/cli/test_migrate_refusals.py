@@ -10,9 +10,8 @@ from threading import Thread
 import pytest
 
 from tests.support.files.migrating import CHAIN, FACADE, NET, WAITING, Before
-from tests.support.files.node import needs_root
 
-pytestmark = needs_root
+pytestmark = pytest.mark.root
 
 LIST = f"{NET}/05-cilium.conflist"
 CILIUM = f"{CHAIN}/cilium.d/05-cilium.conflist"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.files.migrating import CHAIN, FACADE, NET, WAITING, Before
-from tests.support.files.node import CONF, needs_root, run
+from tests.support.files.node import CONF, run
 
-pytestmark = needs_root
+pytestmark = pytest.mark.root
 
 LIST = f"{NET}/05-cilium.conflist"
 CILIUM = f"{CHAIN}/cilium.d/05-cilium.conflist"

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from cni_chain.change import draft
-from tests.support.files.node import CONF, FACADE, Json, Node, Result, needs_root, run
+from tests.support.files.node import CONF, FACADE, Json, Node, Result, run
 
-pytestmark = needs_root  # elsewhere the facade would have to allow unsafe permissions, and be another one
+pytestmark = pytest.mark.root  # elsewhere the facade would have to allow unsafe permissions, and be another one
 
 SHIPPED = (CONF / "00-cni-chain.conflist").read_text()
 

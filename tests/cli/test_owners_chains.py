@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.files.node import ROOT, Node, needs_root
+from tests.support.files.node import ROOT, Node
 from tests.support.owners.chains import CHAINS, Chain
 
-pytestmark = needs_root
+pytestmark = pytest.mark.root
 
 
 @pytest.fixture(params=CHAINS, ids=[chain.name for chain in CHAINS])

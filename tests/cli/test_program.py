@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cni_chain import __version__
-from tests.support.files.node import CHECKOUT, Node, Result, needs_root, run
+from tests.support.files.node import CHECKOUT, Node, Result, run
 
 VERSIONS = "CNI protocol versions supported: 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0\n"
 
@@ -95,7 +95,7 @@ def test_what_takes_long_to_import_waits_until_something_is_printed(arguments: l
     assert run(sys.executable, "-c", script).stdout.splitlines()[-1] == "[]"
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("command", ["show", "verify", "cat", "doctor", "owner list", "cat --effective"])
 def test_every_command_knows_where_a_distribution_has_its_files(node: Node, command: str) -> None:
     (node.root / "var/log").mkdir(parents=True)

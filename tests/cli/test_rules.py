@@ -17,11 +17,11 @@ from cni_chain.checks.rule import ERROR, WARNING, Needs
 from cni_chain.cli import app
 from tests.cli.test_doctor_here import Here, here
 from tests.support.files import grid
-from tests.support.files.node import Json, Node, Result, needs_root
+from tests.support.files.node import Json, Node, Result
 
 __all__ = ["here"]
 
-pytestmark = needs_root  # whose files are root's
+pytestmark = pytest.mark.root  # whose files are root's
 
 _OF_OWNERS = {"owner-without-fragment", "fragment-unusable"}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.files.node import CONF, FACADE, SPEAKS, Json, Node, Result, needs_root, run
+from tests.support.files.node import CONF, FACADE, SPEAKS, Json, Node, Result, run
 
 HEADING = """\
 network cilium  /etc/cni/net.d/00-cni-chain.conflist
@@ -460,7 +460,7 @@ def test_plugins_are_asked_side_by_side(node: Node) -> None:
     assert [link["cniVersion"] for link in facade["chain"]] == ["1.0.0"] * 3
 
 
-@needs_root
+@pytest.mark.root
 def test_a_fragment_that_others_can_write_is_refused(node: Node) -> None:
     path = Path(node.chain_dir / "istio.d/10-istio.conf")
     path.chmod(0o666)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests.support.files.node import CHECKOUT, SPEAKS, Node, needs_root, run
+from tests.support.files.node import CHECKOUT, SPEAKS, Node, run
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 PRELUDE = f"import sys, time; sys.path.insert(0, {str(CHECKOUT)!r}); from cni_chain.cli import output\n"
@@ -95,7 +95,7 @@ def test_what_is_soon_done_shows_nothing() -> None:
     assert ESCAPE.sub("", on_a_terminal(SLOW.replace("0.8", "0"))) == "freed one\nfreed two\ndone\n"
 
 
-@needs_root
+@pytest.mark.root
 def test_who_waits_for_a_plugin_sees_which(node: Node) -> None:
     node.install("istio-cni", SPEAKS.replace("read", "sleep 1.5\nread", 1))
     node.change_facade(chainDir=str(node.chain_dir), stateDir=str(node.root / "var"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cni_chain.change import install
-from tests.support.files.bare import BEFORE, FACADE, Bare, needs_root
+from tests.support.files.bare import BEFORE, FACADE, Bare
 from tests.support.files.node import CONF, Result
 from tests.support.sandbox.node import is_frozen
 
@@ -294,7 +294,7 @@ def test_without_cni_chain_there_is_nothing_to_do(program: str, tmp_path: Path) 
     assert done(bare) == "Nothing to change.\n"
 
 
-@needs_root
+@pytest.mark.root
 def test_the_installed_program_takes_itself_away(program: str, tmp_path: Path) -> None:
     if not is_frozen(program):
         pytest.skip("by design: only the frozen program can be installed")
@@ -311,7 +311,7 @@ def test_the_installed_program_takes_itself_away(program: str, tmp_path: Path) -
     assert taken(node) == ["05-cilium.conflist"]
 
 
-@needs_root
+@pytest.mark.root
 def test_a_program_that_is_just_running_is_not_taken_away_under_it(program: str, tmp_path: Path) -> None:
     if not is_frozen(program):
         pytest.skip("by design: only the frozen program can be installed")

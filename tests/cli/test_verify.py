@@ -3,15 +3,17 @@
 import json
 from pathlib import Path
 
-from tests.support.files.node import CONF, FACADE, LOCAL, Node, Result, findings, needs_root, run
+import pytest
+
+from tests.support.files.node import CONF, FACADE, LOCAL, Node, Result, findings, run
 
 
-@needs_root
+@pytest.mark.root
 def test_a_node_on_which_all_is_well_is_one_line(node: Node) -> None:
     assert node.run("verify") == Result(0, "4 files checked: 0 errors, 0 warnings\n", "")
 
 
-@needs_root
+@pytest.mark.root
 def test_errors_come_before_warnings_and_a_count_comes_last(node: Node) -> None:
     (node.bin_dir / "portmap").unlink()
     node.write("local.d/20-broken.conf", '{"type": "tuning"\n "a": 1}')
@@ -30,7 +32,7 @@ def test_errors_come_before_warnings_and_a_count_comes_last(node: Node) -> None:
     )
 
 
-@needs_root
+@pytest.mark.root
 def test_json_has_the_same_for_a_program(node: Node) -> None:
     node.change_facade(colour="red", stateDir="here")
 

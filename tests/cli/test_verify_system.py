@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.support.files.node import CILIUM, FACADE, LOCAL, Json, Node, at, needs_root
+from tests.support.files.node import CILIUM, FACADE, LOCAL, Json, Node, at
 
 
 def cilium(**keys: object) -> Json:
@@ -79,7 +79,7 @@ def test_plugins_that_no_runtime_could_use(node: Node, script: str, message: str
     assert ("warning" in finding) is ("speaks" in message)
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("path", ["/", "/etc", "/etc/cni/net.d", "/etc/cni/chain.d", "/opt/cni/bin", "/opt"])
 def test_directories_in_which_others_could_replace_what_root_runs(node: Node, path: str) -> None:
     directory = node.root / path.lstrip("/")
@@ -93,7 +93,7 @@ def test_directories_in_which_others_could_replace_what_root_runs(node: Node, pa
     assert node.findings() == []
 
 
-@needs_root
+@pytest.mark.root
 def test_files_that_are_not_roots(node: Node) -> None:
     os.chown(node.facade, 1234, 0)
     os.chown(node.bin_dir / "cilium-cni", 1234, 0)
@@ -108,7 +108,7 @@ def test_files_that_are_not_roots(node: Node) -> None:
     ]
 
 
-@needs_root
+@pytest.mark.root
 def test_where_permissions_are_not_to_be_checked_that_is_told(node: Node) -> None:
     os.chown(node.facade, 1234, 0)
     node.change_facade(allowUnsafePermissions=True)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.files.double import Json
-from tests.support.files.host import ABSENT, Host, needs_root
+from tests.support.files.host import ABSENT, Host
 
 DELS = ["DEL portmap", "DEL istio-cni", "DEL cilium-cni"]
 
@@ -101,7 +101,7 @@ def test_without_a_record_an_owner_that_has_written_nothing_is_skipped(node: Hos
     assert outcome.ran == ["DEL portmap", "DEL cilium-cni"]
 
 
-UNUSABLE = ["broken", "refused", pytest.param("unsafe", marks=needs_root), "unreadable"]
+UNUSABLE = ["broken", "refused", pytest.param("unsafe", marks=pytest.mark.root), "unreadable"]
 
 
 def spoil(node: Host, fault: str) -> None:
@@ -391,9 +391,9 @@ def test_a_record_does_not_grow_with_each_del_that_fails(pod: Host) -> None:
 
 
 UNREADABLE = [
-    pytest.param("state", "must be root's", id="state-writable", marks=needs_root),
-    pytest.param("record", "not root's", id="record-writable", marks=needs_root),
-    pytest.param("both", "must be root's", id="both-writable", marks=needs_root),
+    pytest.param("state", "must be root's", id="state-writable", marks=pytest.mark.root),
+    pytest.param("record", "not root's", id="record-writable", marks=pytest.mark.root),
+    pytest.param("both", "must be root's", id="both-writable", marks=pytest.mark.root),
     pytest.param("no-directory", "Not a directory", id="state-is-a-file"),
 ]
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.files.host import ABSENT, ALL_VERSIONS, Host, needs_root
+from tests.support.files.host import ABSENT, ALL_VERSIONS, Host
 
 POD = ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH")
 REQUIRED = {
@@ -224,7 +224,7 @@ FIRST_HINTS: list[Any] = [
     pytest.param("no-fragment", ["istio", "{chain}/istio.d", "agent"], id="no-fragment"),
     pytest.param("broken", ["istio", "{chain}/istio.d/10-istio-cni.conf"], id="broken"),
     pytest.param("refused", ["istio", "{chain}/istio.d/10-istio-cni.conf", "a/b"], id="refused"),
-    pytest.param("unsafe", ["istio", "{chain}/istio.d/10-istio-cni.conf", "0666"], id="unsafe", marks=needs_root),
+    pytest.param("unsafe", ["istio", "{chain}/istio.d/10-istio-cni.conf", "0666"], id="unsafe", marks=pytest.mark.root),
     pytest.param("no-binary", ["istio", "istio-cni", "{bin}"], id="no-binary"),
 ]
 

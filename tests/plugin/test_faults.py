@@ -27,7 +27,7 @@ from tests.lab.faults.scenes import (
     Delete,
     Scene,
 )
-from tests.support.files.host import Host, needs_root
+from tests.support.files.host import Host
 from tests.support.sandbox.node import is_frozen
 
 
@@ -160,7 +160,7 @@ def tried(kind: type[Scene], program: str, double: Path) -> Iterator[Campaign]:
             pytest.skip(f"system calls can't be made to fail here: {error}")
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("kind", SCENES, ids=[scene.name for scene in SCENES])
 def test_errors_of_the_kernel_make_no_lie_and_lose_nothing(kind: type[Scene], program: str, double: Path) -> None:
     if not is_frozen(program):
@@ -171,7 +171,7 @@ def test_errors_of_the_kernel_make_no_lie_and_lose_nothing(kind: type[Scene], pr
     assert found == [], "\n".join(("", *table(found)))
 
 
-@needs_root
+@pytest.mark.root
 @pytest.mark.parametrize("kind", SCENES, ids=[scene.name for scene in SCENES])
 def test_few_descriptors_make_no_lie_and_lose_nothing(kind: type[Scene], program: str, double: Path) -> None:
     """As under `ulimit -n 5`."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.files.host import ABSENT, Host, Outcome, needs_root
+from tests.support.files.host import ABSENT, Host, Outcome
 
 GCS = ["GC cilium-cni", "GC istio-cni", "GC portmap"]
 KEYS = ["cni.dev/valid-attachments", "cni.dev/attachments"]
@@ -212,7 +212,7 @@ def test_one_attachment_that_cannot_be_read_does_not_keep_the_others(pods: Host,
     assert outcome.code == (5 if kept else 0)
 
 
-@needs_root
+@pytest.mark.root
 def test_if_the_attachments_cannot_be_told_no_delegate_is_given_the_list(pods: Host) -> None:
     """It would free what is still held."""
     pods.state.chmod(0o770)
@@ -231,7 +231,7 @@ def test_what_a_killed_add_left_of_writing_its_record_is_cleared_up(pods: Host) 
     assert [path.name for path in pods.state_files if path.name.startswith(".new-")] == [".new-other:c7:eth0"]
 
 
-@needs_root
+@pytest.mark.root
 def test_gc_deletes_nothing_of_the_nodes_own_namespace(node: Host) -> None:
     """A recorded /proc/<pid>/ns/net may by then be another process's."""
     netns = node.root / "netns" / "c1"

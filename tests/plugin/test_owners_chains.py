@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.support.files.host import ALL_VERSIONS, Host, needs_root
+from tests.support.files.host import ALL_VERSIONS, Host
 from tests.support.owners.chains import CHAINS, SENT, Chain, Json
 
-pytestmark = needs_root
+pytestmark = pytest.mark.root
 
 DERIVED = ("name", "cniVersion", "prevResult", "runtimeConfig", "capabilities")
 POD = "IgnoreUnknown=1;K8S_POD_NAMESPACE=default;K8S_POD_NAME=web-0"

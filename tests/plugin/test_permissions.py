@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from tests.support.files.host import Host, needs_root
+from tests.support.files.host import Host
 
-pytestmark = needs_root
+pytestmark = pytest.mark.root
 UNSAFE = [
     pytest.param("file", 0o664, 0, id="file-writable-by-group"),
     pytest.param("file", 0o646, 0, id="file-writable-by-others"),

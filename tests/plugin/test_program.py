@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.files.host import Host, needs_root
+from tests.support.files.host import Host
 from tests.support.sandbox.node import is_frozen
 
 
-@needs_root
+@pytest.mark.root
 def test_a_pod_comes_and_goes_where_no_proc_is_mounted(host: Host) -> None:
     """As for a caller that changed its root: which file the program is has to be found out in another way."""
     answers = {"VERSION": {"cniVersion": "1.1.0", "supportedVersions": ["1.1.0"]}, "ADD": host.result()}

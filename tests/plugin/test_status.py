@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.files.host import Host, needs_root
+from tests.support.files.host import Host
 
 DECLARED = {"type": "cilium-cni", "cniVersion": "1.1.0"}
 
@@ -77,7 +77,7 @@ def test_what_a_delegate_says_is_always_50_or_its_own_51(
 @pytest.mark.parametrize(
     "fault",
     ["no-directory", "no-fragment", "empty-list", "broken", "refused", "no-binary"]
-    + [pytest.param(fault, marks=needs_root) for fault in ("unsafe-file", "unsafe-directory")],
+    + [pytest.param(fault, marks=pytest.mark.root) for fault in ("unsafe-file", "unsafe-directory")],
 )
 def test_what_is_wrong_with_the_first_owner_is_50(declared: Host, fault: str) -> None:
     folder = declared.folder("cilium")

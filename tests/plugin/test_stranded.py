@@ -7,7 +7,7 @@ import time
 import pytest
 
 from cni_chain.plugin import record
-from tests.support.files.host import Host, needs_root
+from tests.support.files.host import Host
 
 DELS = ["DEL portmap", "DEL istio-cni", "DEL cilium-cni"]
 PAUSE = 10
@@ -172,7 +172,7 @@ def test_what_was_not_begun_in_time_has_not_failed(node: Host) -> None:
     assert tries(node, "c1") == 3
 
 
-@pytest.mark.parametrize("odd", [pytest.param("unreadable", marks=needs_root), "no-file", "long-and-damaged"])
+@pytest.mark.parametrize("odd", [pytest.param("unreadable", marks=pytest.mark.root), "no-file", "long-and-damaged"])
 def test_one_that_cannot_be_read_holds_no_other_up(node: Host, odd: str) -> None:
     refuse(node, "c1", "c2", "c" * 240)
     if odd == "unreadable":

@@ -5,14 +5,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.support.files.node import SPEAKS, Result, run
 
 FACADE = "/etc/cni/net.d/00-cni-chain.conflist"
 BEFORE = "/etc/cni/net.d/05-cilium.conflist"
-
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the files on a node are root's")
 
 
 # What has no option, in a mount namespace of the command's own.

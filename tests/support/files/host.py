@@ -15,12 +15,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
-
 from tests.support.files.double import Call, Json, Plugin
 
 ROOT = os.geteuid() == 0
-needs_root = pytest.mark.skipif(not ROOT, reason="needs root: what others may not write is root's")
 PATIENCE = 20  # seconds until what must happen at once counts as never
 ALL_VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 ABSENT: Any = object()

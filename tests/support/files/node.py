@@ -7,8 +7,6 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
-
 Json = dict[str, Any]
 
 ROOT = os.geteuid() == 0
@@ -21,7 +19,6 @@ CILIUM = "/etc/cni/chain.d/cilium.d/05-cilium.conflist"
 ISTIO = "/etc/cni/chain.d/istio.d/10-istio.conf"
 LOCAL = "/etc/cni/chain.d/local.d"
 
-needs_root = pytest.mark.skipif(not ROOT, reason="needs root: the files on a node are root's")
 
 SPEAKS = '#!/bin/sh\nread -r request\necho \'{"cniVersion": "1.0.0", "supportedVersions": ["0.4.0", "1.0.0"]}\'\n'
 

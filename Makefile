@@ -12,6 +12,7 @@ FROZEN := out/frozen/bin/cni-chain
 # Suites whose tests share nothing run on all cores. Those with daemons, and with counts that a busy core changes, don't.
 PARALLEL := tests/plugin tests/cli
 SERIAL   := tests/release tests/system
+ALL_CORES := -n auto --dist loadgroup
 BOTH      = --program source --program $(FROZEN)
 export CACHE
 # Each file that says which shell runs it.
@@ -31,7 +32,7 @@ demo-war: frozen tools ## Cilium's and Istio's own writers in one directory, the
 	$(PY) -m tests.lab.war --program $(FROZEN) --seconds 60 --seed 7
 
 test: plan lint frozen tools multus runtimes agents unit ## every test, against the source and against the frozen program (root for all of them)
-	$(PY) -m pytest $(BOTH) -n auto $(PARALLEL)
+	$(PY) -m pytest $(BOTH) $(ALL_CORES) $(PARALLEL)
 	$(PY) -m pytest $(BOTH) $(SERIAL)
 
 .PHONY: plan quick
@@ -54,7 +55,7 @@ unit: $(VENV)/ready ## the tests of modules, with their coverage: a few seconds
 	$(PY) -m coverage report
 
 quick: $(VENV)/ready ## the tests of modules, plugin and commands, against the source, on all cores: a few minutes
-	$(PY) -m pytest -n auto tests/unit $(PARALLEL)
+	$(PY) -m pytest $(ALL_CORES) tests/unit $(PARALLEL)
 
 docs: $(VENV)/docs ## the documentation as a site in out/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict

@@ -321,6 +321,7 @@ def test_each_agent_by_its_own_sign(here: Here, plugin: str) -> None:
         assert here.found_with_run_dir() == []
 
 
+@pytest.mark.xdist_group("127.0.0.1:6784")
 def test_an_agent_with_a_port_of_the_nodes_own(here: Here) -> None:
     here.node.change_owner("cilium", types=["weave-net"])
     here.node.write("cilium.d/05-cilium.conflist", {"plugins": [{"type": "weave-net"}]})

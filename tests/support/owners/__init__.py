@@ -1,1 +1,1 @@
-"""The chains of real agents' files, and a node with Multus."""
+"""The chains of real agents' files, and a node of the second kind with Multus."""

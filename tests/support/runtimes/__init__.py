@@ -1,1 +1,1 @@
-"""Nodes of the second kind with a real container runtime."""
+"""Nodes of the second kind with a real container runtime, and the client of it."""

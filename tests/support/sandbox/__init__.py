@@ -1,1 +1,1 @@
-"""A node for cni-chain, in namespaces: facade and owners' directories, pods, calls, and what they leave."""
+"""The second kind of node, in namespaces: facade and owners' directories, pods, calls, and what they leave."""

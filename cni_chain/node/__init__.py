@@ -1,1 +1,1 @@
-"""Reading a node, nothing else: the runtime's directory, facades, records, namespaces, distributions."""
+"""Reads a node and changes nothing: the runtime's directory, facades, records, namespaces, distributions."""

@@ -1,6 +1,6 @@
-"""The records of a state directory, for people: what is there, what can't be read, whose namespace is gone. Reads only.
+"""The records of a state directory, for people: attachments, unreadable records, namespaces that are gone. Reads only.
 
-A record is appended to and removed while it is looked at; what the plugin would make of it counts (`record.parse`).
+Calls append to records and remove them meanwhile; a record is valid if the plugin could use it (`record.parse`).
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from cni_chain.plugin.spec import CmdArgs
 # What became of an attachment's network namespace.
 THERE = "there"
 GONE = "gone"
-UNKNOWN = "unknown"  # not to be told from here
+UNKNOWN = "unknown"  # this process can't see it
 NONE = "none"  # no namespace is recorded
 
 _VERBS = {"adding": "ADD", "deleting": "DEL"}  # by a record's state
 
-# Why a record of which all is well is not read; DEL and GC don't read it either.
-UNSAFE = "not root's, or writable by others"
+# Why a whole record is not read; DEL and GC don't read it either.
+UNSAFE = "not owned by root, or writable by users other than root"
 
-# Seconds after which no call can still be at work on an attachment.
+# Seconds after which no call can still work on an attachment.
 LONGEST_CALL = 2 * sum((TIMEOUTS["ADD"], TIMEOUTS["DEL"]))
 
 _DAMAGED, _UNFINISHED, _MARKERS = ".damaged-", ".new-", ".stranded"
@@ -43,7 +43,7 @@ class Marker(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One attachment that has a record. `written`: when that was last appended to."""
+    """One attachment that has a record. `written`: when a call last appended to the record."""
 
     path: str
     record: Record
@@ -52,7 +52,7 @@ class Entry(NamedTuple):
 
     @property
     def attachment(self) -> Attachment:
-        """What the record is kept for."""
+        """The attachment that the record is about."""
         return self.record.attachment
 
     @property
@@ -63,7 +63,7 @@ class Entry(NamedTuple):
 
     @property
     def addresses(self) -> list[str]:
-        """The addresses that were given to the container, as recorded."""
+        """The container's addresses, as recorded."""
         return [ip["address"] for ip in (self.record.result or {}).get("ips") or []]
 
     @property
@@ -78,7 +78,7 @@ class Entry(NamedTuple):
 
     @property
     def is_abandoned(self) -> bool:
-        """Whether its ADD or DEL was broken off: no failure is known, and no call can still be at work on it."""
+        """Whether its ADD or DEL was interrupted: no failure is known, and no call can still work on it."""
         return self.record.state != "added" and not self.is_stranded and time.time() - self.written > LONGEST_CALL
 
     @property
@@ -90,15 +90,15 @@ class Entry(NamedTuple):
 
     @property
     def last_error(self) -> str:
-        """What the last DEL failed with, "" if none is known to have."""
+        """The error of the last DEL, "" if none is known."""
         error = self.record.error or {}
         return "; ".join(str(error[key]) for key in ("msg", "details") if error.get(key))
 
 
 class Damaged(NamedTuple):
-    """A record of which nothing is known, and why.
+    """A record that can't be used, and why.
 
-    `set_aside`: the plugin has already done without it. `unreadable`: it may be whole; its DEL fails until it is read.
+    `set_aside`: a DEL has already run without it. `unreadable`: it may be whole; its DEL fails until it can be read.
     """
 
     path: str
@@ -109,39 +109,39 @@ class Damaged(NamedTuple):
 
     @property
     def unsafe(self) -> bool:
-        """Tell whether others could have written it."""
+        """Whether users other than root could have written it."""
         return self.reason == UNSAFE
 
     @property
     def attachment(self) -> Attachment | None:
-        """What it was kept for, as far as its name tells."""
+        """The attachment that the record was about, if its file name says so."""
         return attachment_in(os.path.basename(self.path).removeprefix(_DAMAGED).partition("~")[0])
 
 
 class StateDir:
-    """What one state directory holds. Paths are as seen from inside the tree."""
+    """The content of one state directory. Paths are as seen from inside the tree."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.entries: list[Entry] = []
         self.damaged: list[Damaged] = []
-        self.unfinished: list[str] = []  # temporary files of writers, which may still be at work
+        self.unfinished: list[str] = []  # temporary files of calls, which may still run
         self.stale_markers: list[str] = []  # of attachments that have no record
-        self.failure = ""  # why there is nothing to see
+        self.failure = ""  # why the directory can't be read
 
 
 def look(tree: Tree, files: list[FacadeFile], given: list[str]) -> list[StateDir]:
-    """Return what is in the state directories: those `given`, else the facades' and the default one."""
+    """Return the content of the state directories: those `given`, else the facades' and the default one."""
     paths = given or sorted({STATE_DIR, *(file.facade.state_dir for file in files)})
-    # Whose files are in an unpacked tree says nothing; on this system the plugin's own rule holds.
+    # The owner of a file in an unpacked tree means nothing; on this system the plugin's own rule applies.
     lax = {file.facade.state_dir for file in files if file.facade.allow_unsafe}
     return [_look(tree, path, strict=tree.is_this_system and path not in lax) for path in paths]
 
 
 def _look(tree: Tree, path: str, *, strict: bool) -> StateDir:
-    """Return what is in one state directory; one that doesn't exist is empty."""
+    """Return the content of one state directory; one that doesn't exist is empty."""
     found = StateDir(path)
-    markers = _markers(tree, f"{path}/{_MARKERS}")  # before the records, which are there longer
+    markers = _markers(tree, f"{path}/{_MARKERS}")  # before the records, which exist longer
     try:
         names = sorted(os.listdir(tree.real(path)), key=os.fsencode)
     except FileNotFoundError:
@@ -159,7 +159,7 @@ def _look(tree: Tree, path: str, *, strict: bool) -> StateDir:
 
 
 def _markers(tree: Tree, directory: str) -> dict[str, Marker]:
-    """Return the markers in a directory by the name of their record; none if it can't be read, as it mostly is not."""
+    """Return the markers in a directory by the name of their record; none if it can't be read or doesn't exist."""
     found = {}
     try:
         for entry in os.scandir(tree.real(directory)):
@@ -175,14 +175,14 @@ def _take(tree: Tree, found: StateDir, name: str, marker: Marker, *, strict: boo
     set_aside = name.startswith(_DAMAGED)
     try:
         status, content = _content(tree.real(path))
-    except FileNotFoundError:  # its DEL came in between
+    except FileNotFoundError:  # a DEL has removed it
         return
     except OSError as error:
         found.damaged.append(Damaged(path, f"can't be read: {error.strerror}", set_aside, 0.0, unreadable=True))
         return
     age = max(0.0, time.time() - status.st_mtime)
     is_file = stat.S_ISREG(status.st_mode)
-    # As the plugin has it (`records`): what others could have written is no record, and nothing is run for it.
+    # The plugin's rule (`records`): a file that other users could have written is not a record; no call runs it.
     if strict and is_file and (status.st_uid != 0 or status.st_mode & 0o022):
         found.damaged.append(Damaged(path, UNSAFE, set_aside, age, unreadable=True))
         return
@@ -191,7 +191,7 @@ def _take(tree: Tree, found: StateDir, name: str, marker: Marker, *, strict: boo
             raise ValueError("not a regular file")
         entry = Entry(path, record.parse(content), status.st_mtime, marker)
         if not set_aside and entry.attachment.file != name:
-            raise ValueError(f"the record of {entry.attachment.file}")
+            raise ValueError(f"has the record of {entry.attachment.file}")
     except ValueError as error:
         found.damaged.append(Damaged(path, str(error), set_aside, age))
         return
@@ -202,7 +202,7 @@ def _take(tree: Tree, found: StateDir, name: str, marker: Marker, *, strict: boo
 
 
 def _content(path: str) -> tuple[os.stat_result, bytes]:
-    """Return what a record's file is, and its bytes if it is a regular one. Raises OSError."""
+    """Return the status of a record's file, and its bytes if it is a regular file. Raises OSError."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
@@ -220,16 +220,16 @@ def _content(path: str) -> tuple[os.stat_result, bytes]:
 
 
 def attachment_in(name: str) -> Attachment | None:
-    """Return the attachment that a record's file name tells, None if it is a hash."""
+    """Return the attachment that a record's file name names, None if the name is a hash."""
     parts = name.split(":")
     return Attachment(*parts) if len(parts) == 3 and all(parts) else None
 
 
 def namespace(netns: str, created: float) -> tuple[str, str]:
-    """Return what became of a network namespace of this system, and a sentence where that can't be told.
+    """Return what became of a network namespace of this system, and a sentence if that isn't known.
 
-    Gone means that nothing is at its path. Who looks from another mount or process namespace than the runtime's sees
-    nothing there either, so its directory must be there; after a reboot, which no namespace survives, it need not.
+    Gone means that nothing exists at its path. A process in another mount or process namespace than the runtime's sees
+    nothing there either, so the path's directory must exist; not after a reboot, which no namespace survives.
     """
     if not netns:
         return NONE, ""
@@ -240,17 +240,19 @@ def namespace(netns: str, created: float) -> tuple[str, str]:
         if created < _booted():
             return GONE, ""
         if netns.startswith("/proc/"):
-            return (GONE, "") if _sees_every_process() else (UNKNOWN, f"not every process is seen here: {netns}")
+            return (
+                (GONE, "") if _sees_every_process() else (UNKNOWN, f"cni-chain can't see every process here: {netns}")
+            )
         if os.path.isdir(parent):
             return GONE, ""
-        return UNKNOWN, f"there is no {parent} here: is this the runtime's mount namespace?"
+        return UNKNOWN, f"{parent} doesn't exist here: is this the runtime's mount namespace?"
     except (OSError, ValueError) as error:
-        return UNKNOWN, f"{netns} can't be looked at: {error}"
+        return UNKNOWN, f"{netns} can't be read: {error}"
     return THERE, ""
 
 
 def _sees_every_process() -> bool:
-    """Tell whether this is the first process namespace (include/linux/proc_ns.h, PROC_PID_INIT_INO)."""
+    """Return whether this process is in the first process namespace (include/linux/proc_ns.h, PROC_PID_INIT_INO)."""
     try:
         return os.stat("/proc/self/ns/pid").st_ino == 0xEFFFFFFC
     except OSError:
@@ -258,7 +260,7 @@ def _sees_every_process() -> bool:
 
 
 def _booted() -> float:
-    """Return when this system was started (seconds since the epoch), 0 if that can't be told."""
+    """Return when this system was started (seconds since the epoch), 0 if that isn't known."""
     try:
         with open("/proc/stat", encoding="ascii") as statistics:
             return next(float(line.split()[1]) for line in statistics if line.startswith("btime "))
@@ -278,11 +280,11 @@ def state(entry: Entry) -> str:
 def failure(entry: Entry) -> str:
     """Return what became of the DELs of a stranded or abandoned attachment."""
     tries = entry.marker.tries
-    told = "its DEL failed" if entry.is_stranded else f"its {_VERBS.get(entry.record.state, 'DEL')} was broken off"
+    text = "its DEL failed" if entry.is_stranded else f"its {_VERBS.get(entry.record.state, 'DEL')} was interrupted"
     if tries:
         often = {1: "once", 2: "twice"}.get(tries, f"{tries} times")
-        told += f" {often}, {'' if tries == 1 else 'the last time '}{words(time.time() - entry.marker.last)} ago"
-    return f"{told}: {entry.last_error}" if entry.last_error else told
+        text += f" {often}, {'' if tries == 1 else 'the last time '}{words(time.time() - entry.marker.last)} ago"
+    return f"{text}: {entry.last_error}" if entry.last_error else text
 
 
 def words(seconds: float) -> str:
@@ -294,7 +296,7 @@ def words(seconds: float) -> str:
 
 
 def named(attachment: Attachment, pod: str) -> dict[str, Any]:
-    """Return an attachment as a program is told which it is."""
+    """Return an attachment's identity as members of a JSON object."""
     return {
         "network": attachment.network,
         "containerID": attachment.container_id,
@@ -304,5 +306,5 @@ def named(attachment: Attachment, pod: str) -> dict[str, Any]:
 
 
 def name(attachment: Attachment, pod: str) -> str:
-    """Return an attachment as commands call it."""
+    """Return an attachment's name as commands print it."""
     return f"{pod or 'a container'} {attachment.ifname} ({attachment.container_id[:13]})"

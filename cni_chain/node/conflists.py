@@ -1,8 +1,8 @@
-"""Which list the runtime uses now: containerd's and CRI-O's rules, without asking either. Reads only.
+"""Which list the runtime uses now, by containerd's and CRI-O's rules; calls neither. Reads only.
 
-containerd (go-cni, `loadFromConfDir`) takes the first file by name, or nothing if that one is invalid. CRI-O (ocicni,
-`loadNetworks`) takes the first that is valid, its plugins' binaries included, or the network that its own
-configuration names.
+containerd (go-cni, `loadFromConfDir`) takes the first file by name, or none if that file is invalid. CRI-O (ocicni,
+`loadNetworks`) takes the first valid file, if its plugins' binaries exist, or the network that its own configuration
+names.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Live:
         """Raises RefusedError if no runtime would take it."""
         self.path = path
         self.content = content
-        self.mode = mode & 0o644 | 0o600  # never more than its own; fragments with more are refused
+        self.mode = mode & 0o644 | 0o600  # never more than the file's own; the plugin refuses fragments with more
         self.is_list = path.endswith(".conflist")  # the ending decides, for runtimes
         try:
             self.document: dict[str, Any] = locate.decode(content)[0]
@@ -76,12 +76,12 @@ class Live:
     def _version(self) -> str:
         version = self.document.get("cniVersion", "")
         if not isinstance(version, str) or (version and version not in spec.VERSIONS):
-            raise RefusedError(f"{self.path}: key cniVersion: cni-chain doesn't speak {version!r}")
-        return version or spec.VERSIONS[0]  # what a plugin takes a missing one for
+            raise RefusedError(f"{self.path}: key cniVersion: cni-chain doesn't support {version!r}")
+        return version or spec.VERSIONS[0]  # plugins treat a missing one like this
 
 
 class Choice:
-    """The list that is to be migrated, and why a runtime takes it."""
+    """The list to migrate, and why a runtime takes it."""
 
     def __init__(self, live: Live, runtime: str, reason: str) -> None:
         self.live = live
@@ -90,7 +90,7 @@ class Choice:
 
 
 def load(tree: Tree, path: str, original: str | None = None) -> Live:
-    """Return the file `path` (a copy of `original`, if that is given) as a runtime loads it. Raises RefusedError."""
+    """Return the file `path` (a copy of `original`, if given) as a runtime loads it. Raises RefusedError."""
     try:
         content = tree.read(path)
         mode = stat.S_IMODE(os.stat(tree.real(path)).st_mode)
@@ -100,7 +100,7 @@ def load(tree: Tree, path: str, original: str | None = None) -> Live:
 
 
 def choose(tree: Tree, directory: NetDir, runtime: str | None, bin_dirs: list[str]) -> Choice:
-    """Return what the runtime takes, or would without cni-chain's facades. Raises RefusedError."""
+    """Return the list that the runtime takes, or would take without cni-chain's facades. Raises RefusedError."""
     ours = {file.path for file in directory.facades}
     paths = [path for name in directory.names if (path := f"{directory.path}/{name}") not in ours]
     if not paths:
@@ -113,7 +113,7 @@ def choose(tree: Tree, directory: NetDir, runtime: str | None, bin_dirs: list[st
 
 
 def _both(tree: Tree, directory: NetDir, paths: list[str], bin_dirs: list[str]) -> Choice:
-    """Return what both runtimes take, or containerd if CRI-O takes nothing at all: then it isn't CRI-O's node."""
+    """Return the list that both runtimes take, or containerd's if CRI-O takes none: then CRI-O isn't in use here."""
     error = ""
     try:
         containerd: Choice | None = _containerd(tree, paths)
@@ -130,7 +130,7 @@ def _both(tree: Tree, directory: NetDir, paths: list[str], bin_dirs: list[str]) 
         return Choice(containerd.live, "", reason)
     first = containerd.live.path if containerd else f"nothing, {error}"
     raise RefusedError(
-        f"{directory.path}: containerd takes {first}, CRI-O {by_crio.live.path}: say which is yours, --runtime"
+        f"{directory.path}: containerd takes {first}, CRI-O {by_crio.live.path}: pass --runtime with yours"
     )
 
 

@@ -1,8 +1,8 @@
-"""Which network CRI-O is told to take, by its own settings. Reads only.
+"""The network that CRI-O's own settings name. Reads only.
 
-CRI-O reads crio.conf, then every file below crio.conf.d by name; the last one that has a key counts (`pkg/config`,
-UpdateFromPath). With `cni_default_network` it takes the first valid file of that name, whatever sorts before it, and
-without such a file nothing at all (ocicni, `loadNetworks`).
+CRI-O reads crio.conf, then every file below crio.conf.d by name; the last file that has a key wins (`pkg/config`,
+UpdateFromPath). With `cni_default_network` it takes the first valid file with that network's name, also if another file
+sorts before it; if no such file exists, it takes none (ocicni, `loadNetworks`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ KEY = "cni_default_network"
 
 
 class SettingsError(UnreadableError):
-    """A file of CRI-O's settings that can't be read, and may name the network; `why` is the text without the file."""
+    """A file of CRI-O's settings can't be read, and may name the network; `why` is the text without the file."""
 
     def __init__(self, file: str, why: str) -> None:
         super().__init__(f"{file}: {why}")
@@ -30,19 +30,19 @@ class SettingsError(UnreadableError):
 
 
 class Pinned(NamedTuple):
-    """What CRI-O is told, as a rule the network that it is to take, and the file that says so."""
+    """A value of CRI-O's settings, mostly the network's name, and the file that has it."""
 
     network: str
     file: str
 
 
 def pinned(tree: Tree) -> Pinned | None:
-    """Return what `cni_default_network` names, None if it names nothing. Raises UnreadableError."""
+    """Return the network that `cni_default_network` names, None if it names none. Raises UnreadableError."""
     return setting(tree, KEY)
 
 
 def setting(tree: Tree, key: str) -> Pinned | None:
-    """Return what a text of the table crio.network is set to, None if it isn't set. Raises UnreadableError."""
+    """Return the string that the key has in the table crio.network, None if it isn't set. Raises UnreadableError."""
     found = None
     for file in _files(tree):
         try:
@@ -60,12 +60,12 @@ def setting(tree: Tree, key: str) -> Pinned | None:
 
 
 def may_run(tree: Tree) -> bool:
-    """Tell whether CRI-O may be this node's runtime: it runs, or at least not containerd alone."""
+    """Return whether CRI-O may be this node's runtime: it runs, or containerd doesn't run."""
     return os.path.exists(tree.real(SOCKET)) or not os.path.exists(tree.real(CONTAINERD_SOCKET))
 
 
 def runs_alone(tree: Tree) -> bool:
-    """Tell whether CRI-O is this node's runtime for sure."""
+    """Return whether CRI-O is certainly this node's runtime: it runs, and containerd doesn't."""
     return os.path.exists(tree.real(SOCKET)) and not os.path.exists(tree.real(CONTAINERD_SOCKET))
 
 

@@ -1,4 +1,4 @@
-"""Why a command ends without having done what was asked. `cni_chain.cli.app` prints it and gives the exit status."""
+"""Why a command refuses to do what was asked. `cni_chain.cli.app` prints the error and returns the exit status."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
 
 class RefusedError(Exception):
-    """What is not done and why, in a line that begins with the file if there is one: exit status 1.
+    """What the command doesn't do and why, in one line that begins with the file if the error has one: exit status 1.
 
-    `hint` is what a person can do about it, and `details` is text that belongs to it, in lines of its own.
+    `hint` is what the operator can do about it; `details` is more text, in separate lines.
     """
 
     def __init__(self, message: str, hint: str = "", *, details: str = "") -> None:
@@ -20,13 +20,13 @@ class RefusedError(Exception):
 
 
 class UsageError(RefusedError):
-    """What was typed has no meaning. A class of its own because the exit status is 2."""
+    """The command line is wrong. A separate class because the exit status is 2."""
 
 
 class UnreadableError(RefusedError):
-    """What can't be read, and where in it if that is known.
+    """A text can't be read; `at` is the place in it, if known.
 
-    A class of its own because most commands report such a file and go on with the next; they know its name.
+    A separate class because most commands report such a file and continue with the next; they know its name.
     """
 
     def __init__(self, message: str, at: Position | None = None) -> None:

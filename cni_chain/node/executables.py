@@ -1,4 +1,4 @@
-"""Asks plugins what they are: the versions they speak (VERSION), and the release they are of. Changes nothing."""
+"""Asks plugins for the versions that they support (VERSION), and for their release. Changes nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cni_chain.plugin import answer, delegate, jsontext
 from cni_chain.plugin.errors import CNIError
 
 _SECONDS = 5.0
-# As skel's `PluginMainFuncs` writes it to stderr if there is no CNI_COMMAND: "CNI portmap plugin v1.1.1".
+# As skel's `PluginMainFuncs` writes it to stderr without a CNI_COMMAND: "CNI portmap plugin v1.1.1".
 _RELEASE = re.compile(r"\bv?(\d+)\.(\d+)\.(\d+)")
 
 
@@ -21,11 +21,11 @@ class NoAnswerError(Exception):
 
 
 def versions(file: str, path: str) -> tuple[str, ...]:
-    """Return the versions that a plugin speaks. `path` is its CNI_PATH. Raises NoAnswerError."""
+    """Return the versions that a plugin supports. `path` is its CNI_PATH. Raises NoAnswerError."""
     environ = programs.environ() | {
         "CNI_COMMAND": "VERSION",
         "CNI_PATH": path,
-        # Plugins built with an old skel want the other variables too (libcni `pkg/invoke/exec.go`, GetVersionInfo).
+        # Plugins built with an old skel need the other variables too (libcni `pkg/invoke/exec.go`, GetVersionInfo).
         "CNI_IFNAME": "dummy",
         "CNI_NETNS": "dummy",
     }
@@ -41,19 +41,19 @@ def versions(file: str, path: str) -> tuple[str, ...]:
 
 
 def about(file: str) -> str:
-    """Return what a plugin says of itself to a person, "" if nothing."""
+    """Return the line with which a plugin describes itself, "" if it prints none."""
     done = programs.run([file], _SECONDS)
     return done.stderr.partition("\n")[0] if done else ""
 
 
 def release(file: str) -> tuple[int, ...] | None:
-    """Return the release that a plugin says it is of, None if it doesn't say."""
+    """Return the release that a plugin reports, None if it doesn't report one."""
     said = _RELEASE.search(about(file))
     return tuple(int(number) for number in said.groups()) if said else None
 
 
 def is_before_1_6(file: str, spoken: tuple[str, ...]) -> bool:
-    """Tell whether a reference plugin that doesn't know its release is older than 1.6.0, as Debian's builds are.
+    """Return whether a reference plugin that doesn't know its release is older than 1.6.0, as Debian's builds are.
 
     That release brought version 1.1.0 of the specification.
     """

@@ -14,14 +14,14 @@ from cni_chain.plugin.facade import Problem
 
 NET_DIR = "/etc/cni/net.d"
 TYPE = "cni-chain"
-PENDING = ".ready"  # behind the name of a facade that waits: no runtime takes such a file
+PENDING = ".ready"  # at the end of the name of a facade that waits: no runtime takes such a file
 
-# What runtimes take for a configuration (libcni `ConfFiles`, as containerd and CRI-O call it). Dot files too.
+# The names that runtimes treat as configurations (libcni `ConfFiles`, as containerd and CRI-O call it). Dot files too.
 _ENDINGS = (".conf", ".conflist", ".json")
 
 
 class FacadeFile:
-    """A facade as it is written: the list, cni-chain's own object in it, and what that means."""
+    """A facade's file: the list, cni-chain's own object in it, and the facade that it describes."""
 
     def __init__(self, path: str, document: dict[str, Any], locator: locate.Locator) -> None:
         """`document` must have a plugin of type cni-chain (see `is_facade`)."""
@@ -35,31 +35,31 @@ class FacadeFile:
         # The key of cni-chain's own object, for the keys in it.
         self.where = f"plugins[{self.index}]." if self.is_list else ""
         self.facade, self.problems, unknown = facade.parse(self.conf)
-        # The plugin accepts keys that it doesn't know, since Multus and runtimes add some; nobody may misspell one.
+        # The plugin accepts unknown keys, since Multus and runtimes add some; commands report misspelt ones.
         meant = {key: _meant(key) for key in unknown}
         self.unknown = [key for key in unknown if not meant[key]]
         self._spelt: dict[str, str] = {}
         self.misspelt: list[Problem] = []
         for key, known in meant.items():
-            if known == "owners" and known not in self.conf:  # then `problems` has told
+            if known == "owners" and known not in self.conf:  # `problems` has it already
                 self._spelt.setdefault(known, key)
             elif known:
                 self.misspelt.append(Problem(key, f"unknown key; did you mean {known}?"))
 
     @property
     def faults(self) -> list[str]:
-        """What is wrong with cni-chain's own keys: those that fail a call, and those that can't do what was meant."""
+        """What is wrong with cni-chain's own keys: those that fail a call, and misspelt ones without effect."""
         return [str(problem) for problem in (*self.problems, *self.misspelt)]
 
     @property
     def network(self) -> str:
-        """The network's name, "" if there is none."""
+        """The network's name, "" if the list has none."""
         name = self.document.get("name")
         return name if isinstance(name, str) else ""
 
     @property
     def version(self) -> str:
-        """The `cniVersion` that a runtime which knows no `cniVersions` sends, "" if there is none."""
+        """The `cniVersion` that a runtime which doesn't know `cniVersions` sends, "" if the list has none."""
         version = self.document.get("cniVersion")
         return version if isinstance(version, str) else ""
 
@@ -71,12 +71,12 @@ class FacadeFile:
 
     @property
     def capabilities(self) -> list[str]:
-        """What a runtime may send along: the capabilities that are true."""
+        """The capabilities that a runtime may send: those that are true."""
         declared = self.conf.get("capabilities")
         return [name for name, wanted in declared.items() if wanted is True] if isinstance(declared, dict) else []
 
     def place(self, problem: Problem) -> Position:
-        """Return the place of a fault of cni-chain's own keys: of one that is missing, where it is misspelt."""
+        """Return the place of a fault of cni-chain's own keys; for a missing key, the misspelt one if one exists."""
         return self.find(self.where + self._spelt.get(problem.key, problem.key))
 
     def find(self, key: str) -> Position:
@@ -85,7 +85,7 @@ class FacadeFile:
 
 
 class NetDir:
-    """A directory of the runtime's configuration files, and what of it concerns cni-chain."""
+    """A directory of the runtime's configuration files, with the facades in it."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -95,11 +95,11 @@ class NetDir:
 
     @property
     def first(self) -> str | None:
-        """The path of the file that containerd takes, if there is any."""
+        """The path of the file that containerd takes, None if the directory has none."""
         return f"{self.path}/{self.names[0]}" if self.names else None
 
     def having(self, file: FacadeFile) -> NetDir:
-        """Return what the directory would be with a facade put into it, in the place of what has its name now."""
+        """Return the directory as it would be with a facade in it, which replaces a file of the same name."""
         other = NetDir(self.path)
         name = os.path.basename(file.path)
         other.names = sorted({*self.names, name}, key=os.fsencode)
@@ -108,20 +108,20 @@ class NetDir:
         return other
 
     def nothing(self) -> str:
-        """Return what is to be said where no facade is: a file that can't be read may have been it."""
-        told = f"{self.path}: no facade here: no file has a plugin of type {TYPE}"
+        """Return the message if no facade exists; it names unreadable files, since one may be the facade."""
+        text = f"{self.path}: no facade here: no file has a plugin of type {TYPE}"
         for name, error in self.unreadable.items():
             at = f":{error.at.line}:{error.at.column}" if error.at else ""
-            told += f"; {self.path}/{name}{at}: {error}"
-        return told
+            text += f"; {self.path}/{name}{at}: {error}"
+        return text
 
     def holds(self, path: str) -> bool:
-        """Tell whether a runtime sees the file `path` in this directory."""
+        """Return whether a runtime sees the file `path` in this directory."""
         return os.path.dirname(path) == self.path and os.path.basename(path) in self.names
 
 
 def look(tree: Tree, path: str) -> NetDir:
-    """Return what is in the directory `path`; one that doesn't exist is empty. Raises RefusedError."""
+    """Return the content of the directory `path`; one that doesn't exist is empty. Raises RefusedError."""
     directory = NetDir(path)
     try:
         entries = sorted(os.listdir(tree.real(path)), key=os.fsencode)
@@ -155,13 +155,13 @@ def read(tree: Tree, path: str) -> FacadeFile | None:
 
 
 def is_facade(document: dict[str, Any]) -> bool:
-    """Tell whether a configuration has a plugin of type cni-chain."""
+    """Return whether a configuration has a plugin of type cni-chain."""
     plugins = document.get("plugins", [document])
     return isinstance(plugins, list) and any(map(_is_cni_chain, plugins))
 
 
 def _meant(key: str) -> str:
-    """Return which key of cni-chain's own object may have been meant by an unknown one, "" if none."""
+    """Return the key of cni-chain's own object that is similar to an unknown one, "" if none is."""
     within, dot, verb = key.partition(".")
     if dot and within == "timeouts":
         found = facade.near(verb, facade.TIMEOUTS)

@@ -1,6 +1,6 @@
-"""What the kernel has in an attachment's namespace, compared with what was recorded for it. Reads only, by netlink.
+"""What the kernel has in an attachment's namespace, compared with its record. Reads only, by netlink.
 
-No program is run for it: a minimal node has no `ip`.
+It runs no program: a minimal node has no `ip`.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _RT_SCOPE_LINK = 253
 _RT_TABLE_MAIN = 254
 _RTN_UNICAST = 1
 
-_ANYWHERE = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104  # where a default route leads, no listener
+_ANYWHERE = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104  # target of a default route, not a listener
 
 
 class Interface(NamedTuple):
-    """An interface as the kernel has it; addresses with their prefix, those of its own link left out."""
+    """An interface as the kernel has it; addresses with their prefix, without link-local ones."""
 
     mac: str
     mtu: int
@@ -33,7 +33,7 @@ class Interface(NamedTuple):
 
 
 class Namespace(NamedTuple):
-    """What a network namespace holds: its interfaces by name, and the routes of its main table, as (to, gateway)."""
+    """The content of a network namespace: its interfaces by name, and its main table's routes, as (to, gateway)."""
 
     interfaces: dict[str, Interface]
     routes: frozenset[tuple[str, str]]
@@ -42,33 +42,33 @@ class Namespace(NamedTuple):
 def differences(netns: str, result: dict[str, Any]) -> list[str]:
     """Return how the namespace at `netns` differs from a recorded `result`. Raises UnreadableError.
 
-    Only what was recorded is looked for, and addresses that are there beyond it: agents add routes of their own.
+    Of what isn't recorded, only addresses count as a difference: agents add routes of their own.
     """
     inside, on_node = read(netns), read(None)
-    told: list[str] = []
+    found: list[str] = []
     for index, interface in enumerate(result.get("interfaces") or []):
         name = interface.get("name")
         if interface.get("sandbox"):
             recorded = [ip["address"] for ip in result.get("ips") or [] if ip.get("interface") == index]
-            told += _interface(interface, recorded, inside.interfaces.get(name))
+            found += _interface(interface, recorded, inside.interfaces.get(name))
         elif name and name not in on_node.interfaces:
-            told.append(f"{name}: recorded on the node, not there")
+            found.append(f"{name}: recorded on the node, not found")
     for route in result.get("routes") or []:
         wanted = (_network(route["dst"]), route.get("gw") or "")
         if wanted not in inside.routes and not (not wanted[1] and any(to == wanted[0] for to, _ in inside.routes)):
-            told.append(f"route {route['dst']}{f' via {wanted[1]}' if wanted[1] else ''}: recorded, not there")
-    return told
+            found.append(f"route {route['dst']}{f' via {wanted[1]}' if wanted[1] else ''}: recorded, not found")
+    return found
 
 
 def read(netns: str | None) -> Namespace:
-    """Return what the namespace at the path `netns`, or this process's own, holds. Raises UnreadableError."""
+    """Return the content of the namespace at the path `netns`, or of this process's own. Raises UnreadableError."""
     pyroute2 = _pyroute2()
     try:
-        # The library opens its socket there in a child process; without the flags it would make the namespace.
+        # The library opens its socket there in a child process; without the flags it would create the namespace.
         with pyroute2.IPRoute(netns=netns, flags=0) if netns else pyroute2.IPRoute() as asked:
             return _namespace(list(asked.get_links()), list(asked.get_addr()), list(asked.get_routes()))
     except pyroute2.NetlinkError as error:
-        raise UnreadableError(f"the kernel doesn't tell: {error}") from None
+        raise UnreadableError(f"the kernel doesn't answer: {error}") from None
     except OSError as error:
         raise UnreadableError(f"{netns or 'this namespace'}: {error.strerror or error}") from None
     except (RuntimeError, ValueError) as error:  # its child process ended; a path that it can't take
@@ -77,12 +77,12 @@ def read(netns: str | None) -> Namespace:
 
 def _pyroute2() -> Any:
     """Return the library, which takes as long to import as all other modules of a command."""
-    import asyncio  # noqa: F401  # before the stand-in: it asks what ssl has, and does without if there is none
+    import asyncio  # noqa: F401  # before the stand-in: it looks for ssl, and works without
 
     try:
         import ssl  # noqa: F401
     except ImportError:
-        # The frozen program has no OpenSSL, and the library names it for probes of its own, which nobody here sends.
+        # The frozen program has no OpenSSL, and the library imports it for its own probes, which cni-chain doesn't use.
         sys.modules["ssl"] = ModuleType("ssl")
     import pyroute2
 
@@ -108,7 +108,7 @@ def _namespace(links: list[Any], addresses: list[Any], routes: list[Any]) -> Nam
 
 
 def _routes(route: Any) -> Iterator[tuple[str, str]]:
-    """Yield where a route of the main table leads, once for each of its gateways."""
+    """Yield the target and the gateway of a route of the main table, once for each of its gateways."""
     if (route.get("table") or route["table"]) != _RT_TABLE_MAIN or route["type"] != _RTN_UNICAST:
         return
     to = _network(f"{route.get('dst') or _ANYWHERE.get(route['family'])}/{route['dst_len']}")
@@ -119,19 +119,19 @@ def _routes(route: Any) -> Iterator[tuple[str, str]]:
 def _interface(interface: dict[str, Any], recorded: list[str], there: Interface | None) -> list[str]:
     name = interface.get("name")
     if there is None:
-        return [f"{name}: recorded, not there"]
-    told = []
+        return [f"{name}: recorded, not found"]
+    found = []
     mac = interface.get("mac")
     if mac and mac.lower() != there.mac.lower():
-        told.append(f"{name}: MAC {mac} recorded, {there.mac} there")
+        found.append(f"{name}: MAC {mac} recorded, {there.mac} found")
     mtu = interface.get("mtu")
     if mtu and mtu != there.mtu:
-        told.append(f"{name}: MTU {mtu} recorded, {there.mtu} there")
+        found.append(f"{name}: MTU {mtu} recorded, {there.mtu} found")
     if not there.is_up:
-        told.append(f"{name}: is down")
+        found.append(f"{name}: is down")
     wanted = {_address(address) for address in recorded}
-    told += [f"{name}: {address} recorded, not there" for address in sorted(wanted - there.addresses)]
-    return told + [f"{name}: {address} there, not recorded" for address in sorted(there.addresses - wanted)]
+    found += [f"{name}: {address} recorded, not found" for address in sorted(wanted - there.addresses)]
+    return found + [f"{name}: {address} found, not recorded" for address in sorted(there.addresses - wanted)]
 
 
 def _network(text: str) -> str:

@@ -1,6 +1,6 @@
-"""Where in a JSON text its members are, so that a message can name line and column. Pure.
+"""The places of the members in a JSON text, so that a message can name line and column. Pure.
 
-Keys are written as people find them, and as `cni_chain.plugin.facade` words its problems: `plugins[0].owners[1].name`.
+Keys are written like `plugins[0].owners[1].name`, as in the problems of `cni_chain.plugin.facade`.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Place(NamedTuple):
 
 
 class _Open:
-    """An object or list whose end is not yet seen: its key, and what it has so far."""
+    """An object or list whose end is not read yet: its key, and its members so far."""
 
     def __init__(self, key: str, *, is_list: bool) -> None:
         self.key = key
@@ -50,14 +50,14 @@ class Locator:
         """Index `text`, which must be valid JSON."""
         self._text = text
         self._offsets: dict[str, int] = {}
-        self.duplicates: list[str] = []  # keys that one object has twice; the last one counts, as in Go
+        self.duplicates: list[str] = []  # keys that one object has twice; the last one is used, as in Go
         self._index()
 
     def __contains__(self, key: str) -> bool:
         return key in self._offsets
 
     def find(self, key: str) -> Position:
-        """Return where the member or element `key` begins; of one that isn't there, where what would hold it does."""
+        """Return the place of the member or element `key`; if it doesn't exist, the place of what would contain it."""
         while key and key not in self._offsets:
             key = key[: max(key.rfind("."), key.rfind("["), 0)]
         return position(self._text, self._offsets.get(key, 0))
@@ -99,7 +99,7 @@ class Locator:
 
 
 def decode(content: bytes) -> tuple[dict[str, object], Locator]:
-    """Return the JSON object in `content`, and where its members are. Raises UnreadableError."""
+    """Return the JSON object in `content`, and the places of its members. Raises UnreadableError."""
     if not content.strip():
         raise UnreadableError("empty")
     try:
@@ -112,7 +112,7 @@ def decode(content: bytes) -> tuple[dict[str, object], Locator]:
     except UnicodeDecodeError as error:
         before = content[: error.start].decode()
         raise UnreadableError(f"not JSON: not UTF-8: {error.reason}", position(before, len(before))) from None
-    except ValueError as error:  # what JSON has no word for: NaN, an infinite number, a thousand brackets
+    except ValueError as error:  # not in JSON: NaN, an infinite number; or a thousand nested brackets
         raise UnreadableError(f"not JSON: {error}") from None
 
 

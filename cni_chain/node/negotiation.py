@@ -1,4 +1,4 @@
-"""The version of CNI in which each plugin of a chain is spoken to. Asks them for theirs (VERSION); changes nothing."""
+"""The version of CNI in which cni-chain calls each plugin of a chain. Runs plugins (VERSION); changes nothing."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Answer = tuple[str, ...] | executables.NoAnswerError
 
 
 class Spoken:
-    """What `links` are spoken to in when the runtime speaks `sent`; plugins of another system's tree are not asked."""
+    """The versions for `links` when the runtime sends `sent`; plugins of another system's tree are not run."""
 
     def __init__(self, survey: Survey, links: Iterable[Delegate], progress: Progress = silent) -> None:
         self.sent = _sent(survey.file)
@@ -32,19 +32,19 @@ class Spoken:
         )
 
     def versions(self, link: Delegate) -> tuple[str, ...] | None:
-        """Return the versions that a plugin speaks, None if that couldn't be found out."""
+        """Return the versions that a plugin supports, None if they aren't known."""
         answer = self._answer(link)
         return None if isinstance(answer, executables.NoAnswerError) else answer
 
     def version(self, link: Delegate) -> str | None:
-        """Return the version that a plugin is spoken to in, None if that couldn't be found out."""
+        """Return the version in which cni-chain calls a plugin, None if it isn't known."""
         versions = self.versions(link)
         if versions is None:
             return None
         return self.sent if self.sent in versions else versions[-1]
 
     def silence(self, link: Delegate) -> str:
-        """Return why a plugin that was asked gave no answer, "" if it gave one or wasn't asked."""
+        """Return why a plugin gave no answer, "" if it gave one or wasn't asked."""
         answer = self._answer(link)
         return str(answer) if isinstance(answer, executables.NoAnswerError) else ""
 
@@ -54,13 +54,13 @@ class Spoken:
 
 
 def _sent(file: FacadeFile) -> str:
-    """Return the version that newer runtimes pick and send; one that knows no cniVersions sends the other."""
+    """Return the version that newer runtimes pick and send; older ones, without cniVersions, send cniVersion."""
     spoken = [version for version in (file.version, *file.versions) if version in spec.VERSIONS]
     return max(spoken, key=spec.VERSIONS.index, default=_VERSION)
 
 
 def _ask(files: set[str], path: str, progress: Progress) -> dict[str, _Answer]:
-    """Ask all side by side, so that those that hang cost no more than one of them."""
+    """Ask all plugins at the same time, so that several that hang take no longer than one."""
     if not files:
         return {}
     with ThreadPoolExecutor(min(len(files), _AT_ONCE)) as threads, progress("asking", len(files)) as step:

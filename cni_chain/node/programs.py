@@ -1,4 +1,4 @@
-"""Runs the programs of this system that people's commands ask: the runtimes, plugins for what they are."""
+"""Runs programs of this system for the command line: the runtimes and plugins, to ask for their releases."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import NamedTuple
 
 from cni_chain.node.tree import Tree
 
-# Where a root shell may not look, but iptables and the runtimes are.
+# Directories of iptables and the runtimes, which a root shell's PATH may not have.
 _SYSTEM = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 
 
 class Ran(NamedTuple):
-    """What a program did."""
+    """The result of a program."""
 
     status: int
     stdout: str
@@ -24,7 +24,7 @@ class Ran(NamedTuple):
 def environ() -> dict[str, str]:
     """Return the environment of this program's caller for another program.
 
-    CNI_* (cnitool's users export some) are left out; PATH has the system's directories.
+    It has no CNI_* variables (users of cnitool export some); its PATH has the system's directories.
     """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("CNI_")}
     directories = [directory for directory in kept.get("PATH", "").split(":") if directory]
@@ -33,7 +33,7 @@ def environ() -> dict[str, str]:
 
 
 def which(name: str) -> str | None:
-    """Return the file that the program `name` is on this system, None if it isn't installed."""
+    """Return the file of the program `name` on this system, None if it isn't installed."""
     for directory in environ()["PATH"].split(":"):
         file = f"{directory}/{name}"
         if os.path.isfile(file) and os.access(file, os.X_OK):
@@ -42,14 +42,14 @@ def which(name: str) -> str | None:
 
 
 def installed(tree: Tree, name: str) -> str | None:
-    """Return the file that the program `name` is on the system that `tree` is of, None if it isn't installed."""
+    """Return the file of the program `name` on the system of `tree`, None if it isn't installed."""
     if tree.is_this_system:
         return which(name)
     return next((f"{one}/{name}" for one in _SYSTEM if os.path.isfile(tree.real(f"{one}/{name}"))), None)
 
 
 def run(command: Sequence[str], seconds: float = 5.0) -> Ran | None:
-    """Run a program, which must not want any input; None if it can't be started or takes longer than `seconds`."""
+    """Run a program without input; return None if it can't be started or takes longer than `seconds`."""
     try:
         done = subprocess.run(
             command,

@@ -1,4 +1,4 @@
-"""How long work says where it is, to whoever watches."""
+"""How long work reports its progress."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ Progress = Callable[[str, int], contextlib.AbstractContextManager[Step]]  # of a
 
 
 def unseen(_: str) -> None:
-    """Be the Step of what nobody watches."""
+    """Ignore a step: the Step of work whose progress is not shown."""
 
 
 @contextlib.contextmanager
 def silent(_label: str, _steps: int) -> Iterator[Step]:
-    """Be the Progress of what nobody watches."""
+    """Show no progress: the Progress of work whose progress is not shown."""
     yield unseen

@@ -1,6 +1,6 @@
 """containerd and CRI-O on a node: which file each takes and why, its settings, and what its release can do. Reads only.
 
-On this system they are asked for their releases.
+On this system it runs them to ask for their releases.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from cni_chain.node.tree import Tree
 
 _RELEASE = re.compile(r"\bv?(\d+)\.(\d+)(?:\.(\d+))?")
 
-# The releases since which a runtime takes a list of 1.1.0.
+# The first releases with which a runtime supports a list of 1.1.0.
 _NEW = {"containerd": (2, 0), "CRI-O": (1, 31)}
 _ABLE = {
     "containerd": {
-        True: "picks the highest of cniVersions, and asks STATUS all the time",
-        False: "knows no cniVersions: 1.0.0 at most, neither STATUS nor GC",
+        True: "picks the highest of cniVersions, and calls STATUS all the time",
+        False: "doesn't know cniVersions: supports 1.0.0 at most, calls neither STATUS nor GC",
     },
     "CRI-O": {
-        True: "picks the highest of cniVersions, asks CHECK after each ADD, STATUS and GC when it starts",
-        False: "knows no cniVersions: 1.0.0 at most, asks CHECK after each ADD, no STATUS",
+        True: "picks the highest of cniVersions, calls CHECK after each ADD, and STATUS and GC when it starts",
+        False: "doesn't know cniVersions: supports 1.0.0 at most, calls CHECK after each ADD, and no STATUS",
     },
 }
 
 
 class Settings(NamedTuple):
-    """What a runtime is set to: its directory of configurations and the network that it is to take, "" if not set."""
+    """A runtime's settings: its directory of configurations and the network to take, "" if not set."""
 
     net_dir: str = ""
     network: str = ""
@@ -40,7 +40,7 @@ class Settings(NamedTuple):
 
 
 class Runtime(NamedTuple):
-    """A runtime that is installed: its release if that could be asked, and the file that it takes."""
+    """A runtime that is installed: its release if it reports one, and the file that it takes."""
 
     name: str
     release: tuple[int, ...] | None
@@ -49,12 +49,12 @@ class Runtime(NamedTuple):
 
     @property
     def is_new(self) -> bool | None:
-        """Tell whether it takes a list of 1.1.0, None if its release isn't known."""
+        """Whether it supports a list of 1.1.0, None if its release isn't known."""
         return None if self.release is None else self.release >= _NEW[self.name]
 
     @property
     def version(self) -> str | None:
-        """Its release as people write it, None if that isn't known."""
+        """Its release as people write it, None if it isn't known."""
         return None if self.release is None else ".".join(map(str, self.release))
 
     def text(self) -> str:
@@ -65,7 +65,7 @@ class Runtime(NamedTuple):
         return f"{self.name}{release} {what}: {self.because}{able}"
 
     def document(self) -> dict[str, Any]:
-        """Return the same for a program."""
+        """Return the same as members of a JSON object."""
         return {
             "name": self.name,
             "version": self.version,
@@ -85,15 +85,15 @@ def installed(tree: Tree, directory: NetDir) -> list[Runtime]:
 
 
 def settings(tree: Tree) -> dict[str, Settings]:
-    """Return what the runtimes are set to that are installed, by name. None is run."""
+    """Return the settings of the installed runtimes, by name. Runs none of them."""
     return {name: _SETTINGS[name](tree) for name, program in _PROGRAMS.items() if programs.installed(tree, program)}
 
 
 def _first(directory: NetDir) -> tuple[str | None, str]:
     if directory.first is None:
-        return None, f"there is none in {directory.path}"
+        return None, f"{directory.path} has none"
     if directory.names[0] in directory.unreadable:
-        return None, f"{directory.first}, which sorts first, can't be used, and it takes that or nothing"
+        return None, f"{directory.first}, which sorts first, can't be used, and it takes no other"
     return directory.first, "it sorts first"
 
 
@@ -104,7 +104,7 @@ def _chosen(tree: Tree, directory: NetDir, wanted: str) -> tuple[str | None, str
         return next(named, None), f"its {crio.KEY} is {wanted}"
     usable = next((name for name in directory.names if name not in directory.unreadable), None)
     if usable is None:
-        return None, f"there is none in {directory.path}"
+        return None, f"{directory.path} has none that can be used"
     return f"{directory.path}/{usable}", "it sorts first of those that can be used"
 
 
@@ -124,8 +124,8 @@ def _containerd(tree: Tree) -> Settings:
         section = plugins.get(name) if isinstance(plugins, dict) else None
         cni = section.get("cni") if isinstance(section, dict) else None
         if isinstance(cni, dict):
-            told = cni.get("conf_dir")
-            return Settings(net_dir=told if isinstance(told, str) else "")
+            given = cni.get("conf_dir")
+            return Settings(net_dir=given if isinstance(given, str) else "")
     return Settings()
 
 

@@ -1,6 +1,6 @@
 """One facade's chain as a call would find it now: owners, fragments, binaries, and what a new pod would get.
 
-The rules are the plugin's own (`fragments`, `chain`, `delegate`); here they are only asked. Reads only.
+The plugin's own modules (`fragments`, `chain`, `delegate`) have the rules; this module only calls them. Reads only.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from cni_chain.plugin.errors import INVALID_CONFIG, IO_FAILURE, TRY_AGAIN, CNIEr
 from cni_chain.plugin.facade import Owner
 
 BIN_DIR = "/opt/cni/bin"
-_NO_POD = ("", "")  # nobody's: no owner exempts it
+_NO_POD = ("", "")  # no owner exempts this pod
 
 
 class Survey:
-    """What there is for one facade. All paths are as seen from inside the tree."""
+    """What the node has for one facade. All paths are as seen from inside the tree."""
 
     def __init__(self, tree: Tree, file: FacadeFile, bin_dirs: list[str]) -> None:
         self.tree = tree
         self.file = file
         self.facade = file.facade
         self.bin_dirs = bin_dirs
-        self.failure: CNIError | None = None  # why there are no parts at all
-        self.strangers: list[tuple[str, str]] = []  # entries of chainDir that are no owner's directory, and why
+        self.failure: CNIError | None = None  # why `parts` is empty
+        self.strangers: list[tuple[str, str]] = []  # entries of chainDir that are not owners' directories, and why
         names = self._directories()
         owners = chain.owners(self.facade, names)
         listed = {owner.name for owner in owners}
@@ -47,23 +47,23 @@ class Survey:
         return owner_directory(self.tree, self.facade.chain_dir, owner, allow_unsafe=self.facade.allow_unsafe)
 
     def standing(self, owner: Owner) -> str:
-        """Return in a word or two whether a pod needs an owner."""
+        """Return in one or two words whether a pod needs an owner."""
         if self.facade.owners is None:
             return "not listed"
         return "required" if owner.required else "optional"
 
     def content(self, path: str) -> bytes:
-        """Return what a file of an owner's directory holds. Raises OSError.
+        """Return the content of a file of an owner's directory. Raises OSError.
 
-        A link out of the directory is not followed, as the plugin has it: what it leads to is nobody's fragment, and
-        may be a secret, or never end.
+        It doesn't follow a link out of the directory, as the plugin doesn't: its target is not a fragment, and may be a
+        secret, or a file without end.
         """
         real = self.tree.real(path)
         target = os.path.realpath(real)
         if not target.startswith(f"{os.path.realpath(os.path.dirname(real))}/"):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
         if not os.path.isfile(target):
-            raise OSError(errno.EINVAL, "no regular file", path)
+            raise OSError(errno.EINVAL, "not a regular file", path)
         return self.tree.read(path)
 
     @property
@@ -72,25 +72,25 @@ class Survey:
         return [link for part in self.parts if part.usable for link in part.delegates]
 
     def binary(self, link: Delegate) -> str | CNIError:
-        """Return a delegate's file, or the error of a call that needs it."""
+        """Return the path of a delegate's file, or the error of a call that needs it."""
         return self.executable(link.type, link)
 
     def executable(self, name: str, link: Delegate) -> str | CNIError:
-        """Return the file of a plugin that a delegate is or itself executes, or the error of a call that needs it."""
+        """Return the path of the plugin `name`, which is or which `link` executes, or the error of a call for it."""
         try:
             return self.tree.seen(delegate.find(name, ":".join(map(self.tree.real, self.bin_dirs))))
         except delegate.NotFoundError as error:
             return CNIError(TRY_AGAIN, f"{link.owner.name}/{link.type}: {self.tree.seen(str(error))}")
 
     def is_installed(self, name: str) -> bool:
-        """Tell whether a plugin's file is there at all, executable or not."""
+        """Return whether a plugin's file exists, executable or not."""
         return any(os.path.isfile(self.tree.real(f"{directory}/{name}")) for directory in self.bin_dirs)
 
     def refusal(self) -> CNIError | None:
-        """Return what a new pod gets instead of a network, None if its chain can run."""
+        """Return the error that a new pod gets instead of a network, None if its chain can run."""
         if self.file.problems:
-            told = "; ".join(map(str, self.file.problems))
-            return CNIError(INVALID_CONFIG, f"facade of network {self.file.network}: {told}")
+            problems = "; ".join(map(str, self.file.problems))
+            return CNIError(INVALID_CONFIG, f"facade of network {self.file.network}: {problems}")
         if self.failure is not None:
             return self.failure
         try:
@@ -103,7 +103,7 @@ class Survey:
 
 
 def owner_directory(tree: Tree, chain_dir: str, owner: Owner, *, allow_unsafe: bool = False) -> fragments.Directory:
-    """Return what is in an owner's directory, with paths as seen from inside the tree."""
+    """Return the content of an owner's directory, with paths as seen from inside the tree."""
     directory = fragments.read(owner.name, tree.real(chain_dir), allow_unsafe=allow_unsafe)
     directory.path = tree.seen(directory.path)
     for fragment in directory.fragments:
@@ -114,7 +114,7 @@ def owner_directory(tree: Tree, chain_dir: str, owner: Owner, *, allow_unsafe: b
 
 
 def error_of(part: OwnerChain) -> CNIError | None:
-    """Return the error of a new pod that is this owner's doing, None if the owner has none."""
+    """Return the error that this owner causes for a new pod, None if it causes none."""
     try:
         chain.required_delegates([part])
     except CNIError as error:

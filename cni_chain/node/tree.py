@@ -1,4 +1,4 @@
-"""The file system that is looked at: this system's, or one below `--root`. Reads only."""
+"""The file system that commands read: this system's, or one below `--root`. Reads only."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 
 class Tree:
-    """A file system tree. Paths are written as seen from inside it, also in whatever is printed.
+    """A file system tree. Paths are written as seen from inside it, also in messages.
 
     An absolute symbolic link inside the tree leads where it would lead on this system.
     """
@@ -17,11 +17,11 @@ class Tree:
 
     @property
     def is_this_system(self) -> bool:
-        """Tell whether programs of this tree may be run."""
+        """Whether the tree is this system's, so that its programs can be run."""
         return not self._prefix
 
     def path(self, given: str) -> str:
-        """Return what a person `given` on the command line as an absolute path inside the tree."""
+        """Return the path `given` on the command line as an absolute path inside the tree."""
         return os.path.normpath("/" + given.lstrip("/")) if self._prefix else os.path.abspath(given)
 
     def real(self, path: str) -> str:
@@ -29,10 +29,10 @@ class Tree:
         return self._prefix + path
 
     def seen(self, text: str) -> str:
-        """Return `text`, a path or a message that holds some, as seen from inside the tree."""
+        """Return `text`, a path or a message with paths, as seen from inside the tree."""
         return text.replace(f"{self._prefix}/", "/") if self._prefix else text
 
     def read(self, path: str) -> bytes:
-        """Return what a file holds. Raises OSError."""
+        """Return the content of a file. Raises OSError."""
         with open(self.real(path), "rb") as file:
             return file.read()

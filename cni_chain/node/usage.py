@@ -1,4 +1,4 @@
-"""What a runtime gives pods now, and what it would take once a facade is there or gone. Reads only."""
+"""The configuration that a runtime uses now, and the one that it would use with or without a facade. Reads only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cni_chain.node.tree import Tree
 
 
 def replaced(tree: Tree, directory: NetDir) -> tuple[str, dict[str, Any] | None] | None:
-    """Return the configuration that pods get now without cni-chain and behind Multus: its path and what it holds."""
+    """Return the configuration that pods get now without cni-chain and behind Multus: its path and its content."""
     pin = pinned(tree, directory)
     first = None
     for path in others(directory):
@@ -29,15 +29,15 @@ def replaced(tree: Tree, directory: NetDir) -> tuple[str, dict[str, Any] | None]
 
 
 def others(directory: NetDir) -> list[str]:
-    """Return the paths of the configurations that are no facade, in order."""
+    """Return the paths of the configurations that are not facades, in order."""
     ours = {file.path for file in directory.facades}
     return [path for name in directory.names if (path := f"{directory.path}/{name}") not in ours]
 
 
 def pinned(tree: Tree, directory: NetDir) -> Pinned | None:
-    """Return the network that CRI-O is told to take instead of the first, None if nothing is. Raises RefusedError.
+    """Return the network that CRI-O's settings name, None if they name none. Raises RefusedError.
 
-    None also if containerd runs, CRI-O doesn't, and if it is Multus's own, which goes by names of files for the rest.
+    None also if containerd runs and CRI-O doesn't, and if it is Multus's own: Multus finds the others by file name.
     """
     if not crio.may_run(tree):
         return None
@@ -47,19 +47,18 @@ def pinned(tree: Tree, directory: NetDir) -> Pinned | None:
 
 
 def never_taken(tree: Tree, directory: NetDir, network: str) -> str:
-    """Return why CRI-O would not take a facade of that name and what to do, "" if it would. Raises RefusedError."""
+    """Return why CRI-O would not take a facade named `network` and what to do, "" if it would. Raises RefusedError."""
     pin = pinned(tree, directory)
     if pin is None or pin.network == network:
         return ""
     return (
         f"{pin.file}: key crio.network.{crio.KEY}: is {pin.network}, and CRI-O takes no other network: no pod would "
-        f"get the chain of a facade called {network}. Call it {pin.network} (--name {pin.network}), or take that key "
-        "out and restart CRI-O"
+        f"get the chain of a facade called {network}. Pass --name {pin.network}, or remove that key and restart CRI-O"
     )
 
 
 def read(tree: Tree, path: str) -> dict[str, Any] | None:
-    """Return what a configuration of the runtime holds, None if it can't be read."""
+    """Return the content of a configuration of the runtime, None if it can't be read."""
     try:
         document, _ = locate.decode(tree.read(path))
     except (OSError, UnreadableError):
@@ -75,15 +74,15 @@ def types(document: dict[str, Any]) -> list[str]:
 
 
 def is_multus(document: dict[str, Any]) -> bool:
-    """Tell whether a configuration is Multus's own: it takes another one for the pods' network."""
+    """Return whether a configuration is Multus's own, which uses another one for the pods' network."""
     return any(type_ in MULTUS.types for type_ in types(document))
 
 
 def lost(tree: Tree, file: FacadeFile, path: str, kept: Iterable[str]) -> list[str]:
-    """Return a warning for each plugin of a facade's chain that `path`, whose plugins are `kept`, doesn't have."""
+    """Return a warning for each plugin of a facade's chain that is missing in `path`, whose plugins are `kept`."""
     survey = Survey(tree, file, [])
     gone = {link.type for part in survey.parts for link in part.delegates} - set(kept)
     return [
-        f"{path} has no {kind}: new pods run without it until its agent is moved back and appends it"
+        f"{path} has no {kind}: new pods run without it until you move its agent back and it adds its plugin"
         for kind in sorted(gone)
     ]

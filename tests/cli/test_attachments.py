@@ -219,7 +219,9 @@ def test_why_the_kernel_is_not_asked_is_said(pods: Pods, path: str) -> None:
 
     told = " ".join(pods.run("attachments", "c2").stdout.split())
 
-    why = "it is gone" if netns.startswith(str(pods.host.root)) else "there is no /nowhere here: is this the runtime's"
+    why = (
+        "it is gone" if netns.startswith(str(pods.host.root)) else "/nowhere doesn't exist here: is this the runtime's"
+    )
     assert f"What its namespace holds can't be told: {why}" in told
 
 
@@ -278,10 +280,10 @@ def test_a_namespace_that_somebody_has_changed(pods: Pods, namespace: Path) -> N
     ip("-n", namespace.name, "address", "del", "10.1.0.5/24", "dev", "eth0")
 
     assert pods.json("attachments", "c2")["attachments"][0]["differences"] == [
-        "eth0: MAC 02:00:00:00:00:01 recorded, 02:00:00:00:00:02 there",
-        "eth0: 10.1.0.5/24 recorded, not there",
-        "eth0: 10.1.1.6/24 there, not recorded",
-        "route 0.0.0.0/0: recorded, not there",
+        "eth0: MAC 02:00:00:00:00:01 recorded, 02:00:00:00:00:02 found",
+        "eth0: 10.1.0.5/24 recorded, not found",
+        "eth0: 10.1.1.6/24 found, not recorded",
+        "route 0.0.0.0/0: recorded, not found",
     ]
     assert "Its namespace differs from the record:" in pods.run("attachments", "c2").stdout
 
@@ -305,9 +307,9 @@ def test_routes_of_every_kind_and_a_second_address(pods: Pods, namespace: Path) 
     pods.host.call("ADD", "c2", CNI_NETNS=str(namespace))
 
     assert pods.json("attachments", "c2")["attachments"][0]["differences"] == [
-        "route 10.9.0.0/16 via 10.1.0.1: recorded, not there",
-        "route fd01::/64 via fd00::2: recorded, not there",
-        "route ::/0: recorded, not there",
+        "route 10.9.0.0/16 via 10.1.0.1: recorded, not found",
+        "route fd01::/64 via fd00::2: recorded, not found",
+        "route ::/0: recorded, not found",
     ]
 
 
@@ -354,7 +356,7 @@ def test_an_interface_of_the_node_that_is_not_there_any_more(pods: Pods, namespa
     pods.host.call("ADD", "c2", CNI_NETNS=str(namespace))
 
     told = pods.json("attachments", "c2")["attachments"][0]["differences"]
-    assert told == ["veth-none: recorded on the node, not there"]
+    assert told == ["veth-none: recorded on the node, not found"]
 
 
 @pytest.mark.root
@@ -362,7 +364,7 @@ def test_an_interface_that_is_not_there_any_more(pods: Pods, namespace: Path) ->
     pods.host.call("ADD", "c2", CNI_NETNS=str(namespace))
     ip("-n", namespace.name, "link", "del", "eth0")
 
-    assert "eth0: recorded, not there" in pods.json("attachments", "c2")["attachments"][0]["differences"]
+    assert "eth0: recorded, not found" in pods.json("attachments", "c2")["attachments"][0]["differences"]
 
 
 @pytest.mark.parametrize("command", ["cat", "attachments", "gc", "doctor"])

@@ -402,14 +402,14 @@ FAULTS = {
         "warning",
         "record-stuck",
         f"{STATE}/cilium:c1:eth0",
-        "a/b eth0 (c1): its DEL was broken off; istio/istio-cni left",
+        "a/b eth0 (c1): its DEL was interrupted; istio/istio-cni left",
     ),
     "an ADD that was killed": Fault(
         lambda node: os.utime(record(node, state="adding"), (1e9, 1e9)),
         "warning",
         "record-stuck",
         f"{STATE}/cilium:c1:eth0",
-        "a/b eth0 (c1): its ADD was broken off",
+        "a/b eth0 (c1): its ADD was interrupted",
     ),
     "a DEL that failed": Fault(
         lambda node: stranded(node, "c1"),
@@ -672,7 +672,7 @@ def test_which_file_each_runtime_takes_is_told_with_the_reason(node: Node) -> No
     assert result.stdout.startswith(
         """\
 containerd takes no file: /etc/cni/net.d/00-broken.conflist, which sorts first, can't be used, and
-it takes that or nothing
+it takes no other
 CRI-O takes /etc/cni/net.d/00-cni-chain.conflist: it sorts first of those that can be used
 """
     )
@@ -682,7 +682,7 @@ CRI-O takes /etc/cni/net.d/00-cni-chain.conflist: it sorts first of those that c
             "version": None,
             "takes": None,
             "because": (
-                "/etc/cni/net.d/00-broken.conflist, which sorts first, can't be used, and it takes that or nothing"
+                "/etc/cni/net.d/00-broken.conflist, which sorts first, can't be used, and it takes no other"
             ),
             "cni11": None,
         },

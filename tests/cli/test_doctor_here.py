@@ -141,12 +141,12 @@ def test_a_running_node_on_which_all_is_well(here: Here) -> None:
     assert (result.status, result.stdout.splitlines()[-1]) == (0, "This node is all right.")
     told = " ".join(result.stdout.split())
     assert (
-        f"containerd 2.1.4 takes {here.node.facade}: it sorts first; it picks the highest of cniVersions, and asks "
+        f"containerd 2.1.4 takes {here.node.facade}: it sorts first; it picks the highest of cniVersions, and calls "
         "STATUS all the time"
     ) in told
     assert (
         f"CRI-O 1.34.0 takes {here.node.facade}: it sorts first of those that can be used; it picks the highest of "
-        "cniVersions, asks CHECK after each ADD, STATUS and GC when it starts"
+        "cniVersions, calls CHECK after each ADD, and STATUS and GC when it starts"
     ) in told
 
 
@@ -240,7 +240,7 @@ def test_a_runtime_that_is_too_old_for_the_facade(here: Here) -> None:
     here.node.change_facade(of_list={"cniVersion": "1.1.0"})
 
     assert here.found() == [("runtime-too-old", "cniVersion 1.1.0 is more than containerd 1.6.20 can take")]
-    assert "knows no cniVersions: 1.0.0 at most" in " ".join(here.doctor().stdout.split())
+    assert "doesn't know cniVersions: supports 1.0.0 at most" in " ".join(here.doctor().stdout.split())
 
 
 def release(here: Here, plugin: str, version: str) -> None:

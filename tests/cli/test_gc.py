@@ -174,7 +174,7 @@ def test_a_del_that_was_broken_off_long_ago_is_retried(pods: Pods) -> None:
     assert pods.run("gc", "--yes").stdout == "Nothing to free.\n"
     pods.ages("c1", 3600)
 
-    told = "stranded: default/web-1 eth0 (c1): its DEL was broken off\nfreed: default/web-1 eth0 (c1)\n"
+    told = "stranded: default/web-1 eth0 (c1): its DEL was interrupted\nfreed: default/web-1 eth0 (c1)\n"
     assert pods.run("gc", "--yes") == (0, told, "")
     assert pods.host.ran[-1] == "DEL cilium-cni"
 
@@ -300,7 +300,7 @@ def test_a_namespace_that_cant_be_seen_from_here_is_not_taken_for_gone(pods: Pod
     result = pods.run("gc", "--yes")
 
     assert " ".join(result.stdout.split()) == (
-        "left alone: a container eth0 (c2): there is no /nowhere/netns here: is this the runtime's mount namespace? "
+        "left alone: a container eth0 (c2): /nowhere/netns doesn't exist here: is this the runtime's mount namespace? "
         "Nothing to free."
     )
     assert pods.record("c2").exists()
@@ -325,7 +325,7 @@ def test_from_another_process_namespace_nothing_is_told_of_processes(pods: Pods)
     where = ["--net-dir", str(pods.net_dir), "--state-dir", str(pods.host.state)]
     result = run(str(launcher), "gc", "--yes", *where)
 
-    assert (result.status, "not every process is seen here" in result.stdout) == (0, True)
+    assert (result.status, "cni-chain can't see every process here" in result.stdout) == (0, True)
     assert pods.record("c2").exists()
 
 
@@ -377,7 +377,8 @@ def test_nothing_is_run_for_a_record_that_others_could_have_written(pods: Pods) 
     result = pods.run("gc", "--yes")
 
     assert result.stdout.startswith(
-        f"left alone: {pods.record('c1')}: not root's, or writable by others: its DEL fails with 5 until that is mended"
+        f"left alone: {pods.record('c1')}: not owned by root, or writable by users other than root: its DEL fails with "
+        "5 until that is mended"
     )
     assert "Nothing to free." in pods.run("gc", "--older-than", "0s").stdout
     assert pods.host.ran == before

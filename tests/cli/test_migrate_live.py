@@ -97,7 +97,7 @@ def test_where_they_differ_the_one_that_runs_decides(node: Before) -> None:
 
     assert status == 1
     assert stderr == (
-        f"cni-chain: {NET}: containerd takes {NET}/00-other.conflist, CRI-O {LIST}: say which is yours, --runtime\n"
+        f"cni-chain: {NET}: containerd takes {NET}/00-other.conflist, CRI-O {LIST}: pass --runtime with yours\n"
     )
     node.write("/run/crio/crio.sock", "")
     assert live(node) == LIST

@@ -81,7 +81,7 @@ def test_no_list(node: Before) -> None:
         ),
         (
             '{"name": "a", "cniVersion": "9.0.0", "plugins": [{"type": "b"}]}',
-            ": key cniVersion: cni-chain doesn't speak '9.0.0'",
+            ": key cniVersion: cni-chain doesn't support '9.0.0'",
         ),
         (
             '{"plugins": [{"type": "b"}]}',

@@ -1,7 +1,7 @@
-"""What the program knows of one agent: the data of an entry, and what follows from it. Pure.
+"""What the program knows about one agent: the data of an entry, and what follows from it. Pure.
 
-An agent is what installs a plugin on a node and writes its configuration. Most entries are data alone (`table`); one
-whose answers depend on what it wrote is a subclass with a module of its own.
+An agent is the program that installs a plugin on a node and writes its configuration. Most entries are data alone
+(`table`); an agent whose answers depend on the configuration that it wrote is a subclass with its own module.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Chart:
-    """The Helm chart that installs an agent, and the values that move it; `{directory}` is where it shall write."""
+    """The Helm chart that installs an agent, and the values that move it; `{directory}` is where it has to write."""
 
     name: str
-    file: str  # of conf/helm, which has `values` and `more`
+    file: str  # in conf/helm; it has `values` and `more`
     values: Mapping[str, str]
-    more: Mapping[str, str] = field(default_factory=dict)  # switches the agent on, or is given under a condition of its
-    releases: str = ""  # of the chart, which take these values; "" if that isn't known
-    otherwise: str = ""  # what else is to be set, in which release or beside whom; Markdown
-    release: str = ""  # as it is usually installed; "" if that isn't known, so that no command can be printed
+    more: Mapping[str, str] = field(
+        default_factory=dict
+    )  # values that switch the agent on, or that only some nodes need
+    releases: str = ""  # the chart's releases that have these values; "" if unknown
+    otherwise: str = ""  # other values to set, in which release or beside which agent; Markdown
+    release: str = ""  # the usual name of the Helm release; "" if unknown: then no command is printed
     namespace: str = ""
     daemonset: str = ""
     restart: bool = False  # a change of values alone doesn't restart the DaemonSet
@@ -29,7 +31,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Sign:
-    """What shows that an agent runs which its plugin needs at every call, and what its absence does.
+    """What shows that an agent runs whose plugin needs it at every call, and what its absence causes.
 
     `path` is a socket, a port of the node (ADDRESS:PORT), or a file that the agent writes when it starts.
     """
@@ -37,22 +39,22 @@ class Sign:
     agent: str
     path: str
     pod: str = ""
-    key: str = ""  # of the plugin's configuration, which names another path
-    unless: str = ""  # key of the plugin's configuration: with true the plugin does without
+    key: str = ""  # key of the plugin's configuration that names another path
+    unless: str = ""  # key of the plugin's configuration: if true, the plugin doesn't need the agent
     only: str = ""  # for people: which form of the agent has this sign
     why: str = "No new pod starts."
     do: str = ""
-    frozen: str = ""  # what it does if the agent is there and takes no connection, where that differs
+    frozen: str = ""  # what happens if the agent runs but accepts no connection, where that differs from `why`
 
     @property
     def todo(self) -> str:
-        """What a person shall do."""
-        return self.do or f"Look at the {self.pod} pod of this node."
+        """What the operator does."""
+        return self.do or f"Check the {self.pod} pod on this node."
 
 
 @dataclass(frozen=True)
 class Writer:
-    """The process that keeps an agent's file as long as it runs (its name in /proc/PID/comm), and what moves it."""
+    """The process that writes an agent's file while it runs (its name in /proc/PID/comm), and what moves it."""
 
     process: str
     setting: str
@@ -63,27 +65,27 @@ class Agent:
     """One agent. A new one is an entry in `table` and a list that has its plugin in tests/data/conflists."""
 
     name: str
-    owner: str  # "" if it calls the chain and has no part in it
+    owner: str  # "" if it calls the chain and isn't part of it
     types: tuple[str, ...]
-    file: str  # as the agent names it itself, by default
-    single: bool = False  # writes the bare plugin, no list
-    older: tuple[str, ...] = ()  # names under which its earlier releases wrote the bare plugin
-    mesh: bool = False  # its plugin redirects what an earlier one made: never first, and without it pods are outside
-    edits: bool = False  # edits whatever list it finds as long as it isn't moved, so the facade too
-    renames: bool = False  # sets aside what others write beside its file
+    file: str  # the name that the agent gives it by default
+    single: bool = False  # writes a single plugin, not a list
+    older: tuple[str, ...] = ()  # names under which its earlier releases wrote the single plugin
+    mesh: bool = False  # its plugin redirects an earlier one's traffic: never first; without it pods are outside
+    edits: bool = False  # until it is moved, it edits any list that it finds, so the facade too
+    renames: bool = False  # renames the files of other programs beside its own
     exempt: tuple[tuple[str, str], ...] = ()  # its own pods, which need the network first: namespace, start of the name
-    seed: str = ""  # it makes no list, only edits one that is there: the name of the list that it gets
+    seed: str = ""  # it creates no list, only edits one that exists: the name of the list that it gets
     before: tuple[str, ...] = ()  # plugins that must be in that list before its own; the facade leaves them out
     chart: Chart | None = None
-    movable: bool = True  # a setting that moves it stays
+    movable: bool = True  # a setting that moves it is kept
     by_hand: str = "its configuration directory on the host must be {directory}"  # without a chart that does it
     sign: Sign | None = None
     writer: Writer | None = None
-    hint: str = ""  # what keeps it from writing into a directory of its own
+    hint: str = ""  # what may keep it from writing to its owner's directory
 
     @property
     def type(self) -> str:
-        """The plugin that pods get their part of the network from."""
+        """The type of the agent's main plugin."""
         return self.types[0]
 
     def values(self, conf: Mapping[str, Any], directory: str, *, beside_mesh: bool) -> dict[str, str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from cni_chain.agents.agent import Agent, Chart, Sign, Writer
 
-# Networks of these names switch cilium-cni to chaining even if its configuration doesn't say `chaining-mode`;
-# the modes are called the same (Cilium, `plugins/cilium-cni/chaining`).
+# Networks of these names switch cilium-cni to chaining even if its configuration has no `chaining-mode`;
+# the modes have the same names (Cilium, `plugins/cilium-cni/chaining`).
 CHAINING = frozenset(("aws-cni", "azure", "flannel", "generic-veth"))
 
 # Seconds that cilium-cni needs to give up on a stopped agent (1.20: 42 for DEL, which then succeeds, 30 for CHECK).
@@ -19,7 +19,7 @@ NEEDS = {"DEL": 45, "CHECK": 31}
 _HOST_NAMESPACE_ONLY = "socketLB.hostNamespaceOnly"
 _CHAINED = (
     "Cilium is chained: with chainingMode aws-cni, or a chainingTarget, its agent would wait in its own directory for "
-    "another network's file. Give it its own part alone: cni.configMap with the fragment's content, and "
+    "another network's file. Give it only its own part: cni.configMap with the fragment's content, and "
     "cni.chainingMode=generic-veth"
 )
 
@@ -34,10 +34,10 @@ class Cilium(Agent):
     def remarks(self, conf: Mapping[str, Any]) -> list[str]:
         if conf.get("chaining-mode") not in (None, "", "none", "flannel", "portmap"):  # these have lists of their own
             return [_CHAINED]
-        return ["Cilium 1.12 and 1.13: first, in a roll-out of its own, cni.uninstall=false"]
+        return ["Cilium 1.12 and 1.13: first set cni.uninstall=false, in a separate roll-out"]
 
     def sign_of(self, conf: Mapping[str, Any]) -> Sign | None:
-        # cilium-cni itself takes the address from this variable of the runtime's.
+        # cilium-cni itself reads the address from this variable of the runtime.
         path = os.environ.get("CILIUM_SOCK", "").removeprefix("unix://")
         sign = super().sign_of(conf)
         return replace(sign, path=path) if sign and path else sign
@@ -65,9 +65,9 @@ CILIUM = Cilium(
         agent="Cilium's agent",
         path="/var/run/cilium/cilium.sock",
         why="No new pod starts, and each DEL takes up to 42 s.",
-        do="Look at the cilium pod of this node. (Pods that are gone are made up for when it is back.)",
-        frozen="No new pod starts, and none is deleted: its plugin waits for an answer until its time is up.",
+        do="Check the cilium pod on this node. (When the agent is back, it cleans up after pods that were deleted.)",
+        frozen="No new pod starts, and none is deleted: its plugin waits for an answer until its timeout.",
     ),
     writer=Writer("cilium-agent", "cni.confPath"),
-    hint="For Cilium: cni.confPath must be this directory, and cni.chainingMode must not wait for another's file.",
+    hint="For Cilium: cni.confPath must be this directory, and cni.chainingMode must not need another agent's file.",
 )

@@ -11,19 +11,19 @@ from cni_chain.agents.agent import Agent, Chart, Sign, Writer, text
 RUN_DIR = "/var/run/istio-cni"
 _RETRY, _RETRY_VALUE = "enable_ambient_detection_retry", "ambient.enableAmbientDetectionRetry"
 _REMARK = (
-    f"{_RETRY_VALUE} changes what istio-cni gets, on purpose: without it a pod starts outside the "
-    "mesh if its namespace can't be looked up"
+    f"{_RETRY_VALUE} changes istio-cni's configuration on purpose: without it a pod starts outside the "
+    "mesh if istio-cni can't look up its namespace"
 )
 
-# The kubelet's retry, behind what istio-cni's own tries take (constants of it).
+# The kubelet's retry comes after istio-cni's own tries (constants in istio-cni).
 _AWAY = (
-    "New pods of the ambient mesh don't start. Once the agent's pod has been gone for about 10 s no new pod does, in "
-    "the mesh or outside: istio-cni asks the Kubernetes API about each, and the token in {kubeconfig} is bound to that "
-    "pod and has died with it (Unauthorized). Pods that run are not affected, and pods are deleted as ever."
+    "New pods of the ambient mesh don't start. When the agent's pod has been gone for about 10 s, no new pod starts, "
+    "in the mesh or outside: istio-cni asks the Kubernetes API about each pod, and the token in {kubeconfig} is bound "
+    "to the agent's pod and no longer valid (Unauthorized). Running pods are not affected, and pods can be deleted."
 )
 _BACK = (
-    "Look at the istio-cni-node pod of this node. Pods that wait come up by themselves, mostly within 48 s after it is "
-    "back: istio-cni tries for 31 s with the token that it has read, and the kubelet tries again 12 to 15 s later. "
+    "Check the istio-cni-node pod on this node. Waiting pods start by themselves, mostly within 48 s after it is back: "
+    "istio-cni tries for 31 s with the token that it has read, and the kubelet tries again 12 to 15 s later. "
     "timeoutSeconds of the owner shortens that (docs/agents/istio-away.md)."
 )
 
@@ -43,11 +43,11 @@ class Istio(Agent):
         return [_REMARK] if conf.get(_RETRY) is False else []
 
     def own_pods(self, conf: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-        namespace = text(conf, "pod_namespace")  # Istio's own word for where it runs (1.26)
+        namespace = text(conf, "pod_namespace")  # where Istio's agent itself runs (1.26)
         return tuple((namespace or usual, prefix) for usual, prefix in self.exempt)
 
     def sign_of(self, conf: Mapping[str, Any]) -> Sign | None:
-        """Return the sign of the ambient agent; with sidecars the plugin asks the Kubernetes API alone."""
+        """Return the sign of the ambient agent; with sidecars the plugin asks only the Kubernetes API."""
         if self.sign is None or not is_ambient(conf):
             return None
         run_dir = text(conf, "cni_agent_run_dir") or RUN_DIR
@@ -59,30 +59,30 @@ class Istio(Agent):
 
 
 def is_ambient(conf: Mapping[str, Any]) -> bool:
-    """Tell whether a plugin's configuration is for pods of the ambient mesh."""
+    """Return whether a plugin's configuration is for pods of the ambient mesh."""
     return conf.get("ambient_enabled") is True
 
 
 def lacks_retry(conf: Mapping[str, Any]) -> bool:
-    """Tell whether a plugin's object is an istio-cni's that is for ambient pods and lets them go when the API fails."""
+    """Return whether `conf` is istio-cni's, ambient, and lets pods run outside the mesh when the API fails."""
     return conf.get("type") == ISTIO.type and is_ambient(conf) and conf.get(_RETRY) is not True
 
 
 def leaves_others_first(conf: Mapping[str, Any]) -> bool:
-    """Tell whether an Istio that wrote `conf` only warns when another file sorts first (1.27); older ones append.
+    """Return whether an Istio that wrote `conf` only warns when another file sorts first (1.27); older ones append.
 
-    Its version isn't written anywhere on the node; these keys came with 1.27.
+    No file on the node names its version; these keys came with 1.27.
     """
     return "native_nftables" in conf or "enablement_selectors" in conf
 
 
 def kubeconfig(run_dir: str) -> str:
-    """Return where the agent keeps what its plugin asks the Kubernetes API with (1.24)."""
+    """Return the path of the kubeconfig that the agent keeps for its plugin (1.24)."""
     return f"{run_dir}/istio-cni-kubeconfig"
 
 
 def _has_own_chart(conf: Mapping[str, Any]) -> bool:
-    """Tell whether an Istio that wrote `conf` has the chart's values at the top (1.24), not below `cni`."""
+    """Return whether an Istio that wrote `conf` has the chart's values at the top (1.24), not below `cni`."""
     return "plugin_log_level" in conf
 
 
@@ -113,9 +113,9 @@ ISTIO = Istio(
         only="ambient",
         why=_AWAY,
         do=_BACK,
-        frozen="New pods of the ambient mesh don't start: istio-cni gives up after 5 s. Those that run, and pods "
+        frozen="New pods of the ambient mesh don't start: istio-cni gives up after 5 s. Running pods, and pods "
         "outside the mesh, are not affected.",
     ),
     writer=Writer("install-cni", "cniConfDir, with chained=false"),
-    hint="For Istio: cniConfDir must be this directory and chained=false, or it waits here for ever.",
+    hint="For Istio: cniConfDir must be this directory and chained=false, or its agent waits forever.",
 )

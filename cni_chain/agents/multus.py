@@ -1,4 +1,4 @@
-"""Multus: the runtime's plugin, which runs another configuration for the pods' network; the facade can be that one."""
+"""Multus: the runtime calls it, and it runs another configuration for the pods' network, for instance the facade."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from cni_chain.agents.agent import Agent, Sign, text
 
 
 class Multus(Agent):
-    """Multus, thin or thick: it calls the chain and has no part in it."""
+    """Multus, thin or thick: it calls the chain and isn't part of it."""
 
     def sign_of(self, conf: Mapping[str, Any]) -> Sign | None:
-        """Return the sign of the thick one's daemon; the thin plugin needs none."""
+        """Return the sign of the thick plugin's daemon; the thin plugin needs none."""
         if self.sign is None or conf.get("type") != "multus-shim":
             return None
         directory = text(conf, "socketDir")
@@ -25,13 +25,13 @@ MULTUS = Multus(
     owner="",
     types=("multus", "multus-shim"),
     file="00-multus.conf",
-    by_hand="stays first and takes the facade for the pods' network: multusMasterCNI (thick), "
+    by_hand="stays first and uses the facade for the pods' network: multusMasterCNI (thick), "
     "--multus-master-cni-file-name (thin)",
     sign=Sign(
         agent="Multus's daemon",
         path="/run/multus/multus.sock",
         pod="kube-multus",
         only="thick",
-        why="Multus is what the runtime calls, so no new pod starts, and none is deleted.",
+        why="The runtime calls Multus, so no new pod starts, and none is deleted.",
     ),
 )

@@ -1,4 +1,4 @@
-"""All agents, and the questions that the rest of the program asks about plugins and owners. Pure."""
+"""All agents, and what the rest of the program needs to know about plugins and owners. Pure."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ BY_OWNER = {agent.owner: agent for agent in AGENTS if agent.owner}
 OWNER_OF = {type_: agent.owner for type_, agent in BY_TYPE.items() if agent.owner}
 
 MESHES = frozenset(type_ for type_, agent in BY_TYPE.items() if agent.mesh)
-# Plugins whose agents edit, or set aside, what others have in the directory that they write to.
+# Plugins whose agents edit, or rename, the files of other programs in the directory that they write to.
 REWRITERS = frozenset(type_ for type_, agent in BY_TYPE.items() if agent.edits or agent.renames)
-# Plugins that change what an earlier one made, and fail, or answer with nothing, without its result; the second part
-# are reference plugins, which no agent writes.
+# Plugins that change an earlier plugin's result, and that fail or return nothing without it; the second part are
+# reference plugins, which no agent writes.
 NEVER_FIRST = MESHES | {"portmap", "bandwidth", "tuning", "firewall", "sbr", "vrf"}
 
 
 def seeds(types: Iterable[str] | None) -> set[str]:
-    """Return the plugins that an agent's list has only because it edits no list without them, for an owner's types."""
+    """Return, for an owner's types, the plugins that a list has only because the agent edits no list without them."""
     return {kind for agent in AGENTS if set(agent.types).intersection(types or ()) for kind in agent.before}
 
 
 def exempt(types: Iterable[str]) -> list[tuple[str, str]]:
-    """Return the pods of agents that need the pod network themselves, for an owner's types: namespace, prefix."""
+    """Return, for an owner's types, the agents' pods that need the pod network themselves: namespace, prefix."""
     return [pods for type_ in types if type_ in BY_TYPE for pods in BY_TYPE[type_].exempt]
 
 
 def is_local(owner: str) -> bool:
-    """Tell whether an owner is the administrator: `local`, or a further part of it, `local-2`."""
+    """Return whether an owner is the administrator: `local`, or a further part of it, `local-2`."""
     return owner == LOCAL or owner.startswith(f"{LOCAL}-")

@@ -22,8 +22,8 @@ TABLE = (
             namespace="linkerd-cni",
             daemonset="linkerd-cni",
         ),
-        hint='Linkerd only edits lists that are here: put one with "plugins": [] in as its seed, under a name without '
-        '"linkerd" (conf/examples/linkerd).',
+        hint='Linkerd only edits lists that exist here: put one with "plugins": [] here as its seed, under a name '
+        'without "linkerd" (conf/examples/linkerd).',
     ),
     Agent(
         name="Kuma",
@@ -62,8 +62,8 @@ TABLE = (
             namespace="consul",
             daemonset="consul-cni",
         ),
-        hint="Consul only edits a list that has a plugin: put one with loopback in as its seed (conf/examples/consul), "
-        "and leave that out by types.",
+        hint="Consul only edits a list that has a plugin: put one with loopback here as its seed "
+        "(conf/examples/consul), and leave loopback out with the owner's types.",
     ),
     Agent(
         name="Calico",
@@ -71,9 +71,9 @@ TABLE = (
         types=("calico",),
         file="10-calico.conflist",
         by_hand="hostPath of the volume cni-net-dir and CNI_NET_DIR of the DaemonSet calico-node, or cni.confDir of "
-        "the operator's Installation, must say {directory}",
-        # Its plugin asks no agent, but reads what it wrote when it started; a boot or an uninstall empties that
-        # directory. So does flannel's.
+        "the operator's Installation, must be {directory}",
+        # Its plugin asks no agent, but reads the file that the agent wrote when it started; a boot or an uninstall
+        # removes that file. The same is true for flannel.
         sign=Sign(
             agent="Calico's node agent",
             path="/var/lib/calico/nodename",
@@ -102,7 +102,7 @@ TABLE = (
         owner="aws",
         types=("aws-cni", "egress-cni", "egress-v4-cni", "egress-v6-cni"),
         file="10-aws.conflist",
-        by_hand="hostPath of the volume cni-net-dir of the DaemonSet aws-node must say {directory}",
+        by_hand="hostPath of the volume cni-net-dir of the DaemonSet aws-node must be {directory}",
         sign=Sign(agent="Amazon's ipamd", path="127.0.0.1:50051", pod="aws-node"),
     ),
     Agent(
@@ -111,14 +111,14 @@ TABLE = (
         types=("azure-vnet",),
         file="10-azure.conflist",
         movable=False,
-        by_hand="AKS puts its own settings back: no setting stays; its file stays where it is, behind the facade",
+        by_hand="AKS restores its own settings, so no change is kept; its file stays in its place, after the facade",
     ),
     Agent(
         name="Antrea",
         owner="antrea",
         types=("antrea",),
         file="10-antrea.conflist",
-        by_hand="the chart has no value for it: the hostPath must be patched to {directory}",
+        by_hand="the chart has no value for it: patch the hostPath to {directory}",
         sign=Sign(agent="Antrea's agent", path="/var/run/antrea/cni.sock", pod="antrea-agent"),
     ),
     Agent(
@@ -132,7 +132,7 @@ TABLE = (
             values={"cni_conf.CNI_CONF_DIR": "{directory}", "cni_conf.MOUNT_CNI_CONF_DIR": "{directory}"},
         ),
         by_hand="hostPath and mountPath of the volume cni-conf, and CNI_CONF_DIR, of the DaemonSet kube-ovn-cni must "
-        "say {directory}; in the chart, cni_conf.CNI_CONF_DIR and cni_conf.MOUNT_CNI_CONF_DIR "
+        "be {directory}; in the chart, cni_conf.CNI_CONF_DIR and cni_conf.MOUNT_CNI_CONF_DIR "
         "(conf/helm/kube-ovn-values.yaml)",
         sign=Sign(
             agent="Kube-OVN's daemon",
@@ -147,7 +147,7 @@ TABLE = (
         types=("ovn-k8s-cni-overlay",),
         file="10-ovn-kubernetes.conf",
         single=True,
-        by_hand="--cni-conf-dir of ovnkube-node must say {directory}",
+        by_hand="--cni-conf-dir of ovnkube-node must be {directory}",
         sign=Sign(agent="OVN-Kubernetes", path="/var/run/ovn-kubernetes/cni/ovn-cni-server.sock", pod="ovnkube-node"),
     ),
     Agent(

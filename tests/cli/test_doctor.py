@@ -577,7 +577,7 @@ error [owner-without-fragment]  /etc/cni/chain.d/istio.d
   why   No new pod starts, apart from those that the owner exempts.
   do    Look at the agent of istio on this node: does it run, and does it write to
         /etc/cni/chain.d/istio.d? For Istio: cniConfDir must be this directory and chained=false, or
-        it waits here for ever. If istio is uninstalled: cni-chain owner remove istio.
+        its agent waits forever. If istio is uninstalled: cni-chain owner remove istio.
 
 1 error
 """

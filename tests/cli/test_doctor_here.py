@@ -207,12 +207,13 @@ def test_an_agent_that_is_away_is_told_with_all_that_it_does(here: Here) -> None
 
     (finding,) = json.loads(here.doctor("--json").stdout)["findings"]
 
-    assert "no new pod does, in the mesh or outside" in finding["why"]
+    assert "no new pod starts, in the mesh or outside" in finding["why"]
     assert (
-        f"the token in {here.run_dir}/istio-cni-kubeconfig is bound to that pod and has died with it" in finding["why"]
+        f"the token in {here.run_dir}/istio-cni-kubeconfig is bound to the agent's pod and no longer valid"
+        in finding["why"]
     )
     assert "(Unauthorized)" in finding["why"]
-    assert "mostly within 45 s after it is back" in finding["do"]
+    assert "mostly within 48 s after it is back" in finding["do"]
 
 
 def test_a_proxy_that_is_away_is_told_from_an_agent_that_is(here: Here) -> None:

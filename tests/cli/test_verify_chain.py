@@ -25,8 +25,8 @@ def test_a_required_owner_without_a_fragment_is_an_error_where_the_fragment_is_m
 @pytest.mark.parametrize(
     ("owner", "type_", "hint"),
     [
-        ("linkerd", "linkerd-cni", 'put one with "plugins": [] in as its seed, under a name without "linkerd"'),
-        ("consul", "consul-cni", "put one with loopback in as its seed (conf/examples/consul)"),
+        ("linkerd", "linkerd-cni", 'put one with "plugins": [] here as its seed, under a name without "linkerd"'),
+        ("consul", "consul-cni", "put one with loopback here as its seed (conf/examples/consul)"),
     ],
 )
 def test_an_agent_that_waits_for_its_seed(node: Node, owner: str, type_: str, hint: str) -> None:

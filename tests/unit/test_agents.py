@@ -102,7 +102,7 @@ def test_an_entry_is_whole(agent: Agent) -> None:
     for conf in conf_of(agent):
         sign = agent.sign_of(conf)
         if sign is not None:
-            assert sign.todo.startswith("Look at the ")
+            assert sign.todo.startswith("Check the ")
             assert sign.path.startswith("/") or sign.path.rpartition(":")[2].isdigit()
 
 

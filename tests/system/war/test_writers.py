@@ -150,7 +150,7 @@ def test_istio_left_chained_in_its_own_directory_waits_for_ever(node: SplitNode)
     assert node.names(ISTIO_D) == []
     [finding] = node.verified()
     assert "owner istio has no fragment yet" in finding
-    assert "chained=false, or it waits here for ever" in node.told("owner-without-fragment")["do"]
+    assert "chained=false, or its agent waits forever" in node.told("owner-without-fragment")["do"]
 
 
 def test_istio_left_in_net_d_edits_the_facade_once_it_is_restarted(node: SplitNode) -> None:

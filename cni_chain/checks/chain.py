@@ -1,4 +1,4 @@
-"""Rules about a chain: what of the owners' files runs, and how plugins stand together."""
+"""Rules about a chain: which parts of the owners' files run, and whether their plugins fit together."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNREADABLE = Kind(
     ERROR,
     "`chainDir` can't be read",
     "The plugin finds no owner, so no new pod starts.",
-    "Look at the directory's type and at the file system.",
+    "Check that the path is a directory, and check the file system.",
     refused=True,
 )
 EMPTY = Kind(
@@ -29,51 +29,51 @@ EMPTY = Kind(
     ERROR,
     "no owner has a plugin, and none is required",
     "A pod needs at least one plugin: no new pod starts (error 11).",
-    "Look at the agents of the owners on this node, or require the owner that must be there: cni-chain owner require.",
+    "Check the owners' agents on this node, or require the owner that must exist: cni-chain owner require NAME.",
     refused=True,
 )
 UNLISTED = Kind(
     "owner-not-listed",
     WARNING,
     "a directory of `chainDir` belongs to no owner of the facade",
-    "Nothing in it is run.",
+    "cni-chain runs nothing in it.",
     "Make it an owner (cni-chain owner add), or remove the directory.",
 )
 IGNORED = Kind(
     "file-ignored",
     WARNING,
-    "a file or directory looks like a fragment or an owner's directory, and its name says otherwise",
-    "Nothing in it is run.",
-    "Rename it if it is meant to run: a fragment ends in .conf, .conflist or .json, an owner's directory in .d. Else "
+    "a file or directory looks like a fragment or an owner's directory, but its name doesn't fit",
+    "cni-chain runs nothing in it.",
+    "If it must run, rename it: a fragment ends in .conf, .conflist or .json, an owner's directory in .d. Otherwise "
     "remove it.",
 )
 NOT_RUN = Kind(
     "plugin-not-run",
     WARNING,
-    "a plugin of a fragment is left out: an earlier file has it, or the owner's `types` don't and no other owner runs "
-    "it",
-    "Pods start without what this file has of it.",
-    "Add its type to the owner's types, have another owner run it, or take it out of the file.",
+    "cni-chain leaves a plugin of a fragment out: an earlier file has it, or the owner's `types` don't have it and no "
+    "other owner runs it",
+    "Pods start without the plugin as this file configures it.",
+    "Add its type to the owner's types, have another owner run it, or remove it from the file.",
 )
 UNDECLARED = Kind(
     "capability-undeclared",
     ERROR,
-    "a plugin wants a capability that the facade doesn't declare",
-    "The runtime never sends it, so the plugin has no effect for it: port mappings or bandwidth limits are missing.",
+    "a plugin uses a capability that the facade doesn't declare",
+    "The runtime never sends it, so the plugin can't apply it: port mappings or bandwidth limits are missing.",
     "Declare it in the facade's capabilities, or correct its name in the fragment.",
 )
 NEVER_FIRST_KIND = Kind(
     "plugin-never-first",
     ERROR,
-    "the first plugin of the chain is one that changes what an earlier one has made",
-    "It fails, or answers with nothing, without an earlier plugin's result: no new pod starts.",
-    "List the owner that gives pods their address first.",
+    "the first plugin of the chain is one that changes the result of an earlier plugin",
+    "Without an earlier plugin's result it fails, or returns nothing: no new pod starts.",
+    "Put the owner whose plugin gives pods their addresses first.",
     stops=True,
 )
 CILIUM_MODE = Kind(
     "cilium-chaining",
     ERROR,
-    "cilium-cni is first and in a chaining mode, or not first and in none",
+    "cilium-cni is first with a chaining mode, or not first without one",
     "cilium-cni refuses every pod.",
     "Set cni.chainingMode for Cilium's place in the chain, or change the order of the owners (docs/agents/cilium.md).",
     milder="it works, but only because of the network's name",
@@ -84,20 +84,20 @@ TWICE = Kind(
     WARNING,
     "two owners run the same plugin",
     "It runs twice for a pod, and most plugins fail or do harm the second time.",
-    "Take it out of one of them, or leave it out by the owner's types.",
+    "Remove it from one of them, or leave it out with the owner's types.",
 )
 TOO_SHORT = Kind(
     "timeout-short",
     WARNING,
-    "a timeout is less than cilium-cni takes while its agent is stopped",
-    "cilium-cni is killed before it has queued the deletion, and pods stay Terminating until the agent is back.",
-    "Allow 45 s for DEL and 31 s for CHECK, or take the key out.",
+    "a timeout is shorter than cilium-cni needs while its agent is stopped",
+    "cni-chain kills cilium-cni before it has queued the deletion, and pods stay Terminating until the agent is back.",
+    "Set 45 s for DEL and 31 s for CHECK, or remove the key.",
 )
 
 
 @of_chain(UNREADABLE, EMPTY)
 def nothing(survey: Survey, places: Places) -> Iterator[Finding]:
-    """Yield whether there is no chain at all, where no owner is to blame."""
+    """Yield a chain without a plugin that no single owner causes."""
     if survey.failure is not None:
         yield UNREADABLE.at(survey.facade.chain_dir, survey.failure.msg)
         return
@@ -109,7 +109,7 @@ def nothing(survey: Survey, places: Places) -> Iterator[Finding]:
 
 @of_chain(UNLISTED, IGNORED)
 def ignored(survey: Survey, _: Places) -> Iterator[Finding]:
-    """Yield the directories that belong to no owner, and what somebody may take for a fragment."""
+    """Yield the directories that belong to no owner, and the ignored files that look like fragments."""
     for path in survey.unlisted:
         yield UNLISTED.at(path, f"not run: {survey.file.path} doesn't list this owner")
     for name, reason in survey.strangers:
@@ -121,7 +121,7 @@ def ignored(survey: Survey, _: Places) -> Iterator[Finding]:
 
 
 def _is_near_miss(name: str, reason: str) -> bool:
-    """Tell whether somebody may take an ignored file for a fragment; what agents leave behind is none."""
+    """Return whether an ignored file looks like a fragment; temporary and backup files of agents don't count."""
     lower = name.lower()
     if lower.startswith(".") or lower.endswith((".install", ".cilium_bak")):
         return False
@@ -156,10 +156,10 @@ def capabilities(survey: Survey, places: Places) -> Iterator[Finding]:
 
 @of_chain(NEVER_FIRST_KIND)
 def first(survey: Survey, places: Places) -> Iterator[Finding]:
-    """Yield the plugin that is first and can't be."""
+    """Yield a plugin that is first but can't be first."""
     link = _first_link(survey)
     if link is not None and link.type in NEVER_FIRST:
-        what = f"{link.type} can't be first: it changes what an earlier plugin has made"
+        what = f"{link.type} can't be first: it changes the result of an earlier plugin"
         yield NEVER_FIRST_KIND.at(places.link(link), what)
 
 
@@ -178,7 +178,7 @@ def chaining(survey: Survey, places: Places) -> Iterator[Finding]:
             what = f"cilium-cni is first, but its chaining-mode {mode} needs a plugin before it"
             yield CILIUM_MODE.at(places.link(link, "chaining-mode"), what)
         elif is_first and not mode and network in cilium.CHAINING:
-            what = f"key name: {network} switches cilium-cni, which is first, to chaining; name the network otherwise"
+            what = f"key name: {network} switches cilium-cni, which is first, to chaining; rename the network"
             yield CILIUM_MODE.at(Place(survey.file.path, survey.file.find("name")), what)
         elif not is_first and not mode and network in cilium.CHAINING:
             what = f'cilium-cni chains only because of the network\'s name {network}: write "chaining-mode"'
@@ -188,12 +188,12 @@ def chaining(survey: Survey, places: Places) -> Iterator[Finding]:
             yield CILIUM_MODE.at(places.link(link), what)
 
 
-_BY_NAME = "Whoever renames the network stops every new pod of the node."
+_BY_NAME = "If somebody renames the network, no new pod of this node starts."
 
 
 @of_chain(TWICE)
 def twice(survey: Survey, places: Places) -> Iterator[Finding]:
-    """Yield the plugins that two owners run; what stands beside cni-chain is `facade-edited`."""
+    """Yield the plugins that two owners run; `facade-edited` reports a plugin beside cni-chain."""
     seen: dict[str, Delegate] = {}
     for link in survey.links:
         if link.type in seen:
@@ -216,17 +216,17 @@ def budgets(survey: Survey, places: Places) -> Iterator[Finding]:
 
 
 def _too_short(key: str, verb: str, needed: int) -> str:
-    return f"key {key}: cilium-cni takes up to {needed} s for {verb} while its agent is stopped, and would be killed"
+    return f"key {key}: too short: cilium-cni needs up to {needed} s for {verb} while its agent is stopped"
 
 
 def _links(survey: Survey) -> Iterator[Delegate]:
-    """Yield every link, also of owners that are not usable now."""
+    """Yield every link, also those of owners that can't be used now."""
     for part in survey.parts:
         yield from part.delegates
 
 
 def _first_link(survey: Survey) -> Delegate | None:
-    """Return the link that runs first, None if another plugin is before cni-chain or an owner's is still missing."""
+    """Return the link that runs first, None if the facade or an owner without a fragment yet has one before it."""
     links = survey.links
     if not links or survey.file.index > 0:
         return None

@@ -1,4 +1,4 @@
-"""Rules about a facade by itself: its keys, its versions, what stands beside cni-chain in it."""
+"""Rules about a facade alone: its keys, its versions, the plugins beside cni-chain in it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cni_chain.node.survey import Survey
 from cni_chain.plugin import spec
 from cni_chain.plugin.errors import CNIError
 
-# The keys of a list (SPEC section 1); runtimes ignore others without a word.
+# The keys of a list (SPEC section 1); runtimes ignore others silently.
 _LIST_KEYS = frozenset(
     ("args", "cniVersion", "cniVersions", "disableCheck", "disableGC", "loadOnlyInlinedPlugins", "name", "plugins")
 )
@@ -31,8 +31,8 @@ KEY_INVALID = Kind(
 KEY_MISSPELT = Kind(
     "facade-key-misspelt",
     ERROR,
-    "an unknown key of cni-chain's object comes near a known one",
-    "The plugin ignores unknown keys, because Multus and runtimes add some: what was meant has no effect.",
+    "an unknown key of cni-chain's object is similar to a known one",
+    "The plugin ignores unknown keys, because Multus and runtimes add some: the setting has no effect.",
     _CORRECT,
 )
 KEY_UNKNOWN = Kind(
@@ -46,7 +46,7 @@ KEY_TWICE = Kind(
     "key-twice",
     WARNING,
     "one object of a facade or a fragment has the same key twice",
-    "Only the last one counts; whoever reads the file may believe the first.",
+    "Only the last one is used; a person who reads the file may believe the first.",
     "Remove one of them.",
 )
 NAME_INVALID = Kind(
@@ -60,7 +60,7 @@ NAME_INVALID = Kind(
 VERSION_UNKNOWN = Kind(
     "facade-version-unknown",
     ERROR,
-    "`cniVersion` or `cniVersions` names a version of CNI that cni-chain doesn't have",
+    "`cniVersion` or `cniVersions` names a version of CNI that cni-chain doesn't support",
     "A runtime that picks it gets error 1 for every pod.",
     'Write "cniVersion": "1.0.0" and "cniVersions": ["0.3.1", "0.4.0", "1.0.0", "1.1.0"].',
 )
@@ -68,14 +68,14 @@ VERSION_MISSING = Kind(
     "facade-version-missing",
     WARNING,
     "the facade has no `cniVersion`",
-    "Runtimes take such a list for one of version 0.1.0.",
+    "Runtimes treat such a list as one of version 0.1.0.",
     'Write "cniVersion": "1.0.0".',
 )
 VERSION_NEW = Kind(
     "facade-version-new",
     WARNING,
-    "`cniVersion` is 1.1.0, which older runtimes don't take",
-    "containerd before 2.0 and CRI-O before 1.31 fail after a pod's network is made, though the node is Ready.",
+    "`cniVersion` is 1.1.0, which older runtimes don't support",
+    "containerd before 2.0 and CRI-O before 1.31 fail after a pod's network is set up, though the node is Ready.",
     'Write "cniVersion": "1.0.0", and 1.1.0 in cniVersions, which newer runtimes pick.',
 )
 DROP_INS_ALLOWED = Kind(
@@ -88,16 +88,16 @@ DROP_INS_ALLOWED = Kind(
 EDITED = Kind(
     "facade-edited",
     ERROR,
-    "another plugin stands beside cni-chain in the facade",
-    "The next agent that edits or restores the file starts the fight again that the facade ends; what an owner's "
-    "directory has as well runs twice for a pod.",
+    "the facade has another plugin beside cni-chain",
+    "The agents that edit or restore this file work against each other again, which the facade prevents; a plugin that "
+    "an owner's directory has too runs twice for a pod.",
     "Have that agent write to its owner's directory (for Istio: cniConfDir, and chained=false; conf/helm has the "
-    "values), then take its plugin out of the facade.",
+    "values), then remove its plugin from the facade.",
 )
 TWICE = Kind(
     "facade-chain-twice",
     ERROR,
-    "cni-chain stands twice in one facade",
+    "one facade has cni-chain twice",
     "Every plugin of the chain runs twice for a pod, and most fail the second time.",
     "Remove one of them; a second chain needs a facade of its own, with another name and chainDir.",
 )
@@ -112,7 +112,7 @@ CAPABILITIES_INVALID = Kind(
     "capabilities-invalid",
     ERROR,
     "`capabilities` is not an object of true and false",
-    "Runtimes can't read the facade, and take another file or none.",
+    "Runtimes can't read the facade, and use another file or none.",
     "Write it as in conf/00-cni-chain.conflist.",
     stops=True,
 )
@@ -120,7 +120,7 @@ UNSAFE = Kind(
     "permissions-unchecked",
     WARNING,
     "`allowUnsafePermissions` is true",
-    "Whoever can write the fragments runs what they want as root, at the next pod.",
+    "Every user who can write the fragments can run any program as root, with the next pod.",
     "Give the fragments to root (chown root, chmod go-w) and remove the key.",
 )
 
@@ -137,10 +137,10 @@ def keys(file: FacadeFile) -> Iterator[Finding]:
     for problem in file.misspelt:
         yield KEY_MISSPELT.at(Place(file.path, file.place(problem)), str(problem))
     for key in file.unknown:
-        yield KEY_UNKNOWN.at(_at(file, file.where + key), f"key {key}: means nothing to cni-chain")
+        yield KEY_UNKNOWN.at(_at(file, file.where + key), f"key {key}: cni-chain doesn't know it")
     for key in file.document if file.is_list else ():
         if key not in _LIST_KEYS:
-            yield KEY_UNKNOWN.at(_at(file, key), f"key {key}: means nothing to a runtime")
+            yield KEY_UNKNOWN.at(_at(file, key), f"key {key}: runtimes don't know it")
 
 
 @of_chain(KEY_TWICE)
@@ -160,12 +160,12 @@ def duplicates(path: str, locator: Locator) -> Iterator[Finding]:
 
 
 def _duplicate(key: str, place: Place) -> Finding:
-    return KEY_TWICE.at(place, f"key {key}: is there twice; this one counts")
+    return KEY_TWICE.at(place, f"key {key}: exists twice; this one is used")
 
 
 @of_file(NAME_INVALID)
 def name(file: FacadeFile) -> Iterator[Finding]:
-    """Yield whether the network's name is one that the plugin refuses."""
+    """Yield a network's name that the plugin refuses."""
     try:
         spec.network_name(file.document)
     except CNIError as error:
@@ -174,25 +174,25 @@ def name(file: FacadeFile) -> Iterator[Finding]:
 
 @of_file(VERSION_UNKNOWN, VERSION_MISSING, VERSION_NEW)
 def versions(file: FacadeFile) -> Iterator[Finding]:
-    """Yield the versions of CNI that can't be, or that not every runtime takes."""
+    """Yield the versions of CNI that cni-chain doesn't support, or that not every runtime supports."""
     for version in filter(None, (file.version, *file.versions)):
         if version not in spec.VERSIONS:
             key = "cniVersion" if version == file.version else f"cniVersions[{file.versions.index(version)}]"
-            spoken = ", ".join(spec.VERSIONS)
-            yield VERSION_UNKNOWN.at(_at(file, key), f"key {key}: cni-chain doesn't speak {version}, only {spoken}")
+            known = ", ".join(spec.VERSIONS)
+            yield VERSION_UNKNOWN.at(_at(file, key), f"key {key}: cni-chain doesn't support {version}, only {known}")
     if not file.version:
-        yield VERSION_MISSING.at(_at(file, "cniVersion"), "key cniVersion: missing or no text; write 1.0.0")
+        yield VERSION_MISSING.at(_at(file, "cniVersion"), "key cniVersion: missing or not a string; write 1.0.0")
     elif file.version == "1.1.0":
         yield VERSION_NEW.at(
             _at(file, "cniVersion"),
             f"key cniVersion: {file.version} is too new for containerd before 2.0 and CRI-O before 1.31, which fail "
-            "after the pod's network is made; write 1.0.0, and 1.1.0 in cniVersions",
+            "after the pod's network is set up; write 1.0.0, and 1.1.0 in cniVersions",
         )
 
 
 @of_file(DROP_INS_ALLOWED)
 def drop_ins(file: FacadeFile) -> Iterator[Finding]:
-    """Yield whether runtimes may append plugins to the facade's."""
+    """Yield a facade to which runtimes may append plugins."""
     value = file.document.get("loadOnlyInlinedPlugins")
     only_inlined = value is True or (isinstance(value, str) and value.lower() == "true")  # as libcni reads it
     if file.is_list and not only_inlined:
@@ -200,27 +200,27 @@ def drop_ins(file: FacadeFile) -> Iterator[Finding]:
         yield DROP_INS_ALLOWED.at(
             _at(file, "loadOnlyInlinedPlugins"),
             "key loadOnlyInlinedPlugins: must be true, or containerd 2.1, CRI-O 1.33 and later run every "
-            f"{os.path.dirname(file.path)}/{network}/*.conf behind cni-chain",
+            f"{os.path.dirname(file.path)}/{network}/*.conf after cni-chain",
         )
 
 
 @of_file(EDITED, TWICE)
 def neighbours(file: FacadeFile) -> Iterator[Finding]:
-    """Yield the plugins that stand beside cni-chain."""
+    """Yield the plugins beside cni-chain in the facade."""
     for index, plugin in enumerate(file.plugins):
         if index == file.index:
             continue
         type_ = plugin.get("type") if isinstance(plugin, dict) else None
         place = _at(file, f"plugins[{index}].type")
         if type_ == TYPE:
-            yield TWICE.at(place, "cni-chain is there twice: every plugin of the chain would run twice")
+            yield TWICE.at(place, "the facade has cni-chain twice: every plugin of the chain would run twice")
         else:
             yield EDITED.at(place, f"{type_} beside cni-chain: an agent has edited the facade")
 
 
 @of_file(CAPABILITIES_MISSING, CAPABILITIES_INVALID)
 def capabilities(file: FacadeFile) -> Iterator[Finding]:
-    """Yield whether the facade declares nothing, or something that can't be read."""
+    """Yield capabilities that are missing or invalid."""
     declared = file.conf.get("capabilities")
     place = _at(file, f"{file.where}capabilities")
     if declared is None:
@@ -232,7 +232,7 @@ def capabilities(file: FacadeFile) -> Iterator[Finding]:
 
 @of_file(UNSAFE)
 def unsafe(file: FacadeFile) -> Iterator[Finding]:
-    """Yield whether nobody checks who may write the fragments."""
+    """Yield a facade that switches off the check of who can write the fragments."""
     if file.facade.allow_unsafe:
-        message = "key allowUnsafePermissions: whoever can write the fragments can run anything as root; not checked"
-        yield UNSAFE.at(_at(file, f"{file.where}allowUnsafePermissions"), message)
+        message = "cni-chain doesn't check who can write the fragments, and every user who can may run anything as root"
+        yield UNSAFE.at(_at(file, f"{file.where}allowUnsafePermissions"), f"key allowUnsafePermissions: {message}")

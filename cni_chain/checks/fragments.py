@@ -1,4 +1,4 @@
-"""Rules about what agents wrote: mostly a setting of a chart that was forgotten."""
+"""Rules about the fragments that agents wrote: most find a setting of a chart that somebody forgot."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ NO_RETRY = (
     "enable_ambient_detection_retry (Helm: ambient.enableAmbientDetectionRetry, Istio 1.28 and later)"
 )
 MISNAMED = (
-    "Istio's agent takes a single plugin in a file of this name for invalid, and writes it and its binary again "
-    "without end: set cniConfFileName to a name that ends in .conf"
+    "Istio's agent treats a single plugin in a file of this name as invalid, and writes the file and the plugin's "
+    "binary again and again: set cniConfFileName to a name that ends in .conf"
 )
 
 
@@ -26,45 +26,45 @@ NO_EXEMPTION = Kind(
     "owner-exempts-none",
     WARNING,
     "a mesh's owner is required and exempts no pod",
-    "If the agent that installs the mesh's plugin runs in a pod without host network, that pod waits for what only it "
-    "can write: a new node never gets ready.",
+    "If the agent that installs the mesh's plugin runs in a pod without host network, that pod waits for a fragment "
+    "that only it can write: a new node never becomes Ready.",
     "Add the agent's pods to the owner's exempt (docs/reference/facade.md).",
 )
 EXEMPT_ELSEWHERE = Kind(
     "owner-exempts-elsewhere",
     WARNING,
     "an owner exempts pods of another namespace than the one in which its agent runs",
-    "The agent's own pod may wait for what only it can write, after a reboot at the latest.",
-    "Name the agent's namespace in the owner's exempt.",
+    "The agent's own pod may wait for a fragment that only it can write, after a reboot at the latest.",
+    "Add the agent's namespace to the owner's exempt.",
 )
 WITHOUT_RETRY = Kind(
     "istio-without-retry",
     WARNING,
     "istio-cni is in ambient mode and doesn't retry when the Kubernetes API fails",
-    "A pod runs outside the mesh, in silence, if its namespace can't be looked up.",
+    "If the plugin can't look up a pod's namespace, the pod runs outside the mesh, without an error.",
     "Set ambient.enableAmbientDetectionRetry in Istio's chart (Istio 1.28 and later).",
 )
 FILE_NAME = Kind(
     "istio-file-name",
     WARNING,
     "Istio's fragment is a single plugin in a file that doesn't end in .conf",
-    "Istio's agent takes it for invalid, and writes it and its binary again each second.",
+    "Istio's agent treats it as invalid, and writes it and the plugin's binary again each second.",
     "Set cniConfFileName to a name that ends in .conf.",
 )
 NO_KUBECONFIG = Kind(
     "kubeconfig-missing",
     ERROR,
-    "a plugin is told to read a kubeconfig that doesn't exist",
+    "a plugin's configuration names a kubeconfig that doesn't exist",
     "The plugin fails for every pod, so no new pod starts.",
-    "The plugin's agent writes that file; if it wrote it elsewhere, only one of its two directory settings was "
-    "changed: set both.",
+    "The plugin's agent writes that file. If it wrote it to another directory, only one of its two directory settings "
+    "was changed: set both.",
     stops=True,
 )
 
 
 @of_chain(NO_EXEMPTION, EXEMPT_ELSEWHERE)
 def exemptions(survey: Survey, places: Places) -> Iterator[Finding]:
-    """Yield the meshes' owners whose agent may wait for itself; without a list of owners nothing can be exempt."""
+    """Yield the meshes' owners whose agent may wait for itself; a facade without a list of owners can exempt no pod."""
     for part in survey.parts if survey.facade.owners is not None else ():
         owner = part.owner
         meshes = MESHES & ({link.type for link in part.delegates} | (owner.types or frozenset()))
@@ -87,7 +87,7 @@ def exemptions(survey: Survey, places: Places) -> Iterator[Finding]:
 
 @of_chain(WITHOUT_RETRY)
 def retry(survey: Survey, places: Places) -> Iterator[Finding]:
-    """Yield the istio-cni that let pods go when the Kubernetes API fails."""
+    """Yield each istio-cni that lets a pod run outside the mesh when the Kubernetes API fails."""
     for part in survey.parts:
         for link in part.delegates:
             if lacks_retry(link.conf):
@@ -96,7 +96,7 @@ def retry(survey: Survey, places: Places) -> Iterator[Finding]:
 
 @of_chain(FILE_NAME)
 def names(survey: Survey, places: Places) -> Iterator[Finding]:
-    """Yield the files of Istio's that its agent takes for invalid."""
+    """Yield Istio's files that its agent treats as invalid."""
     for part in survey.parts:
         for fragment in part.directory.fragments:
             is_istios = any(plugin["type"] == ISTIO.type for plugin in fragment.plugins)
@@ -106,20 +106,20 @@ def names(survey: Survey, places: Places) -> Iterator[Finding]:
 
 @of_chain(NO_KUBECONFIG)
 def kubeconfigs(survey: Survey, places: Places) -> Iterator[Finding]:
-    """Yield the kubeconfigs that plugins are told to read and that don't exist."""
+    """Yield the kubeconfigs that plugins' configurations name and that don't exist."""
     for part in survey.parts:
         for link in part.delegates:
             for key, path in credentials(link.conf):
                 if not os.path.exists(survey.tree.real(path)):
                     message = (
-                        f"{link.type} reads {path}, which isn't there: no pod gets a network. Its agent writes that "
-                        "file too; if it did so elsewhere, only one of its two directory settings was changed"
+                        f"{link.type} reads {path}, which doesn't exist: no pod gets a network. Its agent writes that "
+                        "file; if it wrote it to another directory, only one of its two directory settings was changed"
                     )
                     yield NO_KUBECONFIG.at(places.link(link, key), message)
 
 
 def credentials(conf: dict[str, object]) -> Iterator[tuple[str, str]]:
-    """Yield the key and the path of the kubeconfig that a plugin is told to read."""
+    """Yield the key and the path of the kubeconfig that a plugin's configuration names."""
     kubernetes = conf.get("kubernetes")
     nested = kubernetes.get("kubeconfig") if isinstance(kubernetes, dict) else None
     if isinstance(nested, str) and nested.startswith("/"):  # Calico, Linkerd, Kuma, Istio up to 1.23

@@ -1,4 +1,4 @@
-"""Rules about the log: is it written, does somebody rotate it, what fails again and again."""
+"""Rules about the log: whether cni-chain can write it, whether a program rotates it, which failures repeat."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from cni_chain.checks.rule import WARNING, Finding, Kind, Needs, of_node
 from cni_chain.checks.wording import listed
 
 _LOOKED_AT = 200  # lines of the log
-_MANY = 10  # of which so many are the same failure
-_RECENT = 86400  # seconds; older failures are history
-_GONE = 600  # seconds without a failure after which a pod counts as gone, if others have succeeded since
+_MANY = 10  # lines among them with the same failure, from which on it is reported
+_RECENT = 86400  # seconds; older failures are not reported
+_GONE = 600  # seconds without a failure after which a pod counts as gone, if other pods have succeeded since
 _TAIL = 1 << 20  # bytes
-_LARGE = 200 << 20  # bytes of a log that nobody rotates
+_LARGE = 200 << 20  # bytes of a log that no program rotates
 
 UNWRITABLE = Kind(
     "log-unwritable",
     WARNING,
     "the directory of `logFile` doesn't exist",
-    "When a pod has no network, nothing tells why.",
-    "Make the directory, or name another logFile in the facade.",
+    "When a pod has no network, no log says why.",
+    "Create the directory, or set another logFile in the facade.",
 )
 LARGE = Kind(
     "log-large",
     WARNING,
     "the log has 200 MiB or more",
-    "It fills the disk, and records can then no longer be written.",
+    "It fills the disk, and on a full disk cni-chain can't write records.",
     "Install conf/logrotate.d/cni-chain.",
 )
 REPEATS = Kind(
     "log-repeats",
     WARNING,
-    "ten or more of the last 200 calls failed alike, the last one within a day; failures that the same verb's success "
-    "for the same pod has followed don't count, nor those of a pod that hasn't failed for ten minutes while others "
+    "ten or more of the last 200 calls failed with the same error, the last one within a day; a failure doesn't count "
+    "if the same verb succeeded later for the same pod, or if its pod hasn't failed for ten minutes while other pods "
     "succeeded",
-    "The runtime tries again and again.",
-    "See what the message asks for; docs/troubleshooting.md has the common ones.",
+    "The runtime retries again and again.",
+    "Do what the message asks for; docs/troubleshooting.md explains the common messages.",
 )
 
 
 @of_node(UNWRITABLE, LARGE, REPEATS, needs=Needs.NODE)
 def log(node: Node) -> Iterator[Finding]:
-    """Yield what is wrong with the facades' logs, and what they are full of."""
+    """Yield what is wrong with the facades' logs, and the failures that repeat in them."""
     for path in sorted({survey.facade.log_file for survey in node.surveys if survey.facade.log_file}):
         yield from _log(node, path)
 
@@ -55,8 +55,8 @@ def log(node: Node) -> Iterator[Finding]:
 def _log(node: Node, path: str) -> Iterator[Finding]:
     real = node.tree.real(path)
     if not os.path.isdir(os.path.dirname(real)):
-        do = f"mkdir -p {os.path.dirname(path)}, or another logFile in the facade."
-        yield UNWRITABLE.at(path, "its directory doesn't exist, so nothing is logged", do=do)
+        do = f"mkdir -p {os.path.dirname(path)}, or set another logFile in the facade."
+        yield UNWRITABLE.at(path, "its directory doesn't exist, so cni-chain logs nothing", do=do)
         return
     try:
         size = os.stat(real).st_size
@@ -64,7 +64,7 @@ def _log(node: Node, path: str) -> Iterator[Finding]:
     except OSError:  # not written yet
         return
     if size > _LARGE:
-        yield LARGE.at(path, f"has {size >> 20} MiB: nobody rotates it")
+        yield LARGE.at(path, f"has {size >> 20} MiB: no program rotates it")
     yield from _repeated(path, lines)
 
 
@@ -96,15 +96,15 @@ def _repeated(path: str, lines: list[dict[str, Any]]) -> Iterator[Finding]:
         whose = f" ({listed(pods)})" if pods else ""
         yield REPEATS.at(
             path,
-            f"{len(group)} of the last {len(lines)} calls are this {verb}: {message}{whose}",
-            why=f"The runtime tries again and again; the last time was {group[-1].get('time')}.",
+            f"{len(group)} of the last {len(lines)} calls are this failed {verb}: {message}{whose}",
+            why=f"The runtime retries again and again; the last time was {group[-1].get('time')}.",
         )
 
 
 def _unhealed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the failures that still count: neither their pod's verb has succeeded since, nor is their pod gone.
+    """Return the failures that still count: their verb has not succeeded since for their pod, and the pod isn't gone.
 
-    A runtime retries what an agent's start keeps waiting, under the pod's name; a controller may replace the pod.
+    While an agent starts, a runtime retries under the pod's name; a controller may replace the pod.
     """
     failures: list[dict[str, Any]] = []
     succeeded: dict[object, str] = {}  # by verb, the last time
@@ -121,5 +121,5 @@ def _unhealed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _moment(ago: float) -> str:
-    """Return the time so many seconds ago, as the log writes it."""
+    """Return the time `ago` seconds before now, as the log writes it."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - ago))

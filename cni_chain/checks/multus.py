@@ -1,4 +1,4 @@
-"""Rules about a Multus that is the runtime's plugin and should run the facade for pods (Multus 4.3)."""
+"""Rules for a node whose runtime calls Multus, which should run the facade for pods (Multus 4.3)."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ NETWORK = Kind(
     ERROR,
     "Multus runs another network for pods than the facade",
     "No new pod gets the chain.",
-    "Set multusMasterCNI, or --multus-master-cni-file-name, to the facade's name, and restart Multus' pod here.",
+    "Set multusMasterCNI, or --multus-master-cni-file-name, to the facade's name, and restart Multus's pod.",
     stops=True,
 )
 COPY = Kind(
     "multus-copy-stale",
     WARNING,
-    "Multus' file holds a copy of the facade that differs from the facade",
+    "Multus's file has a copy of the facade that differs from the facade",
     "Pods get the chain as it was when Multus started.",
-    "Restart Multus' pod on this node.",
+    "Restart Multus's pod on this node.",
 )
 GC = Kind(
     "multus-gc",
     WARNING,
-    "Multus' file is of version 1.1.0, in which runtimes call GC",
-    "Multus frees the network of each pod that is not in its own cache, also of pods from before it.",
-    'Write "cniVersion": "1.0.0" in the facade, from which Multus takes its own.',
+    "Multus's file has `cniVersion` 1.1.0, with which runtimes call GC",
+    "At GC, Multus frees the network of each pod that is not in its own cache, also of pods from before Multus.",
+    'Write "cniVersion": "1.0.0" in the facade; Multus copies it from there.',
 )
 
 
 @of_node(NETWORK, COPY, GC)
 def behind(node: Node) -> Iterator[Finding]:
-    """Yield what is wrong if Multus' file is the runtime's first and the facade is in the same directory."""
+    """Yield what is wrong if Multus's file sorts first and the facade is in the same directory."""
     directory = node.directory
     name = next(iter(directory.names), "")
     document = document_in(node, name) if "multus" in name else None
@@ -55,7 +55,7 @@ def _plugin(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _network(path: str, multus: dict[str, Any], file: FacadeFile) -> Iterator[Finding]:
-    """Yield whether the network that Multus runs for pods is another than the facade."""
+    """Yield a network that Multus runs for pods instead of the facade, or an old copy of the facade."""
     facade = os.path.basename(file.path)
     network, delegates = multus.get("clusterNetwork"), multus.get("delegates")
     if isinstance(network, str) and network.startswith("/"):  # as Multus' pod sees it; the directory may differ
@@ -64,19 +64,17 @@ def _network(path: str, multus: dict[str, Any], file: FacadeFile) -> Iterator[Fi
             yield NETWORK.at(path, f"Multus runs {taken} for pods, not {facade}: set multusMasterCNI to {facade}")
     elif isinstance(delegates, list) and delegates and isinstance(delegates[0], dict):
         if not is_facade(delegates[0]):
-            what = (
-                f"Multus runs another network for pods: --multus-master-cni-file-name={facade} makes it take {facade}"
-            )
+            what = f"Multus runs another network for pods: set --multus-master-cni-file-name={facade}"
             yield NETWORK.at(path, what)
         elif delegates[0] != file.document:
-            yield COPY.at(path, f"holds a copy of {facade} as it was when Multus started: restart its pod on this node")
+            yield COPY.at(path, f"has an old copy of {facade}, from Multus's start: restart Multus's pod on this node")
 
 
 def _gc(path: str, document: dict[str, Any]) -> Iterator[Finding]:
-    """Yield a version in which runtimes call GC (Multus `CmdGC` takes its own cache for all pods)."""
+    """Yield a version with which runtimes call GC (Multus's `CmdGC` treats its own cache as the list of all pods)."""
     if document.get("cniVersion") == "1.1.0":
         yield GC.at(
             path,
-            "key cniVersion: in 1.1.0 runtimes call GC, and Multus frees the network of each pod that is not in its "
-            "own cache, of those from before it too; have cniVersion 1.0.0 in the facade, from which it takes its own",
+            "key cniVersion: with 1.1.0 runtimes call GC, and Multus then frees the network of each pod that is not in "
+            "its own cache, also of older pods; write cniVersion 1.0.0 in the facade, and Multus copies it from there",
         )

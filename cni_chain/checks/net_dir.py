@@ -1,4 +1,4 @@
-"""Rules about the runtime's directory: is the facade what the runtime takes, and does anybody else write there."""
+"""Rules about the runtime's directory: whether the runtime uses the facade, and whether other programs write there."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from cni_chain.node.facades import FacadeFile
 from cni_chain.node.locate import Place
 
 _BACKUP = ".cilium_bak"
-_SLACK = 2.0  # seconds; whoever installs the facade may touch others beside it
+_SLACK = 2.0  # seconds; the program that installs the facade may write other files with it
 
 MISSING = Kind(
     "facade-missing",
     ERROR,
     "no file of the runtime's directory has a plugin of type cni-chain",
-    "The runtime doesn't run cni-chain: pods get whatever the first file here lists.",
-    "Put the facade in place (cni-chain migrate on a node that has pods, else cni-chain install). If it was there, "
-    "find out who took it away.",
+    "The runtime doesn't run cni-chain: pods get the plugins of the first file here.",
+    "Put the facade in place: cni-chain migrate on a node that has pods, else cni-chain install. If the facade existed "
+    "before, find out who removed it.",
     stops=True,
 )
 WAITING = Kind(
     "facade-waiting",
     ERROR,
-    "there is no facade, but one waits as `….ready`: the migration was undone, or is not finished",
-    "The runtime doesn't run cni-chain: pods get what the first file here lists.",
+    "no facade is in place, but one waits as `….ready`: the migration was undone, or is not finished",
+    "The runtime doesn't run cni-chain: pods get the plugins of the first file here.",
     "cni-chain migrate prints the steps that are left; cni-chain migrate --switch puts the facade in place.",
     milder="another file gives pods their network meanwhile",
 )
@@ -41,14 +41,14 @@ RENAMED = Kind(
     "An agent with cni.exclusive=true renames every file here that is not its own, again and again.",
     "Have Cilium write to its own directory (Helm: cni.confPath=/etc/cni/chain.d/cilium.d) and restart its agent on "
     "this node; then rename the file back.",
-    milder="there is a facade again",
+    milder="a facade exists again",
     stops=True,
 )
 FIRST_INVALID = Kind(
     "first-file-invalid",
     ERROR,
     "the file that sorts first in the runtime's directory can't be used",
-    "containerd takes the first file or nothing: no new pod gets a network, and the node turns NotReady.",
+    "containerd uses the first file or none: no new pod gets a network, and the node becomes NotReady.",
     "Correct or remove it, or rename it so that it doesn't end in .conf, .conflist or .json.",
     stops=True,
 )
@@ -56,56 +56,56 @@ OTHER_INVALID = Kind(
     "other-file-invalid",
     ERROR,
     "a file of the runtime's directory that doesn't sort first can't be used",
-    "Runtimes don't get to it, unless what is before it goes; a facade may have been meant.",
+    "Runtimes use it only when the files before it are gone; it may be meant as the facade.",
     "Correct or remove it.",
-    milder="there is a facade",
+    milder="a facade exists",
 )
 OUTSORTED = Kind(
     "facade-outsorted",
     ERROR,
     "another file sorts before the facade",
-    "containerd takes the first file, and CRI-O the first that it can use: no new pod gets the chain.",
-    "Have whoever writes it write to an owner's directory, and remove it; or give the facade a name that sorts before "
-    "it.",
+    "containerd uses the first file, and CRI-O the first valid file: no new pod gets the chain.",
+    "Have the program that writes it write to an owner's directory, and remove the file; or give the facade a name "
+    "that sorts before it.",
     stops=True,
 )
 ENDING = Kind(
     "facade-ending",
     ERROR,
     "a facade that is a list doesn't end in .conflist, or one that is a single plugin does",
-    "Runtimes can't read such a file, and take another one or none.",
+    "Runtimes can't read such a file, and use another one or none.",
     "Rename it.",
     stops=True,
 )
 DROP_IN_DIRECTORY = Kind(
     "drop-in-directory",
     WARNING,
-    "there is a directory named like the facade's network",
-    "Runtimes with libcni 1.3 or later add what lies there to every pod's chain, behind cni-chain.",
-    "Remove the directory; what is wanted of it belongs in an owner's directory.",
+    "a directory has the name of the facade's network",
+    "Runtimes with libcni 1.3 or later add the plugins in it to every pod's chain, after cni-chain.",
+    "Remove the directory; move the plugins that you want to an owner's directory.",
 )
 AGENT_WRITES = Kind(
     "agent-writes-net-dir",
     WARNING,
     "a file of the runtime's directory has an agent's plugin and is newer than the facade",
-    "What the agent changes there reaches no pod, since the runtime takes the facade; and its next version may edit "
-    "or rename the facade.",
+    "The agent's changes in that file reach no pod, since the runtime uses the facade; and the agent's next version "
+    "may edit or rename the facade.",
     "Have that agent write to its owner's directory (conf/helm has the values for Cilium and Istio) and restart it on "
-    "this node; then this file can go.",
+    "this node; then remove this file.",
 )
 PODMAN = Kind(
     "podman-needs-ips",
     WARNING,
     "podman is installed, and the facade's capabilities have no `ips`",
-    "For a container with an address of its own (--ip, podman network reload) podman puts ips in the place of all "
-    "other capabilities, and the container's published ports are lost.",
+    "For a container with an address of its own (--ip, podman network reload) podman sends ips instead of all other "
+    "capabilities, and the container's published ports are lost.",
     'Write "ips": true into capabilities.',
 )
 
 
 @of_node(MISSING, WAITING)
 def missing(node: Node) -> Iterator[Finding]:
-    """Yield whether there is no facade."""
+    """Yield that no facade is in place: none exists, or one waits."""
     if node.surveys or _backups(node):
         return
     waiting = _waiting(node)
@@ -116,23 +116,23 @@ def missing(node: Node) -> Iterator[Finding]:
 
 
 def _waits(node: Node, file: FacadeFile) -> Finding:
-    """Return the finding of a facade that `migrate` has written, and that is not in use."""
+    """Return the finding for a facade that `migrate` has written and that is not in use."""
     held = sum(len(state.entries) for state in node.states)
     first = f", {node.directory.first}" if node.directory.first else ""
-    why = f"The runtime doesn't run cni-chain: pods get what the first file here lists{first}."
+    why = f"The runtime doesn't run cni-chain: pods get the plugins of the first file here{first}."
     if os.path.isdir(node.tree.real(file.facade.state_dir)):  # the plugin has made it
         what = f"the migration was undone: the facade waits as {file.path}"
         of_before = "pods that were made through the facade" + (f" ({held} with a record)" if held else "")
         do = (
-            f"To go on: cni-chain migrate --switch. To clean up: wait until {of_before} are gone, then cni-chain gc "
+            f"To continue: cni-chain migrate --switch. To clean up: wait until {of_before} are gone, then cni-chain gc "
             f"and cni-chain uninstall, and remove {file.path} and {file.facade.chain_dir} "
             "(docs/guides/live-cluster.md, Roll back)."
         )
     else:
         what = f"the migration is not finished: the facade waits as {file.path}"
         do = (
-            "cni-chain migrate prints the steps that are left; the last of them is cni-chain migrate --switch. To give "
-            f"it up: cni-chain uninstall, and remove {file.path} and {file.facade.chain_dir}."
+            "cni-chain migrate prints the steps that are left; the last of them is cni-chain migrate --switch. "
+            f"To cancel: cni-chain uninstall, and remove {file.path} and {file.facade.chain_dir}."
         )
     return WAITING.at(file.path, what, why=why, do=do, severity=WARNING if first else ERROR)
 
@@ -152,7 +152,7 @@ def _waiting(node: Node) -> FacadeFile | None:
 
 @of_node(RENAMED)
 def renamed(node: Node) -> Iterator[Finding]:
-    """Yield the facades that Cilium has set aside."""
+    """Yield the facades that Cilium has renamed."""
     for name in _backups(node):
         original = name.removesuffix(_BACKUP)
         gone = not node.surveys
@@ -161,7 +161,7 @@ def renamed(node: Node) -> Iterator[Finding]:
             f"{node.directory.path}/{name}",
             f"Cilium's agent has renamed the facade {original}",
             why="An agent with cni.exclusive=true renames every file here that is not its own, again and again: "
-            + ("new pods miss every other owner's plugins now." if gone else "it will rename the one that is there."),
+            + ("new pods miss every other owner's plugins now." if gone else "it will rename the new one too."),
             do="Have Cilium write to its own directory (Helm: cni.confPath=/etc/cni/chain.d/cilium.d) and restart its "
             f"agent on this node; then {then}.",
             severity=ERROR if gone else WARNING,
@@ -169,7 +169,7 @@ def renamed(node: Node) -> Iterator[Finding]:
 
 
 def _backups(node: Node) -> list[str]:
-    """Return the names of facades that Cilium has set aside."""
+    """Return the names of facades that Cilium has renamed."""
     found = []
     for name in _names(node):
         if name.endswith(_BACKUP) and os.path.isfile(node.tree.real(f"{node.directory.path}/{name}")):
@@ -199,12 +199,12 @@ def unreadable(node: Node) -> Iterator[Finding]:
 
 @of_node(OUTSORTED)
 def outsorted(node: Node) -> Iterator[Finding]:
-    """Yield the file that the runtime takes in the place of a facade; one that can't be used is another rule's."""
+    """Yield the file that the runtime uses instead of a facade; `unreadable` reports a file that can't be used."""
     directory = node.directory
     behind = [survey.file for survey in node.surveys if directory.holds(survey.file.path)]
     name = next(iter(directory.names), "")
     taken = f"{directory.path}/{name}"
-    # Another facade has its own chain, and Multus takes the file behind its own as its default network.
+    # Another facade has its own chain, and Multus uses the file after its own as its default network.
     if not behind or name in directory.unreadable or "multus" in name:
         return
     if any(file.path == taken for file in (*behind, *directory.facades)) or any(
@@ -217,7 +217,7 @@ def outsorted(node: Node) -> Iterator[Finding]:
 
 
 def _is_pinned(node: Node, file: FacadeFile) -> bool:
-    """Tell whether CRI-O, the only runtime here, is told to take the facade by its network's name."""
+    """Return whether CRI-O is the only runtime here and its settings name the facade's network."""
     if programs.installed(node.tree, "crio") is None or programs.installed(node.tree, "containerd") is not None:
         return False
     try:
@@ -229,7 +229,7 @@ def _is_pinned(node: Node, file: FacadeFile) -> bool:
 
 @of_node(ENDING)
 def ending(node: Node) -> Iterator[Finding]:
-    """Yield the facades whose names don't fit what they hold."""
+    """Yield the facades whose file names don't fit their content."""
     for file in _in_place(node):
         if file.is_list != file.path.endswith(".conflist"):
             what, word = ("a list of plugins", "") if file.is_list else ("a single plugin", "not ")
@@ -238,7 +238,7 @@ def ending(node: Node) -> Iterator[Finding]:
 
 @of_node(PODMAN)
 def podman(node: Node) -> Iterator[Finding]:
-    """Yield the facades from which podman takes capabilities."""
+    """Yield the facades with which podman loses capabilities."""
     for file in _in_place(node):
         declared = file.conf.get("capabilities")
         if isinstance(declared, dict) and "ips" not in file.capabilities and file.index == 0 and file.is_list:
@@ -246,9 +246,8 @@ def podman(node: Node) -> Iterator[Finding]:
                 return
             yield PODMAN.at(
                 Place(file.path, file.find(f"{file.where}capabilities")),
-                "key capabilities: has no ips: podman, which is installed, then puts ips in the place of all others "
-                "for a container with an address of its own (--ip, podman network reload), and its published ports "
-                "are lost",
+                "key capabilities: has no ips: podman, which is installed, sends ips instead of all others for a "
+                "container with an address of its own (--ip, podman network reload), and its published ports are lost",
             )
 
 
@@ -260,8 +259,8 @@ def drop_in_directory(node: Node) -> Iterator[Finding]:
         if file.network and os.path.isdir(node.tree.real(path)):
             yield DROP_IN_DIRECTORY.at(
                 path,
-                f"named like the network of {os.path.basename(file.path)}: runtimes with libcni 1.3 or later look for "
-                "plugins here; remove it",
+                f"has the name of the network of {os.path.basename(file.path)}: runtimes with libcni 1.3 or later look "
+                "for plugins here; remove it",
             )
 
 
@@ -272,7 +271,7 @@ def _in_place(node: Node) -> Iterator[FacadeFile]:
 
 @of_node(AGENT_WRITES)
 def agents(node: Node) -> Iterator[Finding]:
-    """Yield the files that an agent of the chain has written here after the facade came."""
+    """Yield the files with an agent's plugin that are newer than the facade."""
     written = min((_time(node, file.path) for file in _in_place(node)), default=None)
     ours = _agents(node)
     for name in node.directory.names if written is not None else ():
@@ -283,12 +282,12 @@ def agents(node: Node) -> Iterator[Finding]:
         types = [type_ for type_ in types_in(document) if type_ in ours]
         if types and written is not None and _time(node, path) > written + _SLACK:
             yield AGENT_WRITES.at(
-                path, f"was written after the facade, and has {listed(types)}: an agent still writes here"
+                path, f"is newer than the facade, and has {listed(types)}: an agent still writes here"
             )
 
 
 def _agents(node: Node) -> set[str]:
-    """Return the plugin types that agents write: those that are known for it, and those that owners are for."""
+    """Return the plugin types that agents write: those of known agents, and those in the owners' `types`."""
     found = set(REWRITERS)
     for survey in node.surveys:
         for part in survey.parts:

@@ -1,4 +1,4 @@
-"""The node that rules look at, and what several of them read of it. Reads only."""
+"""The node that the rules check, and what several rules read of it. Reads only."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cni_chain.node.tree import Tree
 
 
 class Node:
-    """All that is looked at. `progress` shows which plugin is asked for its versions."""
+    """Everything that the rules read. `progress` shows which plugin is asked for its versions."""
 
     def __init__(
         self,
@@ -38,17 +38,17 @@ class Node:
         self._spoken: dict[int, Spoken] = {}
 
     def of(self, survey: Survey) -> Node:
-        """Return the same node as if one of its facades were the only one to look at."""
+        """Return the same node with one of its facades alone."""
         node = Node(self.tree, self.directory, [survey], self.bin_dirs, self.states, self._progress)
         node._places, node._spoken = self._places, self._spoken
         return node
 
     def places(self, survey: Survey) -> Places:
-        """Return where in the files of one facade's chain everything is."""
+        """Return the places of everything in the files of one facade's chain."""
         return self._places.setdefault(id(survey), Places(survey))
 
     def spoken(self, survey: Survey) -> Spoken:
-        """Return the versions that the plugins of one facade's chain speak; they are asked once."""
+        """Return the versions that the plugins of one facade's chain support; each plugin is asked once."""
         if id(survey) not in self._spoken:
             links = (link for part in survey.parts for link in part.delegates)
             self._spoken[id(survey)] = Spoken(survey, links, self._progress)
@@ -61,7 +61,7 @@ class Node:
 
 
 def document_in(node: Node, name: str) -> dict[str, Any] | None:
-    """Return what a file of the runtime's directory holds, None if that is no configuration."""
+    """Return the content of a file of the runtime's directory, None if it is not a configuration."""
     return usage.read(node.tree, f"{node.directory.path}/{name}")
 
 

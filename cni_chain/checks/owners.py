@@ -1,4 +1,4 @@
-"""Rules about the owners' directories: who doesn't write, what can't be used, who writes in another's."""
+"""Rules about the owners' directories: owners without a fragment, files that can't be used, agents in a wrong one."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _HINTS = {type_: agent.hint for type_, agent in BY_TYPE.items() if agent.hint}
 UNUSABLE = Kind(
     "fragment-unusable",
     ERROR,
-    "a fragment or an owner's directory can't be read, isn't JSON, is refused, or isn't root's alone",
+    "a fragment or an owner's directory can't be read, isn't JSON, is refused, or is writable by users other than root",
     "The owner can't be used, so no new pod starts.",
-    "Correct the file; if an agent has written it, restart that agent so that it writes it again. "
-    "cni-chain verify FILE checks it before it is in place.",
+    "Correct the file; if an agent wrote it, restart that agent, which then writes it again. cni-chain verify FILE "
+    "checks it before it is in place.",
     milder="the owner is optional and the file is only half-written: pods start without it",
     refused=True,
 )
@@ -31,7 +31,7 @@ WITHOUT_FRAGMENT = Kind(
     ERROR,
     "an owner has no fragment with a plugin",
     "No new pod starts, apart from those that the owner exempts.",
-    "Look at the owner's agent on this node: does it run, and does it write to the owner's directory? If it is "
+    "Check that the owner's agent runs on this node, and that it writes to the owner's directory. If it is "
     "uninstalled: cni-chain owner remove NAME.",
     milder="the owner is optional",
     refused=True,
@@ -40,16 +40,16 @@ TWO_WRITERS = Kind(
     "owner-with-two-writers",
     WARNING,
     "a second agent writes to an owner's directory",
-    "Two agents in one directory fight as they did in one file: Cilium renames what is not its own, Istio edits the "
+    "Two agents in one directory break each other's files: Cilium renames files that are not its own, Istio edits the "
     "first file that it finds.",
-    "Have each agent write to its own owner's directory alone, then remove what the other has left here.",
+    "Have each agent write to its own owner's directory alone, then remove the other agent's files here.",
     replaces=("plugin-not-run",),
 )
 
 
 @of_chain(UNUSABLE)
 def faults(survey: Survey, places: Places) -> Iterator[Finding]:
-    """Yield what can't be used; the plugin leaves a half-written file of an optional owner out."""
+    """Yield the files that can't be used; the plugin leaves a half-written file of an optional owner out."""
     for part in survey.parts:
         stops = error_of(part) is not None
         for fault in part.directory.faults:
@@ -58,34 +58,34 @@ def faults(survey: Survey, places: Places) -> Iterator[Finding]:
                 places.fault(fault),
                 why=f"Owner {part.owner.name} can't be used, so no new pod starts."
                 if stops
-                else f"Owner {part.owner.name} is optional: new pods start without what this file has.",
-                do="Correct what is said; if an agent has written the file, restart that agent so that it writes it "
-                f"again. cni-chain verify {path} checks it.",
+                else f"Owner {part.owner.name} is optional: new pods start without the plugins of this file.",
+                do="Correct the file; if an agent wrote it, restart that agent, which then writes it again. "
+                f"cni-chain verify {path} checks it.",
                 severity=ERROR if stops else WARNING,
             )
 
 
 def unusable(located: Located, *, why: str = "", do: str = "", severity: str = ERROR) -> Finding:
-    """Return the finding of a fragment that can't be used."""
+    """Return the finding for a fragment that can't be used."""
     return UNUSABLE.at(located.place, located.text, why=why, do=do, severity=severity)
 
 
 @of_chain(WITHOUT_FRAGMENT)
 def nobody_writes(survey: Survey, _: Places) -> Iterator[Finding]:
-    """Yield the owners without a plugin, where no file of theirs is at fault."""
+    """Yield the owners without a plugin, except those whose files `faults` reports."""
     for part in survey.parts:
         owner, directory = part.owner, part.directory
         if part.usable or directory.faults:
             continue
         error = error_of(part)
         hints = [_HINTS[type_] for type_ in sorted(owner.types or ()) if type_ in _HINTS]
-        look = f"Look at the agent of {owner.name} on this node: does it run, and does it write to {directory.path}?"
+        look = f"Check that the agent of {owner.name} runs on this node, and that it writes to {directory.path}."
         if error is not None:
             remove = f"If {owner.name} is uninstalled: cni-chain owner remove {owner.name}."
             yield WITHOUT_FRAGMENT.at(directory.path, error.msg, do=" ".join([look, *hints, remove]))
         elif owner.types is not None or directory.missing:
-            found = "the directory doesn't exist" if directory.missing else "nobody has written a fragment here"
-            remove = f"If it is not wanted: cni-chain owner remove {owner.name}."
+            found = "the directory doesn't exist" if directory.missing else "no agent has written a fragment here"
+            remove = f"If you don't want it: cni-chain owner remove {owner.name}."
             yield WITHOUT_FRAGMENT.at(
                 directory.path,
                 f"owner {owner.name}: {found}",

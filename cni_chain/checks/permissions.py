@@ -1,6 +1,6 @@
 """Rules about who can change what root will run: the directories above the fragments, and the executables.
 
-The owners' directories and their files are the plugin's own business (`fragments`): it refuses what is unsafe there.
+The plugin itself checks the owners' directories and their files (`fragments`), and refuses unsafe ones.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ UNSAFE = Kind(
     "permissions",
     ERROR,
     "users other than root can change the facade, a plugin or a directory above them",
-    "Whoever can change this runs what they want as root, at the next pod.",
-    "chown root the path and chmod go-w it. If an agent sets it so again and again, change that agent's settings.",
+    "Every user who can change this can run any program as root, with the next pod.",
+    "chown root the path and chmod go-w it. If an agent sets the old mode again, change that agent's settings.",
 )
 
 
 @of_node(UNSAFE)
 def unsafe(node: Node) -> Iterator[Finding]:
-    """Yield what of the facades, their directories and plugins, and of the directories above, isn't root's alone."""
+    """Yield the facades, directories and plugins that users other than root own or can write, and those above."""
     paths = {path for survey in node.surveys if not survey.facade.allow_unsafe for path in _trusted(survey)}
     for path in sorted({above for given in paths for above in _upward(given)}):
         try:
@@ -37,7 +37,7 @@ def unsafe(node: Node) -> Iterator[Finding]:
 
 
 def _trusted(survey: Survey) -> Iterator[str]:
-    """Yield the paths that must be root's alone."""
+    """Yield the paths that only root may own and write."""
     yield survey.file.path
     yield survey.facade.chain_dir
     yield survey.facade.state_dir
@@ -56,9 +56,9 @@ def _upward(path: str) -> Iterator[str]:
 def _fault(status: os.stat_result) -> str:
     if status.st_uid != 0:
         return f"owned by uid {status.st_uid}, who can replace what root runs (chown root)"
-    # In a sticky directory, as /tmp is, what root has made can be replaced by root alone.
+    # In a sticky directory, for instance /tmp, only root can replace what root has made.
     others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if others and not (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX):
         mode = stat.S_IMODE(status.st_mode)
-        return f"mode {mode:04o} lets others than root replace what root runs (chmod go-w)"
+        return f"mode {mode:04o}: users other than root can replace what root runs (chmod go-w)"
     return ""

@@ -1,4 +1,4 @@
-"""Where in a facade's and its fragments' files the things are that a finding is about. Reads only."""
+"""The places in a facade's file and its fragments' files that findings name. Reads only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cni_chain.plugin.fragments import BROKEN, Fault
 
 
 class Located(NamedTuple):
-    """A fault of an owner's directory: where it is, and what it is, as exactly as can be said."""
+    """A fault of an owner's directory: where it is, and what it is, as exactly as is known."""
 
     place: Place
     text: str
@@ -53,12 +53,12 @@ class Places:
         return self._plugin(dropped.path, types.index(dropped.type), "type")
 
     def is_list(self, path: str) -> bool:
-        """Tell whether a fragment's file is a list of plugins; one that was written anew just now is taken for one."""
+        """Return whether a fragment's file is a list of plugins; a file that an agent just rewrote counts as one."""
         locator = self._locator(path)
         return isinstance(locator, UnreadableError) or "plugins" in locator
 
     def fault(self, fault: Fault) -> Located:
-        """Return where a fault of a directory is, and what: of text that isn't JSON, with line and column."""
+        """Return where a fault of a directory is, and what it is; text that isn't JSON gets line and column."""
         locator = self._locator(fault.path)
         if not isinstance(locator, UnreadableError):
             return Located(Place(fault.path, locator.find(fault.key) if fault.key else None), fault.text)
@@ -67,14 +67,14 @@ class Places:
         return Located(Place(fault.path), fault.text)
 
     def duplicates(self, path: str) -> Iterator[tuple[str, Place]]:
-        """Yield the keys that one object of a fragment's file has twice, and where the one is that counts."""
+        """Yield the keys that one object of a fragment's file has twice, and the place of the one that is used."""
         locator = self._locator(path)
         if not isinstance(locator, UnreadableError):
             yield from ((key, Place(path, locator.find(key))) for key in locator.duplicates)
 
     def _plugin(self, path: str, index: int, key: str) -> Place:
         locator = self._locator(path)
-        if isinstance(locator, UnreadableError):  # written anew since the survey
+        if isinstance(locator, UnreadableError):  # an agent rewrote it after the survey
             return Place(path)
         return Place(path, locator.find(f"plugins[{index}].{key}" if "plugins" in locator else key))
 

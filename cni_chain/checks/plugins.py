@@ -1,4 +1,4 @@
-"""Rules about the plugins' executables: missing ones, what they speak, and a CHECK that is known to fail."""
+"""Rules about the plugins' executables: missing ones, the versions they support, and a CHECK that is known to fail."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from cni_chain.plugin.chain import Delegate
 from cni_chain.plugin.errors import CNIError
 from cni_chain.plugin.spec import at_least
 
-_NO_POD = "No new pod starts: every plugin of the chain must be there before the first one runs."
+_NO_POD = "No new pod starts: every plugin of the chain must exist before the first one runs."
 
 MISSING = Kind(
     "plugin-missing",
     ERROR,
     "a plugin of the chain is not in the runtime's directories",
     _NO_POD,
-    "Have its owner's agent install it again (restart it on this node), or take the fragment away. If the runtime's "
-    "plugins are elsewhere, say so with --bin-dir.",
+    "Have its owner's agent install it again (restart the agent on this node), or remove the fragment. If the "
+    "runtime's plugins are in another directory, pass it with --bin-dir.",
     refused=True,
 )
 NOT_EXECUTABLE = Kind(
     "plugin-not-executable",
     ERROR,
-    "a plugin of the chain is there and not executable",
+    "a plugin of the chain exists but isn't executable",
     _NO_POD,
     "chmod +x the file, or have its owner's agent install it again.",
     refused=True,
@@ -38,55 +38,55 @@ NOT_EXECUTABLE = Kind(
 IPAM_MISSING = Kind(
     "ipam-plugin-missing",
     ERROR,
-    "the plugin for addresses that a plugin of the chain runs itself is not there, or not executable",
-    "No new pod gets an address, so none starts.",
-    "Have its owner's agent install it again (restart it on this node). If the runtime's plugins are elsewhere, say so "
-    "with --bin-dir.",
+    "the IPAM plugin that a plugin of the chain runs doesn't exist, or isn't executable",
+    "No new pod gets an address, so no new pod starts.",
+    "Have its owner's agent install it again (restart the agent on this node). If the runtime's plugins are in another "
+    "directory, pass it with --bin-dir.",
     stops=True,
 )
 SET_USER_ID = Kind(
     "plugin-set-user-id",
     ERROR,
     "an executable beside the plugins runs as its owner, whoever starts it",
-    "No plugin needs that, since the runtime is root; every user of the node can become root by it. Calico's installer "
-    "was put here like this (CVE-2024-33522, before 3.26.5 and 3.27.3).",
-    "chmod u-s the file, and install its agent's newer release, or it comes again.",
+    "No plugin needs that, since the runtime runs as root; with it every user of the node can become root. Calico's "
+    "installer had such a mode here (CVE-2024-33522, before 3.26.5 and 3.27.3).",
+    "chmod u-s the file, and install a newer release of its agent, or the agent sets the mode again.",
 )
 SILENT = Kind(
     "plugin-silent",
     ERROR,
     "a plugin can't be executed or doesn't answer VERSION",
     "cni-chain asks each plugin for its versions before it runs the first one: no new pod starts.",
-    "Have its owner's agent install it again; run the file by hand to see what it says.",
+    "Have its owner's agent install it again; run the file by hand to see what it prints.",
     refused=True,
 )
 OLD = Kind(
     "plugin-old",
     WARNING,
-    "a plugin speaks no version of CNI from 0.4.0 on",
-    "It is never asked to CHECK, and gets no prevResult at DEL.",
+    "a plugin supports no version of CNI from 0.4.0 on",
+    "cni-chain never calls its CHECK, and passes no prevResult to its DEL.",
     "Install a newer release of it.",
 )
 CHECK_FAILS = Kind(
     "plugin-check-fails",
     WARNING,
-    "a reference plugin's CHECK is known to fail for healthy pods, and CRI-O may ask for it",
-    "CRI-O asks after each ADD, and such a pod doesn't start.",
-    "Install a release that mends it, or set disableCheck for its owner.",
+    "a reference plugin's CHECK is known to fail for healthy pods, and CRI-O may call it",
+    "CRI-O calls CHECK after each ADD, and such a pod doesn't start.",
+    "Install a release that fixes it, or set disableCheck for its owner.",
 )
 
-# Reference plugins whose CHECK fails for healthy pods: the release that mends it (None: none up to 1.9.1),
-# for which pods, and how that shows.
+# Reference plugins whose CHECK fails for healthy pods: the release that fixes it (None: none up to 1.9.1),
+# for which pods, and why.
 _FAILS: dict[str, tuple[tuple[int, ...] | None, str, str]] = {
     "bandwidth": ((1, 9, 1), "for a pod without bandwidth", "containernetworking/plugins issue 1221, a panic"),
     "portmap": ((1, 3, 0), "for a pod without an IPv6 address", "containernetworking/plugins issue 819"),
-    "sbr": (None, "behind bridge", "it misses routes that it has moved itself"),
+    "sbr": (None, "behind bridge", "it doesn't find the routes that it moved itself"),
 }
 
 
 @of_chain(MISSING, NOT_EXECUTABLE, IPAM_MISSING)
 def missing(survey: Survey, places: Places) -> Iterator[Finding]:
-    """Yield the plugins that can't be found, also those that a plugin itself executes for addresses."""
+    """Yield the plugins that can't be found, and the IPAM plugins that they execute."""
     for part in survey.parts:
         for link in part.delegates:
             ipam = link.conf.get("ipam")
@@ -103,14 +103,14 @@ def _missing(kind: Kind, survey: Survey, link: Delegate, name: str, place: Place
         yield kind.at(
             place,
             found.msg,
-            do=f"Have the agent of {link.owner.name} install it again (restart it on this node), or take the fragment "
-            f"{link.path} away. If the runtime's plugins are elsewhere, say so with --bin-dir.",
+            do=f"Have the agent of {link.owner.name} install it again (restart the agent on this node), or remove the "
+            f"fragment {link.path}. If the runtime's plugins are in another directory, pass it with --bin-dir.",
         )
 
 
 @of_node(SET_USER_ID)
 def set_user_id(node: Node) -> Iterator[Finding]:
-    """Yield the executables beside the plugins that make whoever runs them root, as Calico's installer once did."""
+    """Yield the executables beside the plugins that run as their owner, as Calico's installer once did."""
     for directory in node.bin_dirs:
         try:
             names = sorted(os.listdir(node.tree.real(directory)))
@@ -126,13 +126,13 @@ def set_user_id(node: Node) -> Iterator[Finding]:
                 yield SET_USER_ID.at(
                     path,
                     f"mode {stat.S_IMODE(mode):04o}: runs as its owner, whoever starts it",
-                    do=f"chmod u-s {path}, and install its agent's newer release, or it comes again.",
+                    do=f"chmod u-s {path}, and install a newer release of its agent, or the agent sets the mode again.",
                 )
 
 
 @of_node(SILENT, OLD, CHECK_FAILS, needs=Needs.PLUGINS)
 def versions(node: Node) -> Iterator[Finding]:
-    """Yield what is wrong with plugins by their answer to VERSION; those of another system's tree are not asked."""
+    """Yield what the plugins' answers to VERSION show; plugins of another system's tree are not run."""
     for survey in node.surveys if node.tree.is_this_system else ():
         done: set[str] = set()
         for link in (link for part in survey.parts for link in part.delegates):
@@ -146,15 +146,15 @@ def versions(node: Node) -> Iterator[Finding]:
                 yield SILENT.at(place, node.spoken(survey).silence(link))
                 continue
             if not at_least(spoken[-1], "0.4.0"):
-                what = f"{file} speaks {spoken[-1]} at most: it is never asked to CHECK, and gets no prevResult at DEL"
-                yield OLD.at(place, what)
+                what = f"{file} supports {spoken[-1]} at most"
+                yield OLD.at(place, f"{what}: cni-chain never calls its CHECK, and passes no prevResult to its DEL")
             asks = (survey.file.version, *survey.file.versions)
             if any(at_least(version, "0.4.0") for version in asks if version) and crio.may_run(node.tree):
                 yield from _check(file, spoken, link, place)
 
 
 def _check(file: str, spoken: tuple[str, ...], link: Delegate, place: Place) -> Iterator[Finding]:
-    """Yield whether a plugin's CHECK is known to fail for healthy pods."""
+    """Yield a plugin whose CHECK is known to fail for healthy pods."""
     if link.type not in _FAILS or link.disable_check:
         return
     fixed, when, what = _FAILS[link.type]
@@ -168,6 +168,6 @@ def _check(file: str, spoken: tuple[str, ...], link: Delegate, place: Place) -> 
     cure = f"install {'.'.join(map(str, fixed))} or later, or " if fixed else ""
     yield CHECK_FAILS.at(
         place,
-        f"{name} {sure} CHECK {when} ({what}): CRI-O asks after each ADD, and such a pod doesn't start; {cure}set "
-        f"disableCheck for owner {link.owner.name}",
+        f"{name} {sure} CHECK {when} ({what}): CRI-O calls CHECK after each ADD, and such a pod doesn't start; {cure}"
+        f"set disableCheck for owner {link.owner.name}",
     )

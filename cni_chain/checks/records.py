@@ -1,4 +1,4 @@
-"""Rules about the records: what was never undone, what is damaged, what others may read."""
+"""Rules about the records: attachments that no DEL undid, damaged records, records that other users can read."""
 
 from __future__ import annotations
 
@@ -19,68 +19,68 @@ UNREADABLE_DIR = Kind(
     "records-unreadable",
     ERROR,
     "the directory of the records can't be read",
-    "Every ADD and every DEL fails with 5: no new pod starts, and pods stay Terminating.",
-    "Run doctor as root; if it already was, look at the file system.",
+    "Every ADD and every DEL fails with error 5: no new pod starts, and pods stay Terminating.",
+    "Run doctor as root; if you did, check the file system.",
 )
 EXPOSED = Kind(
     "records-exposed",
     WARNING,
-    "users other than root may read the records",
-    "Records hold the plugins' configurations, and with them credentials.",
+    "users other than root can read the records",
+    "Records have the plugins' configurations, and these may have credentials.",
     "chmod 0700 the directory.",
 )
 SET_ASIDE = Kind(
     "records-set-aside",
     WARNING,
-    "damaged records were set aside by a DEL",
-    "Their pods were deleted by the chain as it was then, so something of an older chain may be left of them. "
+    "a DEL set damaged records aside",
+    "That DEL used the chain as it was then, so something of an older chain may be left of their pods. "
     "(Version 0.1.0 sets the records of later versions aside, also of pods that run.)",
-    "Look for what spoils files here (a full disk, a power loss), then cni-chain gc removes them.",
+    "Find out what damages files here (a full disk, a power loss); then cni-chain gc removes these records.",
 )
 UNREADABLE = Kind(
     "record-unreadable",
     ERROR,
-    "a record can't be read, or users other than root may write it",
-    "The DEL of its attachment fails with 5 until it can be read, and its pod stays Terminating.",
-    "Run doctor as root; if it already was, look at the file system. If the file is lost, "
-    "cni-chain gc --forget ID --force drops it, and the DEL then takes the chain as it is now.",
+    "a record can't be read, or users other than root can write it",
+    "The DEL of its attachment fails with error 5 until the record can be read, and its pod stays Terminating.",
+    "Run doctor as root; if you did, check the file system. If the file is lost, cni-chain gc --forget ID --force "
+    "drops it, and the DEL then uses the chain as it is now.",
 )
 DAMAGED = Kind(
     "record-damaged",
     WARNING,
     "a record is damaged",
-    "What was run for this attachment is not known: its DEL takes the chain as it is now.",
-    "Nothing, if its pod still runs: its DEL sets the record aside. If its pod is gone: cni-chain gc --older-than 1h. "
-    "It frees every damaged record of that age: first see that none of their pods runs.",
+    "cni-chain doesn't know which plugins ran for this attachment: its DEL uses the chain as it is now.",
+    "If its pod still runs, do nothing: its DEL sets the record aside. If its pod is gone: cni-chain gc "
+    "--older-than 1h. It frees every damaged record of that age: first check that none of their pods runs.",
 )
 STALE = Kind(
     "records-stale",
     WARNING,
     "the network namespace of an attachment is gone, and its DEL never came",
-    "Their addresses, rules and endpoints are still held. (For a minute or two after a reboot that is normal.)",
-    "cni-chain gc",
+    "Their addresses, rules and endpoints are still in use. (For a minute or two after a reboot that is normal.)",
+    "Run cni-chain gc.",
 )
 STRANDED = Kind(
     "record-stranded",
     WARNING,
     "a DEL failed and waits for its retry",
-    "The pod stays Terminating, or is gone and its addresses, rules and endpoints are still held.",
-    "Mend the cause that the error names. The DEL is then retried by itself, when another pod comes or goes; "
-    "cni-chain gc retries at once. What can never be deleted: cni-chain gc --forget ID drops its record; "
-    'if the runtime goes on asking, "onDelError": "ignore" on its owner lets the pod go.',
+    "The pod stays Terminating, or is gone and its addresses, rules and endpoints are still in use.",
+    "Fix the cause that the error names. cni-chain then retries the DEL when another pod starts or ends; cni-chain gc "
+    "retries at once. If it can never succeed: cni-chain gc --forget ID drops the record; if the runtime keeps "
+    'calling DEL, "onDelError": "ignore" on the owner lets the pod go.',
 )
 STUCK = Kind(
     "record-stuck",
     WARNING,
-    "an ADD or DEL was broken off, and nobody has taken it up since",
-    "cni-chain was killed in the middle of it, or version 0.1.0 has left it so when a DEL failed.",
-    "The runtime's next DEL goes on with it, and so does cni-chain gc.",
+    "an ADD or DEL was interrupted, and no call has continued it since",
+    "cni-chain was killed during the call, or version 0.1.0 left the record like this when a DEL failed.",
+    "The runtime's next DEL continues it, and so does cni-chain gc.",
 )
 
 
 @of_node(UNREADABLE_DIR, EXPOSED, needs=Needs.NODE)
 def directories(node: Node) -> Iterator[Finding]:
-    """Yield the directories of records that can't be read, or that others may read."""
+    """Yield the directories of records that can't be read, or that users other than root can read."""
     for state in node.states:
         if state.failure:
             yield UNREADABLE_DIR.at(state.path, state.failure)
@@ -89,7 +89,7 @@ def directories(node: Node) -> Iterator[Finding]:
         except OSError:
             continue
         if mode & 0o055:
-            what = f"mode {mode:04o}: others than root may read the records"
+            what = f"mode {mode:04o}: users other than root can read the records"
             yield EXPOSED.at(state.path, what, do=f"chmod 0700 {state.path}")
 
 
@@ -105,8 +105,8 @@ def damaged(node: Node) -> Iterator[Finding]:
                 yield UNREADABLE.at(
                     one.path,
                     one.reason,
-                    do=f"chown root {one.path}; chmod 0600 {one.path}. What others could write there is run as root at "
-                    "that DEL, so look at it first."
+                    do=f"First check what the file has, since that DEL runs it as root; then chown root {one.path}; "
+                    f"chmod 0600 {one.path}"
                     if one.unsafe
                     else "",
                 )
@@ -116,7 +116,7 @@ def damaged(node: Node) -> Iterator[Finding]:
 
 @of_node(STALE, needs=Needs.NODE)
 def stale(node: Node) -> Iterator[Finding]:
-    """Yield the attachments whose namespace is gone; those of another system's tree can't be told."""
+    """Yield the attachments whose namespace is gone; another system's tree doesn't show that."""
     for state in node.states if node.tree.is_this_system else ():
         names = [
             attachments.name(entry.attachment, entry.pod)
@@ -131,7 +131,7 @@ def stale(node: Node) -> Iterator[Finding]:
 
 @of_node(STRANDED, needs=Needs.NODE)
 def stranded(node: Node) -> Iterator[Finding]:
-    """Yield what waits for the retry of its DEL, once for each cause: an agent that is away strands many alike."""
+    """Yield the attachments that wait for a retry of their DEL, once for each cause: one agent may strand many."""
     for state in node.states:
         causes: dict[tuple[str, str], list[Entry]] = {}
         for entry in state.entries:
@@ -141,27 +141,29 @@ def stranded(node: Node) -> Iterator[Finding]:
         for (_, left), entries in causes.items():
             last = max(entries, key=lambda entry: entry.marker.last)
             names = [attachments.name(entry.attachment, entry.pod) for entry in entries]
-            told = f"; {left} left" if left else ""
-            what = f"{names[0]}: {attachments.failure(last)}{told}"
+            rest = f"; {left} left" if left else ""
+            what = f"{names[0]}: {attachments.failure(last)}{rest}"
             if len(names) > 1:
-                alike = f"{counted(len(names), 'attachment')} whose DEL failed alike: {listed(names)}{told}"
-                what = f"{alike}; of the last one: {attachments.failure(last)}"
+                alike = (
+                    f"{counted(len(names), 'attachment')} whose DEL failed with the same error: {listed(names)}{rest}"
+                )
+                what = f"{alike}; the last one: {attachments.failure(last)}"
             yield STRANDED.at(last.path if len(entries) == 1 else state.path, what)
 
 
 @of_node(STUCK, needs=Needs.NODE)
 def stuck(node: Node) -> Iterator[Finding]:
-    """Yield what was broken off."""
+    """Yield the attachments whose ADD or DEL was interrupted."""
     for entry in (entry for state in node.states for entry in state.entries if entry.is_abandoned):
         what = f"{attachments.name(entry.attachment, entry.pod)}: {attachments.failure(entry)}"
         do = ""
         if entry.record.state == "adding":
-            do = "The runtime's DEL or next ADD undoes it; if its pod is gone, cni-chain gc does."
+            do = "The runtime's DEL or next ADD undoes it. If its pod is gone, run cni-chain gc."
         elif entry.left:
             what += f"; {listed(entry.left, 5)} left"
         yield STUCK.at(entry.path, what, do=do)
 
 
 def without_particulars(message: str) -> str:
-    """Return an error without what differs between two messages about the same fault: paths, IDs."""
+    """Return an error without the paths and IDs that differ between two messages about the same fault."""
     return _PARTICULAR.sub("…", message)

@@ -1,7 +1,7 @@
-"""The one registry of rules about a node. Commands run rules here, and refer to what they find by its id.
+"""The one registry of rules about a node. Commands run rules here, and refer to findings by id.
 
-`verify` runs those that need files and plugins, `doctor` all; `show` asks it for its verdict, `install` and `owner` for
-what a change would bring.
+`verify` runs the rules that need files and plugins, `doctor` runs all. `show` takes its verdict from here; `install`
+and `owner` take from here what a change would cause.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cni_chain.node.facades import FacadeFile
 from cni_chain.node.progress import Step, unseen
 from cni_chain.node.survey import Survey
 
-# Each registers its rules as it is imported; they run in this order.
+# Each module registers its rules when it is imported; the rules run in this order.
 _MODULES = (
     net_dir,
     facade,
@@ -61,7 +61,7 @@ def rules(needs: Needs = Needs.NODE) -> list[Rule]:
 
 
 def run(node: Node, needs: Needs, step: Step = unseen) -> list[Finding]:
-    """Return what the rules that need no more than `needs` find, errors first. A step is each rule."""
+    """Return what the rules that need no more than `needs` find, errors first. Each rule is a step."""
     found: list[Finding] = []
     for rule in rules(needs):
         step(rule.kinds[0].id)
@@ -70,7 +70,7 @@ def run(node: Node, needs: Needs, step: Step = unseen) -> list[Finding]:
 
 
 def of_survey(node: Node, survey: Survey, found: list[Finding], needs: Needs) -> list[Finding]:
-    """Return those of `found`, what `run` has found on the node, that concern one of its facades."""
+    """Return those of `found` (the findings of `run` on the node) that concern the facade of `survey`."""
     if len(node.surveys) == 1:
         return found
     known = set(found)
@@ -78,33 +78,33 @@ def of_survey(node: Node, survey: Survey, found: list[Finding], needs: Needs) ->
 
 
 def of_facade(file: FacadeFile) -> list[Finding]:
-    """Return what is wrong with one facade by itself, wherever its file is."""
+    """Return what is wrong with one facade alone, in whatever directory its file is."""
     found = [finding for rule in _RULES if rule.scope is Scope.FILE for finding in rule.find(file)]
     return _sorted([*found, *facade.duplicates(file.path, file.locator)])
 
 
 def of_chain(node: Node) -> list[Finding]:
-    """Return what is wrong with facades by themselves and with their chains, wherever the facades' files are."""
+    """Return what is wrong with the facades and their chains, in whatever directory the facades' files are."""
     return _sorted(finding for rule in _RULES if rule.scope is not Scope.NODE for finding in rule.run(node))
 
 
 def is_about_chain(finding: Finding) -> bool:
-    """Tell whether it is about a facade or its chain, whatever the runtime takes and plugins answer."""
+    """Return whether a finding is about a facade or its chain, not about the runtime or the plugins' answers."""
     return _SCOPES[finding.id] is not Scope.NODE
 
 
 def stops(finding: Finding) -> bool:
-    """Tell whether no new pod gets the chain while that is so."""
+    """Return whether no new pod gets the chain while the finding exists."""
     return finding.is_error and KINDS[finding.id].stops
 
 
 def refused(finding: Finding) -> bool:
-    """Tell whether cni-chain itself refuses every new pod while that is so, whatever the plugins would do."""
+    """Return whether cni-chain itself refuses every new pod while the finding exists, before any plugin runs."""
     return finding.is_error and KINDS[finding.id].refused
 
 
 def _sorted(found: Iterable[Finding]) -> list[Finding]:
-    """Return findings once each (two facades may share fragments), without those that another one replaces."""
+    """Return each finding once (two facades may share fragments), without those that another finding replaces."""
     unique = list(dict.fromkeys(found))
     replaced = {(id_, finding.place.path) for finding in unique for id_ in KINDS[finding.id].replaces}
     left = (finding for finding in unique if (finding.id, finding.place.path) not in replaced)

@@ -1,8 +1,8 @@
-"""What a rule about a node is, what it finds, and how it is registered. The rules stand in the modules beside this.
+"""What a rule about a node is, what it finds, and how it is registered. The rules are in the other modules.
 
 A rule is a function that yields findings of the kinds under which it is registered. A kind has the id that is printed,
-and the texts of its paragraph in docs/reference/checks.md; each kind belongs to one rule, so that nothing is found in
-two ways. Commands refer to findings by id, never by their words.
+and the texts of its paragraph in docs/reference/checks.md. Each kind belongs to one rule: no two rules report the same
+thing. Commands refer to findings by id, never by their words.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ ERROR, WARNING = "error", "warning"
 
 
 class Needs(enum.IntEnum):
-    """What a rule looks at; each has what is before it."""
+    """What a rule reads; each level includes the levels before it."""
 
-    FILES = 0  # files that somebody configures, installs or writes for the runtime
+    FILES = 0  # files that administrators, installers and agents write for the runtime
     PLUGINS = 1  # what plugins answer to VERSION
-    NODE = 2  # the node as it runs: records, log, tokens, processes, sockets, releases of the runtimes
+    NODE = 2  # the running node: records, log, tokens, processes, sockets, releases of the runtimes
 
 
 class Scope(enum.Enum):
@@ -39,9 +39,10 @@ class Scope(enum.Enum):
 
 
 class Finding(NamedTuple):
-    """One thing that a rule has found: where, what is so, why it matters, and what to do.
+    """One thing that a rule has found: where, what is wrong, why it matters, and what to do.
 
-    An error: pods fail or don't get what their owners want. A warning: that may come, or something is left behind.
+    An error means that pods fail or don't get what their owners want. A warning means that this may happen, or that
+    something is left behind.
     """
 
     id: str
@@ -53,11 +54,11 @@ class Finding(NamedTuple):
 
     @property
     def is_error(self) -> bool:
-        """Tell whether it is an error."""
+        """Whether it is an error."""
         return self.severity == ERROR
 
     def text(self) -> str:
-        """Return what is so, with the id: as another command than `verify` and `doctor` refers to it."""
+        """Return what is wrong, with the id, for commands other than `verify` and `doctor`."""
         return f"{self.what} [{self.id}]"
 
     def order(self) -> tuple[bool, str, Position, str]:
@@ -65,7 +66,7 @@ class Finding(NamedTuple):
         return not self.is_error, self.place.path, self.place.at or Position(0, 0), self.what
 
     def document(self) -> dict[str, Any]:
-        """Return it for a program."""
+        """Return the finding as members of a JSON object."""
         at = self.place.at
         return {
             "id": self.id,
@@ -80,11 +81,11 @@ class Finding(NamedTuple):
 
 
 class Kind:
-    """A kind of finding: its id and severity, when it is found, and why it matters and what to do if no rule says more.
+    """A kind of finding: its id and severity, when it is found; why it matters and what to do, unless a rule says it.
 
     `milder` says when an error of this kind is only a warning. With `stops`, no new pod gets the chain while an error
-    of this kind is there; with `refused`, because cni-chain itself refuses the pod. `replaces` names kinds that say
-    less about the same file: they are left out there.
+    of this kind exists; with `refused`, because cni-chain itself refuses the pod. `replaces` names kinds that say less
+    about the same file: findings of those kinds are left out for it.
     """
 
     def __init__(
@@ -111,13 +112,13 @@ class Kind:
         self.replaces = replaces
 
     def at(self, place: Place | str, what: str, *, why: str = "", do: str = "", severity: str | None = None) -> Finding:
-        """Return a finding of this kind; what is not given is as the kind has it."""
+        """Return a finding of this kind; the kind provides what is not given."""
         where = Place(place) if isinstance(place, str) else place
         return Finding(self.id, where, what, why or self.why, do or self.do, severity or self.severity)
 
 
 class Rule(NamedTuple):
-    """A function that finds something, the kinds of what it finds, and what it needs for that."""
+    """A function that yields findings, the kinds of these findings, and what the function needs."""
 
     kinds: tuple[Kind, ...]
     needs: Needs
@@ -132,7 +133,7 @@ class Rule(NamedTuple):
             yield from self.find(survey.file) if self.scope is Scope.FILE else self.find(survey, node.places(survey))
 
 
-RULES: list[Rule] = []  # filled as the modules are imported, which `registry` does
+RULES: list[Rule] = []  # each module adds its rules when `registry` imports it
 
 _OfFile = Callable[[FacadeFile], Iterator[Finding]]
 _OfChain = Callable[[Survey, "Places"], Iterator[Finding]]
@@ -140,7 +141,7 @@ _OfNode = Callable[["Node"], Iterator[Finding]]
 
 
 def of_file(*kinds: Kind) -> Callable[[_OfFile], _OfFile]:
-    """Register a rule about one facade by itself, which needs nothing but that file."""
+    """Register a rule about one facade, which reads only that file."""
 
     def register(find: _OfFile) -> _OfFile:
         RULES.append(Rule(kinds, Needs.FILES, Scope.FILE, find))
@@ -150,7 +151,7 @@ def of_file(*kinds: Kind) -> Callable[[_OfFile], _OfFile]:
 
 
 def of_chain(*kinds: Kind) -> Callable[[_OfChain], _OfChain]:
-    """Register a rule about one facade's chain, which needs nothing but files."""
+    """Register a rule about one facade's chain, which reads only files."""
 
     def register(find: _OfChain) -> _OfChain:
         RULES.append(Rule(kinds, Needs.FILES, Scope.CHAIN, find))

@@ -1,4 +1,4 @@
-"""Rules about containerd and CRI-O: what their settings and releases make of the facades."""
+"""Rules about containerd and CRI-O: whether their settings and releases fit the facades."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from cni_chain.plugin.spec import at_least
 ELSEWHERE = Kind(
     "runtime-elsewhere",
     ERROR,
-    "containerd or CRI-O is set to another directory than the one that is looked at",
-    "A facade that the runtime doesn't see does nothing: no new pod gets the chain.",
-    "Put the facade there, and say --net-dir to cni-chain's commands.",
+    "containerd's or CRI-O's settings name another directory than the one that cni-chain checks",
+    "A facade that the runtime doesn't see has no effect: no new pod gets the chain.",
+    "Put the facade there, and pass --net-dir to cni-chain's commands.",
     stops=True,
 )
 OTHER_NETWORK = Kind(
     "runtime-other-network",
     ERROR,
-    "CRI-O is set to a network of another name than the facade's",
-    "CRI-O takes the network of that name only: no pod gets the chain.",
+    "CRI-O's settings name another network than the facade's",
+    "CRI-O uses only the network of that name: no pod gets the chain.",
     f"Give the facade that name, or remove {crio.KEY} from this file, and restart CRI-O.",
     stops=True,
 )
@@ -32,14 +32,14 @@ UNREADABLE = Kind(
     "runtime-settings-unreadable",
     WARNING,
     "CRI-O's settings can't be read",
-    "CRI-O doesn't start with them, or takes another network than cni-chain's commands say.",
+    "CRI-O doesn't start with them, or uses another network than cni-chain's commands report.",
     "Correct the file.",
 )
 TOO_OLD = Kind(
     "runtime-too-old",
     ERROR,
-    "the facade's `cniVersion` is more than the runtime's release knows",
-    "It fails after a pod's network is made: no pod starts, though the node is Ready.",
+    "the facade's `cniVersion` is newer than the runtime's release supports",
+    "The runtime fails after a pod's network is set up: no pod starts, though the node is Ready.",
     'Write "cniVersion": "1.0.0" and "cniVersions": ["1.0.0", "1.1.0"].',
     replaces=("facade-version-new",),
 )
@@ -47,25 +47,25 @@ TOO_OLD = Kind(
 
 @of_node(ELSEWHERE, UNREADABLE)
 def settings(node: Node) -> Iterator[Finding]:
-    """Yield the runtimes that are set to another directory, or whose settings can't be read."""
-    for name, told in runtimes.settings(node.tree).items():
-        if told.failure:
+    """Yield the runtimes whose settings name another directory, or can't be read."""
+    for name, found in runtimes.settings(node.tree).items():
+        if found.failure:
             yield UNREADABLE.at(
-                told.file,
-                told.failure,
-                why=f"{name} doesn't start with it, or takes another network than is told here.",
+                found.file,
+                found.failure,
+                why=f"{name} doesn't start with it, or uses another network than cni-chain's commands report.",
             )
-        elif told.net_dir and os.path.normpath(told.net_dir) != node.directory.path == facades.NET_DIR:
+        elif found.net_dir and os.path.normpath(found.net_dir) != node.directory.path == facades.NET_DIR:
             yield ELSEWHERE.at(
-                told.net_dir,
-                f"{name} is set to look for its networks here, not in {node.directory.path}",
-                do=f"Put the facade there, and say --net-dir {told.net_dir} to cni-chain's commands.",
+                found.net_dir,
+                f"{name} reads its networks from here, not from {node.directory.path}",
+                do=f"Put the facade there, and pass --net-dir {found.net_dir} to cni-chain's commands.",
             )
 
 
 @of_node(OTHER_NETWORK)
 def network(node: Node) -> Iterator[Finding]:
-    """Yield whether CRI-O, if it is installed, takes no facade because of its name."""
+    """Yield a setting of an installed CRI-O with which it uses no facade."""
     names = [survey.file.network for survey in node.surveys]
     try:
         pin = usage.pinned(node.tree, node.directory) if "CRI-O" in runtimes.settings(node.tree) else None
@@ -77,11 +77,11 @@ def network(node: Node) -> Iterator[Finding]:
 
 @of_node(TOO_OLD, needs=Needs.NODE)
 def too_old(node: Node) -> Iterator[Finding]:
-    """Yield the facades whose version is more than a runtime's release knows."""
+    """Yield the facades whose version is newer than a runtime's release supports."""
     for runtime in node.runtimes:
         for survey in node.surveys:
             if runtime.is_new is False and at_least(survey.file.version, "1.1.0"):
                 yield TOO_OLD.at(
                     Place(survey.file.path, survey.file.find("cniVersion")),
-                    f"cniVersion {survey.file.version} is more than {runtime.name} {runtime.version} can take",
+                    f"cniVersion {survey.file.version} is newer than {runtime.name} {runtime.version} supports",
                 )

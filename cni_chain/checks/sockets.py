@@ -1,7 +1,7 @@
-"""Rules about the agents whose plugins are in the chain: is anybody behind their sockets. Sends nothing.
+"""Rules about the agents whose plugins are in the chain: whether they run and accept connections. Sends nothing.
 
-A connection alone tells little: the kernel makes it for a process that is stopped, too, and lets it wait. Whether it is
-taken is in /proc/net/unix. No question is asked, for none is known that is harmless to every agent.
+A connection alone proves little: the kernel makes it for a stopped process too, and lets it wait. /proc/net/unix shows
+whether the process accepted it. cni-chain sends no request, because none is known that is harmless to every agent.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cni_chain.checks.rule import ERROR, Finding, Kind, Needs, of_node
 _SECONDS = 1.0
 _INTERVAL = 0.01  # seconds between two looks at a connection that waits
 _ZTUNNEL = "/var/run/ztunnel/ztunnel.sock"
-_ZTUNNEL_NAME = "/ztunnel/ztunnel.sock"  # each sees it at the path of its own mount namespace
+_ZTUNNEL_NAME = "/ztunnel/ztunnel.sock"  # each process sees it at the path in its own mount namespace
 _CONNECTED, _WAITING, _LISTENING = "03", "02", "01"  # column St of /proc/net/unix
 _LISTEN = "0A"  # column st of /proc/net/tcp
 
@@ -33,28 +33,29 @@ _LISTEN = "0A"  # column st of /proc/net/tcp
 DOWN = Kind(
     "agent-down",
     ERROR,
-    "an agent that a plugin of the chain needs is not there",
-    "No new pod starts that the plugin has to ask its agent about.",
-    "Look at the agent's pod of this node.",
+    "an agent that a plugin of the chain needs doesn't run",
+    "No new pod starts if the plugin has to ask its agent about it.",
+    "Check the agent's pod on this node.",
 )
 FROZEN = Kind(
     "agent-frozen",
     ERROR,
-    "such an agent is there and takes no connection: it is stopped (SIGSTOP, a paused container) or hangs",
-    "The plugin waits for it until its time is up.",
-    "Let its process go on (kill -CONT), or restart its pod on this node.",
+    "an agent that a plugin of the chain needs exists but accepts no connection: it is stopped (SIGSTOP, a paused "
+    "container) or hangs",
+    "The plugin waits for it until its timeout.",
+    "Continue its process (kill -CONT), or restart its pod on this node.",
 )
 PROXY_DOWN = Kind(
     "proxy-down",
     ERROR,
     "Istio's agent runs, but no ztunnel is connected to it",
     "Pods in the ambient mesh have no network at all, and no new pod can join the mesh.",
-    "Look at the ztunnel pod of this node. Pods that wait come up within about 20 s after it is back.",
+    "Check the ztunnel pod on this node. Waiting pods start within about 20 s after it is back.",
 )
 
 
 class State(NamedTuple):
-    """What is wrong with an agent; `frozen`: it is there, and what to do, as a process that can go on."""
+    """What is wrong with an agent; `frozen`: what to do if its process exists but accepts no connection, else ""."""
 
     what: str
     frozen: str = ""
@@ -62,7 +63,7 @@ class State(NamedTuple):
 
 @of_node(DOWN, FROZEN, PROXY_DOWN, needs=Needs.NODE)
 def check(node: Node) -> Iterator[Finding]:
-    """Yield the agents that are down. Those of another system's tree are not asked."""
+    """Yield the agents that are down or hang. Does nothing for another system's tree."""
     if not node.tree.is_this_system:
         return
     confs = [link.conf for survey in node.surveys for part in survey.parts for link in part.delegates]
@@ -85,7 +86,7 @@ def _sign(conf: dict[str, Any]) -> Sign | None:
 
 
 def _state(sign: str) -> State | None:
-    """Return what is wrong with an agent's sign, None if nothing is or that can't be told."""
+    """Return what is wrong with an agent's sign, None if nothing is or if that isn't known."""
     if not sign.startswith("/"):
         return _port(sign)
     try:
@@ -93,7 +94,7 @@ def _state(sign: str) -> State | None:
     except FileNotFoundError:
         if sign.endswith((".sock", ".socket")):
             return State(f"has no socket {sign}: it doesn't run on this node")
-        return State(f"has not written {sign}: it doesn't run on this node, or hasn't come so far")
+        return State(f"has not written {sign}: it doesn't run on this node, or still starts")
     except OSError:
         return None
     return _socket(sign) if is_socket else None
@@ -107,7 +108,7 @@ def _socket(path: str) -> State | None:
                 asking.connect(path)
             except ConnectionRefusedError:
                 return State(f"doesn't listen at {path}: it has ended")
-            except BlockingIOError:  # so many wait that no more may
+            except BlockingIOError:  # the queue of waiting connections is full
                 return _frozen(path, 0)
             except OSError as error:
                 if error.errno != errno.EPROTOTYPE:
@@ -118,7 +119,7 @@ def _socket(path: str) -> State | None:
 
 
 def _is_taken(asking: socket.socket) -> bool:
-    """Tell whether a connection's other side is taken in time: by a process that runs, and looks at its socket."""
+    """Return whether a running process accepts the connection in time."""
     name = str(asking.getpeername())
     until = time.monotonic() + _SECONDS
     while _waits(name):
@@ -129,7 +130,7 @@ def _is_taken(asking: socket.socket) -> bool:
 
 
 def _waits(name: str) -> bool:
-    """Tell whether a connection of this network namespace to that socket waits (it is the client's until then)."""
+    """Return whether a connection of this network namespace to the socket `name` still waits to be accepted."""
     try:
         with open("/proc/self/net/unix", encoding="utf-8", errors="replace") as sockets:
             columns = [line.split(maxsplit=7) for line in sockets]
@@ -139,21 +140,21 @@ def _waits(name: str) -> bool:
 
 
 def _listener(asking: socket.socket) -> int:
-    """Return the process that made the other side's socket, 0 if it isn't one of those that can be seen from here."""
+    """Return the process that listens at the other side's socket, 0 if this process can't see it."""
     process: int = struct.unpack("3i", asking.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[0]
     return process
 
 
 def _frozen(path: str, process: int) -> State:
     if _is_stopped(process):
-        what = f"takes no connection at {path}: its process {process} is stopped"
-        return State(what, f"Let it go on (kill -CONT {process}), or restart its pod on this node.")
+        what = f"accepts no connection at {path}: its process {process} is stopped"
+        return State(what, f"Continue it (kill -CONT {process}), or restart its pod on this node.")
     which = f" (process {process})" if process else ""
-    return State(f"takes no connection at {path}: it hangs, or is frozen{which}", "Restart its pod on this node.")
+    return State(f"accepts no connection at {path}: it hangs, or is frozen{which}", "Restart its pod on this node.")
 
 
 def _is_stopped(process: int) -> bool:
-    """Tell whether a process was stopped by a signal or a debugger (proc_pid_stat(5), state)."""
+    """Return whether a process was stopped by a signal or a debugger (proc_pid_stat(5), state)."""
     try:
         with open(f"/proc/{process}/stat", encoding="utf-8", errors="replace") as status:
             return status.read().rpartition(")")[2].split()[0] in "Tt"
@@ -170,13 +171,13 @@ def _port(address: str) -> State | None:
 
 
 def _proxy_is_away() -> bool:
-    """Tell whether Istio's agent waits for a ztunnel and none is connected."""
+    """Return whether Istio's agent waits for a ztunnel and none is connected."""
     states = {line.split()[5] for line in _lines("unix") if line.rstrip().endswith(_ZTUNNEL_NAME)}
     return _LISTENING in states and _CONNECTED not in states
 
 
 def _lines(table: str) -> Iterator[str]:
-    """Yield the lines of the kernel's lists of sockets, of every network namespace: agents may be in their own."""
+    """Yield the lines of the kernel's lists of sockets, for every network namespace: an agent may have its own."""
     seen: set[int] = set()
     for process in filter(str.isdigit, os.listdir("/proc")):
         try:

@@ -1,8 +1,8 @@
-"""Rules about the tokens with which plugins ask the Kubernetes API. Reads only; nothing is asked of the API.
+"""Rules about the tokens with which plugins ask the Kubernetes API. Reads only; sends no request to the API.
 
 The plugins of Linkerd, Kuma and Consul, Istio's and mostly Calico's, have no agent to ask: they read a kubeconfig that
 their agent writes and renews. If the agent has ended, or renews another file, the token in it expires after some hours;
-one that is bound to the agent's pod counts no more as soon as that pod is gone. Records keep what was read at ADD.
+a token that is bound to the agent's pod becomes invalid when that pod is gone. Records keep the configuration of ADD.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _PODS = (
     "/var/lib/k0s/kubelet/pods",
     "/var/snap/microk8s/common/var/lib/kubelet/pods",
 )
-_ASKS_OF_ALL = ", and istio-cni asks about every one, in the mesh or outside it"
+_ASKS_OF_ALL = ", and istio-cni asks about every pod, in the mesh or outside it"
 _UID = re.compile(r"[0-9a-f-]{36}")
 
 
@@ -44,31 +44,31 @@ EXPIRED = Kind(
     "token-expired",
     ERROR,
     "the token in the kubeconfig of a plugin, or of Multus before the facade, has expired",
-    "The API answers Unauthorized: no new pod starts that the plugin has to ask about.",
-    "Restart its agent on this node, which writes the file again; if that doesn't help, it writes another file, or the "
-    "node's clock is wrong.",
+    "The API answers Unauthorized: no new pod starts if the plugin has to ask the API about it.",
+    "Restart its agent on this node, which writes the file again. If that doesn't help, the agent writes another file, "
+    "or the node's clock is wrong.",
 )
 REVOKED = Kind(
     "token-revoked",
     ERROR,
-    "the token in such a kubeconfig is bound to a pod that the kubelet of this node has no more",
-    "The API answers Unauthorized some 10 s after that pod was deleted: no new pod starts that the plugin has to ask "
-    "about.",
-    "Look at its agent on this node: the next pod of it writes the file again as it starts. If that runs already, it "
-    "writes another file: only one of its directory settings was changed.",
+    "the token in such a kubeconfig is bound to a pod that is gone from this node",
+    "The API answers Unauthorized some 10 s after that pod was deleted: no new pod starts if the plugin has to ask the "
+    "API about it.",
+    "Check its agent on this node: the agent's next pod writes the file again when it starts. If that pod already "
+    "runs, it writes another file: only one of its directory settings was changed.",
 )
 OF_RECORDS = Kind(
     "record-kubeconfig",
     WARNING,
     "records name a kubeconfig that no fragment names any more, for a plugin that asks the API at DEL",
-    "Nobody renews its token: once that has expired, these pods can't be deleted with it (Unauthorized).",
-    "Nothing, as long as they are deleted with the owner's present configuration, which DEL tries next. If they stay "
+    "No agent renews its token: after it has expired, DEL can't delete these pods with it (Unauthorized).",
+    "Nothing, as long as DEL succeeds with the owner's present configuration, which it tries next. If the pods stay "
     "Terminating, link the file to the present one.",
 )
 
 
 class Token(NamedTuple):
-    """What a token says of itself: when it expires, and to which pod it is bound (its name, and its UID)."""
+    """The claims of a token: when it expires, and to which pod it is bound (its name, and its UID)."""
 
     expires: float | None = None
     pod: str = ""
@@ -84,7 +84,7 @@ class Delegate(NamedTuple):
 
 @of_node(EXPIRED, REVOKED, needs=Needs.NODE)
 def tokens(node: Node) -> Iterator[Finding]:
-    """Yield the kubeconfigs of the chain's plugins, and of Multus before it, whose token counts no more."""
+    """Yield the kubeconfigs of the chain's plugins, and of Multus before it, whose token is no longer valid."""
     confs = [link.conf for survey in node.surveys for part in survey.parts for link in part.delegates]
     confs += [
         conf for name in node.directory.names for conf in plugins_in(node, name) if conf.get("type") in MULTUS.types
@@ -109,7 +109,7 @@ def tokens(node: Node) -> Iterator[Finding]:
 
 @of_node(OF_RECORDS, needs=Needs.NODE)
 def recorded(node: Node) -> Iterator[Finding]:
-    """Yield the kubeconfigs that only records name: nobody renews their tokens, and a DEL may need them."""
+    """Yield the kubeconfigs that only records name: no agent renews their tokens, and a DEL may need them."""
     present: dict[Delegate, list[str]] = {}
     for survey in node.surveys:
         for part in survey.parts:
@@ -129,12 +129,12 @@ def _needed(node: Node) -> Iterator[tuple[str, Delegate, str]]:
         for entry in state.entries:
             pod = attachments.name(entry.attachment, entry.pod)
             for step in (entry.record.delegates[index] for index in entry.record.pending):
-                if step.type not in MESHES:  # at DEL these ask nobody
+                if step.type not in MESHES:  # at DEL these don't ask the API
                     yield from ((path, Delegate(step.owner, step.type), pod) for path in _kubeconfigs(step.conf))
 
 
 def _is_among(tree: Tree, path: str, present: list[str]) -> bool:
-    """Tell whether a file is one of those, or a link to one of them."""
+    """Return whether the file `path` is one of `present`, or a link to one of them."""
     real = tree.real(path)
     if path in present or (os.path.islink(real) and os.readlink(real) in present):
         return True
@@ -144,25 +144,25 @@ def _is_among(tree: Tree, path: str, present: list[str]) -> bool:
 def _stranded(tree: Tree, path: str, delegate: Delegate, pods: list[str], present: list[str]) -> Finding:
     token, now = _token(tree, path), time.time()
     if not os.path.exists(tree.real(path)):
-        why = "It isn't there: with it these pods can't be deleted."
+        why = "The file doesn't exist: DEL can't delete these pods with it."
     elif token.expires is not None and token.expires < now:
-        why = f"Its token expired {words(now - token.expires)} ago: with it these pods can't be deleted (Unauthorized)."
+        why = f"Its token expired {words(now - token.expires)} ago: DEL can't delete these pods with it (Unauthorized)."
     else:
-        why = "Nobody renews its token: once that has expired, these pods can't be deleted with it (Unauthorized)."
+        why = "No agent renews its token: after it has expired, DEL can't delete these pods with it (Unauthorized)."
     if present:
         why += f" DEL then tries once more with the owner's present configuration, which names {present[0]}."
         do = (
-            "Nothing, as long as they are deleted with that one. If they stay Terminating: "
+            "Nothing, as long as DEL succeeds with that one. If the pods stay Terminating: "
             f"ln -sf {present[0]} {path}, until the last of them is gone."
         )
     else:
-        why += " The owner has no present configuration that names one, with which DEL could try once more."
+        why += " The owner has no present configuration with a kubeconfig, with which DEL could try once more."
         do = (
-            f"Look at the agent of {delegate.owner}: it has to write its fragment. If it is uninstalled, and its "
-            f"binary {delegate.type} is gone too, DEL goes on without."
+            f"Check the agent of {delegate.owner}: it must write its fragment. If the agent is uninstalled, and its "
+            f"binary {delegate.type} is gone too, DEL continues without it."
         )
     of_pods = counted(len(pods), "attachment")
-    what = f"{delegate.owner}/{delegate.type} of {of_pods} was told to read this, and now no fragment names it"
+    what = f"{delegate.owner}/{delegate.type} of {of_pods} reads this at DEL, and no fragment names it now"
     return OF_RECORDS.at(path, f"{what}: {listed(pods)}", why=why, do=do)
 
 
@@ -176,7 +176,7 @@ def _kubeconfigs(conf: dict[str, Any]) -> Iterator[str]:
 
 
 def _token(tree: Tree, path: str) -> Token:
-    """Return what the token of a kubeconfig says of itself, nothing if there is none that does."""
+    """Return the claims of the token of a kubeconfig; an empty Token if the file has no token that has claims."""
     try:
         text = tree.read(path).decode()
         named = _TOKEN_FILE.search(text)
@@ -207,7 +207,7 @@ def _object(value: object) -> dict[str, Any]:
 
 
 def _is_gone(tree: Tree, uid: str) -> bool:
-    """Tell whether a pod is no pod of this node any more; what no kubelet of it tells isn't known."""
+    """Return whether a pod is gone from this node; False if no kubelet's directory exists that would show it."""
     if not _UID.fullmatch(uid):
         return False
     known: set[str] = set()

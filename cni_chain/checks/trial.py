@@ -1,4 +1,4 @@
-"""What a facade would mean that isn't in place yet: would a new pod get a network, and what is wrong with it."""
+"""What the rules say about a facade that isn't in place yet: whether a new pod would get a network with it."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ class Trial(NamedTuple):
 
     @property
     def errors(self) -> list[Finding]:
-        """What keeps pods from getting a network, or what their owners want."""
+        """The findings because of which pods get no network, or not what their owners want."""
         return [finding for finding in self.findings if finding.is_error]
 
     @property
     def warnings(self) -> list[Finding]:
-        """What may go wrong; that an optional owner has not written yet is what is meant."""
+        """The findings that may become errors; an optional owner without a fragment is intended, and left out."""
         meant = owners.WITHOUT_FRAGMENT.id
         return [finding for finding in self.findings if not finding.is_error and finding.id != meant]
 
     def worse_than(self, before: Trial) -> list[Finding]:
-        """Return the errors that `before` had not: a node whose pods get no network anyway is not worse off."""
+        """Return the errors that `before` doesn't have; a node whose new pods get no network already isn't worse."""
         was_refused = any(map(registry.refused, before.findings))
         known = {_same(finding) for finding in before.errors}
         return [one for one in self.errors if _same(one) not in known and not (was_refused and registry.refused(one))]
 
     def newer_than(self, before: Trial) -> list[Finding]:
-        """Return the warnings that `before` had not."""
+        """Return the warnings that `before` doesn't have."""
         known = {_same(finding) for finding in before.warnings}
         return [finding for finding in self.warnings if _same(finding) not in known]
 
@@ -55,5 +55,5 @@ def facade(tree: Tree, directory: NetDir, path: str, text: str, bin_dirs: list[s
 
 
 def _same(finding: Finding) -> tuple[str, str, str]:
-    """Return what is the same of a finding in two texts of one facade, in which it may stand in another line."""
+    """Return the parts of a finding that are equal in two texts of one facade; the line may differ."""
     return finding.id, finding.place.path, finding.what

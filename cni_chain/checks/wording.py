@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def listed(words: list[str], most: int = 3) -> str:
-    """Return some words as a sentence has them, and how many more there are."""
+    """Return the first `most` words with commas, and how many more exist."""
     more = f" and {len(words) - most} more" if len(words) > most else ""
     return ", ".join(words[:most]) + more
 

@@ -1,7 +1,7 @@
 """Rules about who can write where: which directories the agents' processes have for their configuration.
 
-An agent in a pod sees the node's directories only as its pod mounts them, and /proc tells that without the Kubernetes
-API. The age of a fragment tells less: Cilium's agent leaves a file alone that is as it would write it.
+An agent in a pod sees the node's directories only as its pod mounts them, and /proc shows that without the Kubernetes
+API. The age of a fragment shows less: Cilium's agent doesn't write a file again whose content is already right.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cni_chain.checks.rule import WARNING, Finding, Kind, Needs, of_node
 
 _PROC = "/proc"
 
-# Who writes an agent's configuration as long as it runs, by the plugin's type.
+# The process that writes an agent's configuration as long as it runs, by the plugin's type.
 _WRITERS = {type_: agent.writer for type_, agent in BY_TYPE.items() if agent.writer is not None}
 
 
@@ -24,14 +24,14 @@ NOT_MOVED = Kind(
     "agent-not-moved",
     WARNING,
     "an agent runs here, and its pod mounts the runtime's directory but not its owner's",
-    "Its fragment is a copy: what the agent's next version or another setting of it wants reaches no pod. And in the "
-    "runtime's directory it may rename or edit the facade.",
-    "Give it its own directory (conf/helm has the values) and restart it on this node.",
+    "Its fragment is a copy: what the agent's next version or changed settings write reaches no pod. In the runtime's "
+    "directory, the agent may also rename or edit the facade.",
+    "Set its owner's directory in its settings (conf/helm has the values) and restart it on this node.",
 )
 
 
 class Writer(NamedTuple):
-    """A process, and the directories of the node that its pod mounts writable, of those that were asked for."""
+    """A process, and those of the directories asked for that its pod mounts writable."""
 
     process: int
     name: str
@@ -58,10 +58,11 @@ def _misplaced(writer: Writer, net_dir: str, own: str, setting: str) -> Iterator
         return
     yield NOT_MOVED.at(
         own,
-        f"{writer.name} (process {writer.process}) writes to {net_dir}, and nobody keeps what is in {own}",
-        why="Its fragment is a copy: what the agent's next version or another setting of it wants reaches no pod. And "
-        f"in {net_dir} it may rename or edit the facade.",
-        do=f"Give it its own directory (Helm: {setting}; conf/helm has the values) and restart it on this node.",
+        f"{writer.name} (process {writer.process}) writes to {net_dir}, and no agent updates {own}",
+        why="Its fragment is a copy: what the agent's next version or changed settings write reaches no pod. "
+        f"In {net_dir}, the agent may also rename or edit the facade.",
+        do="Set its owner's directory in its settings "
+        f"(Helm: {setting}; conf/helm has the values) and restart it on this node.",
     )
 
 
@@ -74,15 +75,15 @@ def writers(name: str, directories: tuple[str, ...]) -> Iterator[Writer]:
                 if comm.read().rstrip("\n") != name:
                     continue
             if os.stat(f"{_PROC}/{process}/ns/mnt").st_ino == os.stat(f"{_PROC}/self/ns/mnt").st_ino:
-                continue  # it sees all of the node, which tells nothing
+                continue  # it sees the whole node, which shows nothing
             identities = {_identity(f"{_PROC}/{process}/root{point}") for point in _mounted(process)}
-        except OSError:  # it has ended, or isn't ours to look at
+        except OSError:  # it has ended, or we may not look at it
             continue
         yield Writer(process, name, frozenset(path for identity, path in wanted.items() if identity in identities))
 
 
 def _mounted(process: int) -> Iterator[str]:
-    """Yield where a process has mounted something writable (proc_pid_mountinfo(5))."""
+    """Yield the writable mount points of a process (proc_pid_mountinfo(5))."""
     with open(f"{_PROC}/{process}/mountinfo", encoding="utf-8", errors="surrogateescape") as mounts:
         for line in mounts:
             fields = line.split()

@@ -1,4 +1,4 @@
-"""What is wrong with a facade or a fragment that is not in place yet: the rules about one file. Reads only."""
+"""The rules about one file, for a facade or a fragment that is not in place yet. Reads only."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cni_chain.plugin.fragments import Fragment, parse
 
 
 def look(path: str) -> list[Finding]:
-    """Return what is wrong with the file `path` by itself, a facade if it has cni-chain in it, else a fragment."""
+    """Return what is wrong with the file `path` alone: a facade if it has a plugin cni-chain, else a fragment."""
     try:
         with open(path, "rb") as file:
             content = file.read()

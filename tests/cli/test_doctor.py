@@ -302,14 +302,14 @@ FAULTS = {
         "warning",
         "agent-writes-net-dir",
         "/etc/cni/net.d/05-cilium.conflist",
-        "was written after the facade, and has cilium-cni",
+        "is newer than the facade, and has cilium-cni",
     ),
     "a drop-in directory": Fault(
         lambda node: (node.net_dir / "cilium").mkdir(),
         "warning",
         "drop-in-directory",
         "/etc/cni/net.d/cilium",
-        "named like the network",
+        "has the name of the network",
     ),
     "required and empty": Fault(
         lambda node: node.clear("istio"),
@@ -326,7 +326,7 @@ FAULTS = {
         "warning",
         "owner-without-fragment",
         "/etc/cni/chain.d/istio.d",
-        "owner istio: nobody has written a fragment here",
+        "owner istio: no agent has written a fragment here",
     ),
     "half a required fragment": Fault(
         lambda node: node.write("istio.d/10-istio.conf", '{"type":'),
@@ -427,8 +427,8 @@ FAULTS = {
         "record-stranded",
         STATE,
         (
-            "10 attachments whose DEL failed alike: a/b eth0 (c10), a/b eth0 (c1), a/b eth0 (c2) and 7 more; "
-            "istio/istio-cni left; of the last one: its DEL failed once, 5m ago: istio/istio-cni: no agent"
+            "10 attachments whose DEL failed with the same error: a/b eth0 (c10), a/b eth0 (c1), a/b eth0 (c2) and "
+            "7 more; istio/istio-cni left; the last one: its DEL failed once, 5m ago: istio/istio-cni: no agent"
         ),
     ),
     "a log full of one error": Fault(
@@ -436,10 +436,10 @@ FAULTS = {
         "warning",
         "log-repeats",
         LOG,
-        "60 of the last 60 calls are this ADD: cilium/cilium-cni: unable to attach … no agent (default/web-0",
+        "60 of the last 60 calls are this failed ADD: cilium/cilium-cni: unable to attach … no agent (default/web-0",
     ),
     "no place for the log": Fault(
-        lambda node: (node.root / "var/log").rmdir(), "warning", "log-unwritable", LOG, "nothing is logged"
+        lambda node: (node.root / "var/log").rmdir(), "warning", "log-unwritable", LOG, "cni-chain logs nothing"
     ),
     "a log that nobody rotates": Fault(
         lambda node: os.truncate(log(node), 300 << 20), "warning", "log-large", LOG, "has 300 MiB"
@@ -454,7 +454,7 @@ FAULTS = {
         "error",
         "runtime-elsewhere",
         "/var/lib/k0s/cni",
-        "containerd is set to look for its networks here",
+        "containerd reads its networks from here",
     ),
     "CRI-O wants another network": Fault(
         lambda node: runtime(
@@ -512,14 +512,14 @@ FAULTS = {
         "warning",
         "podman-needs-ips",
         FACADE,
-        "has no ips: podman, which is installed, then puts ips in the place of all others",
+        "has no ips: podman, which is installed, sends ips instead of all others",
     ),
     "a timeout that kills Cilium": Fault(
         lambda node: node.change_facade(timeouts={"DEL": 20}),
         "warning",
         "timeout-short",
         FACADE,
-        "cilium-cni takes up to 45 s for DEL",
+        "cilium-cni needs up to 45 s for DEL",
     ),
 }
 
@@ -547,10 +547,10 @@ def test_who_has_undone_the_migration_is_told_how_to_go_on_and_how_to_clean_up(n
 
     assert result.status == 0
     told = " ".join(result.stdout.split())
-    assert "pods get what the first file here lists, /etc/cni/net.d/05-cilium.conflist." in told
-    assert "To go on: cni-chain migrate --switch." in told
+    assert "pods get the plugins of the first file here, /etc/cni/net.d/05-cilium.conflist." in told
+    assert "To continue: cni-chain migrate --switch." in told
     assert "until pods that were made through the facade (1 with a record) are gone, then cni-chain gc" in told
-    assert "who took it away" not in told
+    assert "who removed it" not in told
 
 
 def test_two_agents_where_the_administrator_writes(node: Node) -> None:
@@ -575,8 +575,8 @@ error [owner-without-fragment]  /etc/cni/chain.d/istio.d
         istio's agent writes it when it runs on this node with its CNI configuration directory set
         to /etc/cni/chain.d/istio.d: look at that agent's pod and settings
   why   No new pod starts, apart from those that the owner exempts.
-  do    Look at the agent of istio on this node: does it run, and does it write to
-        /etc/cni/chain.d/istio.d? For Istio: cniConfDir must be this directory and chained=false, or
+  do    Check that the agent of istio runs on this node, and that it writes to
+        /etc/cni/chain.d/istio.d. For Istio: cniConfDir must be this directory and chained=false, or
         its agent waits forever. If istio is uninstalled: cni-chain owner remove istio.
 
 1 error
@@ -598,7 +598,7 @@ def test_what_is_stranded_has_what_helps(node: Node) -> None:
 
     (one,) = json.loads(node.run("doctor", "--json").stdout)["findings"]
 
-    for words in ("Mend the cause", "retried by itself", "cni-chain gc retries at once", "cni-chain gc --forget ID"):
+    for words in ("Fix the cause", "then retries the DEL", "cni-chain gc retries at once", "cni-chain gc --forget ID"):
         assert words in one["do"]
 
 
@@ -626,7 +626,7 @@ def test_a_pod_that_still_fails_is_named_though_others_have_succeeded(node: Node
     (one,) = json.loads(node.run("doctor", "--json").stdout)["findings"]
 
     assert one["id"] == "log-repeats"
-    assert one["what"].startswith("12 of the last 64 calls are this ADD: ")
+    assert one["what"].startswith("12 of the last 64 calls are this failed ADD: ")
     assert one["what"].endswith("(default/web-4)")
 
 
@@ -681,9 +681,7 @@ CRI-O takes /etc/cni/net.d/00-cni-chain.conflist: it sorts first of those that c
             "name": "containerd",
             "version": None,
             "takes": None,
-            "because": (
-                "/etc/cni/net.d/00-broken.conflist, which sorts first, can't be used, and it takes no other"
-            ),
+            "because": ("/etc/cni/net.d/00-broken.conflist, which sorts first, can't be used, and it takes no other"),
             "cni11": None,
         },
         {

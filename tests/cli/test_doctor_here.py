@@ -178,7 +178,7 @@ def test_an_agent_that_is_stopped_takes_no_connection(here: Here, name: str, age
     with agent_process(path) as process:
         assert here.found() == []
         os.kill(process, signal.SIGSTOP)
-        told = f"{agent} takes no connection at {path}: its process {process} is stopped"
+        told = f"{agent} accepts no connection at {path}: its process {process} is stopped"
         assert here.found() == [("agent-frozen", told)]
         assert f"kill -CONT {process}" in here.doctor().stdout
         # By now so many wait that the kernel takes no more; whose socket it is can't be asked then.
@@ -188,7 +188,7 @@ def test_an_agent_that_is_stopped_takes_no_connection(here: Here, name: str, age
         assert here.found() == []
 
     assert kind == "agent-frozen"
-    assert what.startswith(f"{agent} takes no connection at {path}")
+    assert what.startswith(f"{agent} accepts no connection at {path}")
 
 
 def test_an_agent_that_hangs_takes_no_connection_either(here: Here) -> None:
@@ -198,7 +198,7 @@ def test_an_agent_that_hangs_takes_no_connection_either(here: Here) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
         listening.listen()
-        told = f"Cilium's agent takes no connection at {path}: it hangs, or is frozen (process {os.getpid()})"
+        told = f"Cilium's agent accepts no connection at {path}: it hangs, or is frozen (process {os.getpid()})"
         assert here.found() == [("agent-frozen", told)]
 
 
@@ -240,7 +240,7 @@ def test_a_runtime_that_is_too_old_for_the_facade(here: Here) -> None:
     assert here.found() == []
     here.node.change_facade(of_list={"cniVersion": "1.1.0"})
 
-    assert here.found() == [("runtime-too-old", "cniVersion 1.1.0 is more than containerd 1.6.20 can take")]
+    assert here.found() == [("runtime-too-old", "cniVersion 1.1.0 is newer than containerd 1.6.20 supports")]
     assert "doesn't know cniVersions: supports 1.0.0 at most" in " ".join(here.doctor().stdout.split())
 
 
@@ -384,7 +384,7 @@ def test_an_agent_that_has_not_been_moved_leaves_a_copy_that_nobody_keeps(
         (finding,) = json.loads(here.doctor("--json").stdout)["findings"]
 
     assert (finding["id"], finding["severity"], finding["path"]) == ("agent-not-moved", "warning", str(own))
-    assert f"writes to {here.node.net_dir}, and nobody keeps what is in {own}" in finding["what"]
+    assert f"writes to {here.node.net_dir}, and no agent updates {own}" in finding["what"]
     assert f"{setting} {own}" in finding["do"]
 
 
@@ -415,7 +415,7 @@ def test_attachments_whose_namespace_is_gone(pods: Pods) -> None:
 
     (stale,) = [one for one in findings if one["id"] == "records-stale"]
     assert stale["what"] == "1 attachment whose network namespace is gone: default/web-1 eth0 (c1)"
-    assert stale["do"] == "cni-chain gc"
+    assert stale["do"] == "Run cni-chain gc."
     pods.run("gc", "--yes")
     findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
     assert "records-stale" not in [one["id"] for one in findings]
@@ -444,7 +444,7 @@ def test_a_record_that_others_may_write_is_an_error_of_its_own(pods: Pods) -> No
 
     (one,) = [one for one in findings if one["path"] == str(pods.record("c1"))]
     assert (one["id"], one["severity"]) == ("record-unreadable", "error")
-    assert one["why"].startswith("The DEL of its attachment fails with 5")
+    assert one["why"].startswith("The DEL of its attachment fails with error 5")
     assert f"chmod 0600 {pods.record('c1')}" in one["do"]
     assert pods.host.delete("c1").code == 5
 
@@ -468,5 +468,5 @@ def test_what_the_plugin_itself_logs_is_understood(pods: Pods) -> None:
     findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
 
     (repeated,) = [one for one in findings if one["id"] == "log-repeats"]
-    assert repeated["what"] == "12 of the last 13 calls are this ADD: istio/istio-cni: no ztunnel connection"
+    assert repeated["what"] == "12 of the last 13 calls are this failed ADD: istio/istio-cni: no ztunnel connection"
     assert time.strftime("%Y-%m-%d") in repeated["why"]

@@ -109,14 +109,14 @@ def kubeconfig(path: str) -> Json:
 
 
 BY_STATE = {
-    "missing": ("", "It isn't there: with it these pods can't be deleted."),
+    "missing": ("", "The file doesn't exist: DEL can't delete these pods with it."),
     "expired": (
         f"token: {token(-7300)}",
-        "Its token expired 2h ago: with it these pods can't be deleted (Unauthorized).",
+        "Its token expired 2h ago: DEL can't delete these pods with it (Unauthorized).",
     ),
     "valid": (
         f"token: {token(36000)}",
-        "Nobody renews its token: once that has expired, these pods can't be deleted with it (Unauthorized).",
+        "No agent renews its token: after it has expired, DEL can't delete these pods with it (Unauthorized).",
     ),
 }
 
@@ -131,7 +131,7 @@ def test_records_that_name_a_kubeconfig_of_before(node: Node, content: str, why:
 
     assert (one["severity"], one["id"], one["path"]) == ("warning", "record-kubeconfig", BEFORE)
     assert one["what"] == (
-        "cilium/calico of 5 attachments was told to read this, and now no fragment names it: "
+        "cilium/calico of 5 attachments reads this at DEL, and no fragment names it now: "
         "a/b eth0 (c0), a/b eth0 (c1), a/b eth0 (c2) and 2 more"
     )
     then = f" DEL then tries once more with the owner's present configuration, which names {PRESENT}."
@@ -145,7 +145,7 @@ def test_records_of_an_owner_that_has_nothing_now(node: Node) -> None:
 
     (one,) = [one for one in findings(node) if one["id"] == "record-kubeconfig"]
 
-    assert "The owner has no present configuration that names one" in one["why"]
+    assert "The owner has no present configuration with a kubeconfig" in one["why"]
 
 
 def test_records_whose_kubeconfig_leads_to_the_present_one_are_no_fault(node: Node) -> None:

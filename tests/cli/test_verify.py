@@ -25,7 +25,7 @@ def test_errors_come_before_warnings_and_a_count_comes_last(node: Node) -> None:
         f"""\
 {LOCAL}/10-portmap.conf:4:3: error [plugin-missing]: local/portmap: {missing}
 {LOCAL}/20-broken.conf:2:2: warning [fragment-unusable]: not JSON: Expecting ',' delimiter
-{FACADE}:53:4: warning [facade-key-unknown]: key colour: means nothing to cni-chain
+{FACADE}:53:4: warning [facade-key-unknown]: key colour: cni-chain doesn't know it
 5 files checked: 1 error, 2 warnings
 """,
         "",
@@ -55,7 +55,7 @@ def test_json_has_the_same_for_a_program(node: Node) -> None:
                 "path": FACADE,
                 "line": 53,
                 "column": 4,
-                "message": "key colour: means nothing to cni-chain",
+                "message": "key colour: cni-chain doesn't know it",
             },
         ],
         "files": 4,

@@ -157,7 +157,7 @@ def test_plugins_that_can_not_be_first(node: Node, plugin: str) -> None:
     node.write("local.d/10-portmap.conf", {"type": plugin})
 
     assert node.findings() == [
-        f"{LOCAL}/10-portmap.conf:2:2: {plugin} can't be first: it changes what an earlier plugin has made"
+        f"{LOCAL}/10-portmap.conf:2:2: {plugin} can't be first: it changes the result of an earlier plugin"
     ]
 
 
@@ -198,7 +198,7 @@ def test_a_networks_name_that_makes_a_first_cilium_chain(node: Node, network: st
     assert node.findings() == [
         (
             f"{at(node, 'name', network)}: key name: {network} switches cilium-cni, which is first, to chaining; "
-            "name the network otherwise"
+            "rename the network"
         )
     ]
 

@@ -16,10 +16,10 @@ from tests.support.files.node import FACADE, Json, Node, at
             "name",
             "key name: invalid: letters, digits, '_', '.' and '-', beginning with a let",
         ),
-        ({"cniVersion": "2.0.0"}, "cniVersion", "key cniVersion: cni-chain doesn't speak 2.0.0, only 0.1.0, 0.2.0"),
-        ({"cniVersions": ["1.0.0", "1.2.0"]}, "1.2.0", "key cniVersions[1]: cni-chain doesn't speak 1.2.0, only"),
+        ({"cniVersion": "2.0.0"}, "cniVersion", "key cniVersion: cni-chain doesn't support 2.0.0, only 0.1.0, 0.2.0"),
+        ({"cniVersions": ["1.0.0", "1.2.0"]}, "1.2.0", "key cniVersions[1]: cni-chain doesn't support 1.2.0, only"),
         ({"cniVersion": "1.1.0"}, "cniVersion", "warning: key cniVersion: 1.1.0 is too new for containerd before"),
-        ({"cniVersion": ""}, "cniVersion", "warning: key cniVersion: missing or no text; write 1.0.0"),
+        ({"cniVersion": ""}, "cniVersion", "warning: key cniVersion: missing or not a string; write 1.0.0"),
         (
             {"loadOnlyInlinedPlugins": False},
             "loadOnlyInlinedPlugins",
@@ -28,7 +28,7 @@ from tests.support.files.node import FACADE, Json, Node, at
         (
             {"loadOnlyInlinedPlugin": True},
             "loadOnlyInlinedPlugin",
-            "warning: key loadOnlyInlinedPlugin: means nothin",
+            "warning: key loadOnlyInlinedPlugin: runtimes don't",
         ),
     ],
 )
@@ -46,7 +46,7 @@ def test_a_list_that_lets_runtimes_add_plugins_says_from_where(node: Node) -> No
     assert node.findings() == [
         (
             f"{FACADE}:1:1: warning: key loadOnlyInlinedPlugins: must be true, or containerd 2.1, CRI-O 1.33 and later "
-            "run every /etc/cni/net.d/cilium/*.conf behind cni-chain"
+            "run every /etc/cni/net.d/cilium/*.conf after cni-chain"
         )
     ]
 
@@ -64,9 +64,13 @@ def test_true_as_a_text_is_true_as_runtimes_read_it(node: Node) -> None:
         (
             {"timeouts": {"DEL": 44}},
             "DEL",
-            "warning: key timeouts.DEL: cilium-cni takes up to 45 s for DEL while its",
+            "warning: key timeouts.DEL: too short: cilium-cni needs up to 45 s for DEL while its",
         ),
-        ({"timeouts": {"CHECK": 30}}, "CHECK", "warning: key timeouts.CHECK: cilium-cni takes up to 31 s for CHECK"),
+        (
+            {"timeouts": {"CHECK": 30}},
+            "CHECK",
+            "warning: key timeouts.CHECK: too short: cilium-cni needs up to 31 s for CHECK",
+        ),
         ({"mesh": {}}, "mesh", "key mesh: not available in this version of cni-chain"),
         (
             {"capabilities": {"portMappings": 1}},
@@ -124,7 +128,7 @@ def test_traps_of_an_owners_keys(node: Node, key: str, value: object, message: s
         ("chaindir", "/etc/cni/chain.d", "key chaindir: unknown key; did you mean chainDir?"),
         ("log_file", "", "key log_file: unknown key; did you mean logFile?"),
         ("owner", [], "key owner: unknown key; did you mean owners?"),
-        ("multusNamespace", "kube-system", "warning: key multusNamespace: means nothing to cni-chain"),
+        ("multusNamespace", "kube-system", "warning: key multusNamespace: cni-chain doesn't know it"),
     ],
 )
 def test_a_key_that_comes_near_a_known_one_is_an_error(node: Node, key: str, value: object, message: str) -> None:
@@ -139,7 +143,7 @@ def test_a_verb_of_the_timeouts_too(node: Node) -> None:
 
     assert node.findings() == [
         f"{at(node, 'Del')}: key timeouts.Del: unknown key; did you mean timeouts.DEL?",
-        f"{at(node, 'START')}: warning: key timeouts.START: means nothing to cni-chain",
+        f"{at(node, 'START')}: warning: key timeouts.START: cni-chain doesn't know it",
     ]
 
 
@@ -191,8 +195,8 @@ def test_a_timeout_that_would_kill_cilium_while_its_agent_is_away(node: Node) ->
 
     assert node.findings() == [
         (
-            f"{at(node, 'timeoutSeconds')}: warning: key timeoutSeconds: cilium-cni takes up to 45 s for DEL while its "
-            "agent is stopped, and would be killed"
+            f"{at(node, 'timeoutSeconds')}: warning: key timeoutSeconds: too short: cilium-cni needs up to 45 s for "
+            "DEL while its agent is stopped"
         )
     ]
 
@@ -216,7 +220,7 @@ def test_cni_chain_twice_in_one_list(node: Node) -> None:
     line = node.facade.read_text().splitlines().index('   "type": "cni-chain"') + 1
 
     assert node.findings() == [
-        f"{FACADE}:{line}:4: cni-chain is there twice: every plugin of the chain would run twice"
+        f"{FACADE}:{line}:4: the facade has cni-chain twice: every plugin of the chain would run twice"
     ]
 
 
@@ -226,7 +230,7 @@ def test_one_key_twice(node: Node) -> None:
 
     (finding,) = node.findings()
 
-    assert finding.endswith(": warning: key name: is there twice; this one counts")
+    assert finding.endswith(": warning: key name: exists twice; this one is used")
 
 
 def test_a_list_in_a_file_that_no_runtime_reads_as_one(node: Node) -> None:
@@ -274,8 +278,8 @@ def test_a_directory_named_like_the_network(node: Node) -> None:
 
     assert node.findings() == [
         (
-            "/etc/cni/net.d/cilium: warning: named like the network of 00-cni-chain.conflist: runtimes with libcni "
-            "1.3 or later look for plugins here; remove it"
+            "/etc/cni/net.d/cilium: warning: has the name of the network of 00-cni-chain.conflist: runtimes with "
+            "libcni 1.3 or later look for plugins here; remove it"
         )
     ]
 

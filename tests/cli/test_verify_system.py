@@ -67,7 +67,10 @@ def test_plugins_of_another_tree_are_not_run(node: Node) -> None:
         ("#!/bin/sh\nexit 3\n", ", asked for its versions: failed without an error object: exit status 3"),
         ("#!/bin/sh\necho hello\n", ", asked for its versions: answered VERSION with something else: "),
         ("#!/nowhere\n", " can't be executed: No such file or directory"),
-        ('#!/bin/sh\nread -r x; echo \'{"supportedVersions": ["0.2.0"]}\'\n', " speaks 0.2.0 at most: it is never"),
+        (
+            '#!/bin/sh\nread -r x; echo \'{"supportedVersions": ["0.2.0"]}\'\n',
+            " supports 0.2.0 at most: cni-chain never",
+        ),
     ],
 )
 def test_plugins_that_no_runtime_could_use(node: Node, script: str, message: str) -> None:
@@ -76,7 +79,7 @@ def test_plugins_that_no_runtime_could_use(node: Node, script: str, message: str
     (finding,) = node.findings_here()
 
     assert f"{node.bin_dir}/portmap{message}" in finding
-    assert ("warning" in finding) is ("speaks" in message)
+    assert ("warning" in finding) is ("supports 0" in message)
 
 
 @pytest.mark.root
@@ -85,7 +88,7 @@ def test_directories_in_which_others_could_replace_what_root_runs(node: Node, pa
     directory = node.root / path.lstrip("/")
     directory.chmod(0o775)
 
-    message = f"{path}: mode 0775 lets others than root replace what root runs (chmod go-w)"
+    message = f"{path}: mode 0775: users other than root can replace what root runs (chmod go-w)"
     assert node.findings() == [message]
 
     directory.chmod(0o1777)
@@ -115,7 +118,7 @@ def test_where_permissions_are_not_to_be_checked_that_is_told(node: Node) -> Non
 
     assert node.findings() == [
         (
-            f"{at(node, 'allowUnsafePermissions')}: warning: key allowUnsafePermissions: whoever can write the "
-            "fragments can run anything as root; not checked"
+            f"{at(node, 'allowUnsafePermissions')}: warning: key allowUnsafePermissions: cni-chain doesn't check "
+            "who can write the fragments, and every user who can may run anything as root"
         )
     ]

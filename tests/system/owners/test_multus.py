@@ -156,7 +156,7 @@ def test_a_changed_facade_reaches_pods_only_once_multus_has_taken_it_again(node:
         wait_for(lambda: node.configured()["delegates"][0]["plugins"][0]["owners"] == OWNERS, "Multus takes it again")
 
     assert BEHIND not in fresh
-    assert f"{STALE}holds a copy of {FACADE} as it was when Multus started: restart its pod on this node" in stale
+    assert f"{STALE}has an old copy of {FACADE}, from Multus's start: restart Multus's pod on this node" in stale
     assert types(node.log()[0]) == FORWARD, "as when Multus started"
 
 
@@ -168,7 +168,7 @@ def test_multus_that_takes_another_network_is_found(node: MultusNode) -> None:
     by_path = verify(node)
     node.configure(clusterNetwork=f"{NET}/{FACADE}")
 
-    assert f"{OTHER}Multus runs another network for pods: {MASTER} makes it take {FACADE}" in found
+    assert f"{OTHER}Multus runs another network for pods: set {MASTER}" in found
     assert f"{OTHER}Multus runs 05-cilium.conflist for pods, not {FACADE}" in by_path
     assert BEHIND not in verify(node)
 
@@ -195,7 +195,7 @@ def test_at_1_1_0_multus_frees_pods_that_were_made_without_it_and_verify_says_so
 
     assert (shipped[0], BEHIND in shipped[1]) == (1, False)
     assert len(newest[0]) == 1, "the address of the pod from before is free"
-    assert f"{BEHIND}warning [multus-gc]: key cniVersion: in 1.1.0 runtimes call GC, and Multus frees" in newest[1]
+    assert f"{BEHIND}warning [multus-gc]: key cniVersion: with 1.1.0 runtimes call GC, and Multus then" in newest[1]
 
 
 def test_multus_auxiliary_chain_runs_beside_the_master(node: MultusNode) -> None:

@@ -51,7 +51,7 @@ def test_cilium_whose_directory_was_missing_writes_but_never_watches(node: Split
     assert node.names(CILIUM_D) == []
     [finding] = node.verified()
     assert "owner cilium has no fragment yet" in finding
-    look = "does it run, and does it write to /etc/cni/chain.d/cilium.d?"
+    look = "runs on this node, and that it writes to /etc/cni/chain.d/cilium.d."
     assert look in node.told("owner-without-fragment")["do"]
 
     cilium.stop()
@@ -132,7 +132,7 @@ def test_istio_told_a_name_that_does_not_end_in_conf_writes_without_end(node: Sp
 
     assert {one["ready"] for one in istio.said} == {"false"}
     [finding] = node.verified()
-    assert finding.startswith(f"warning: {ISTIO_D}/10-istio.{ending}: Istio's agent takes a single plugin in a file")
+    assert finding.startswith(f"warning: {ISTIO_D}/10-istio.{ending}: Istio's agent treats a single plugin in a file")
     assert "set cniConfFileName to a name that ends in .conf" in finding
     assert any("ends in .conf" in one["what"] for one in node.diagnosed())
     assert [link["type"] for link in node.asked("show")["facades"][0]["chain"]] == ["cilium-cni", "istio-cni"]

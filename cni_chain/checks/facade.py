@@ -234,5 +234,7 @@ def capabilities(file: FacadeFile) -> Iterator[Finding]:
 def unsafe(file: FacadeFile) -> Iterator[Finding]:
     """Yield a facade that switches off the check of who can write the fragments."""
     if file.facade.allow_unsafe:
-        message = "cni-chain doesn't check who can write the fragments, and every user who can may run anything as root"
-        yield UNSAFE.at(_at(file, f"{file.where}allowUnsafePermissions"), f"key allowUnsafePermissions: {message}")
+        message = (
+            "key allowUnsafePermissions: is true: cni-chain doesn't check who can write the fragments that root runs"
+        )
+        yield UNSAFE.at(_at(file, f"{file.where}allowUnsafePermissions"), message)

@@ -16,7 +16,7 @@ from cni_chain.plugin.chain import Delegate
 from cni_chain.plugin.errors import CNIError
 from cni_chain.plugin.spec import at_least
 
-_NO_POD = "No new pod starts: every plugin of the chain must exist before the first one runs."
+_NO_POD = "No new pod starts: every plugin of the chain must exist and be executable before the first one runs."
 
 MISSING = Kind(
     "plugin-missing",

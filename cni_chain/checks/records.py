@@ -26,14 +26,14 @@ EXPOSED = Kind(
     "records-exposed",
     WARNING,
     "users other than root can read the records",
-    "Records have the plugins' configurations, and these may have credentials.",
+    "Records contain the plugins' configurations, which may contain credentials.",
     "chmod 0700 the directory.",
 )
 SET_ASIDE = Kind(
     "records-set-aside",
     WARNING,
     "a DEL set damaged records aside",
-    "That DEL used the chain as it was then, so something of an older chain may be left of their pods. "
+    "That DEL used the chain as it was then, so addresses or rules of an older chain may be left. "
     "(Version 0.1.0 sets the records of later versions aside, also of pods that run.)",
     "Find out what damages files here (a full disk, a power loss); then cni-chain gc removes these records.",
 )

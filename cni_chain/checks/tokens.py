@@ -51,7 +51,8 @@ EXPIRED = Kind(
 REVOKED = Kind(
     "token-revoked",
     ERROR,
-    "the token in such a kubeconfig is bound to a pod that is gone from this node",
+    "the token in the kubeconfig of a plugin, or of Multus before the facade, is bound to a pod that is gone from this "
+    "node",
     "The API answers Unauthorized some 10 s after that pod was deleted: no new pod starts if the plugin has to ask the "
     "API about it.",
     "Check its agent on this node: the agent's next pod writes the file again when it starts. If that pod already "

@@ -118,7 +118,7 @@ def test_where_permissions_are_not_to_be_checked_that_is_told(node: Node) -> Non
 
     assert node.findings() == [
         (
-            f"{at(node, 'allowUnsafePermissions')}: warning: key allowUnsafePermissions: cni-chain doesn't check "
-            "who can write the fragments, and every user who can may run anything as root"
+            f"{at(node, 'allowUnsafePermissions')}: warning: key allowUnsafePermissions: is true: cni-chain "
+            "doesn't check who can write the fragments that root runs"
         )
     ]

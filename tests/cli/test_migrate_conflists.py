@@ -120,7 +120,7 @@ def test_verify_finds_no_error_in_what_was_written_but_the_plugins_own(node: Bef
         "needs a plugin before it",
         "switches cilium-cni",
         "is not first",
-        "which isn't there",
+        "which doesn't exist",
     )
     errors = [finding["message"] for finding in report["findings"] if finding["severity"] == "error"]
     assert [error for error in errors if not any(words in error for words in (*inherited, "no plugin"))] == []

@@ -112,7 +112,10 @@ def _foreign(survey: Survey, part: OwnerChain) -> Iterator[Finding]:
     for fragment in part.directory.fragments:
         types = [plugin["type"] for plugin in fragment.plugins]
         if ours is not None:
-            foreign = [type_ for type_ in types if type_ not in ours and (type_ in others or type_ in REWRITERS)]
+            # What stands beside our own plugin is in our agent's list (Cilium's, behind Flannel), but for agents
+            # that edit others' lists.
+            known = REWRITERS if ours & set(types) else REWRITERS | set(others)
+            foreign = [type_ for type_ in types if type_ not in ours and type_ in known]
         else:
             foreign = [type_ for type_ in types if type_ in REWRITERS and len(agents) > 1]
         if foreign:

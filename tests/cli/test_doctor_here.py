@@ -212,7 +212,7 @@ def test_an_agent_that_is_away_is_told_with_all_that_it_does(here: Here) -> None
         f"the token in {here.run_dir}/istio-cni-kubeconfig is bound to that pod and has died with it" in finding["why"]
     )
     assert "(Unauthorized)" in finding["why"]
-    assert "mostly within 45 s after it is back" in finding["do"]
+    assert "mostly within 48 s after it is back" in finding["do"]
 
 
 def test_a_proxy_that_is_away_is_told_from_an_agent_that_is(here: Here) -> None:

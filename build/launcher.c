@@ -99,7 +99,7 @@ static int prepare_command_line(const char *home)
 
 	snprintf(path, sizeof path, "%s/modules.zip", home);
 	if (access(path, R_OK) != 0) {
-		fprintf(stderr, "cni-chain: %s: %s; the program runs only with what is installed beside it\n", path,
+		fprintf(stderr, "cni-chain: %s: %s; the program needs the files beside it: install cni-chain again\n", path,
 			strerror(errno));
 		return -1;
 	}

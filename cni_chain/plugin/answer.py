@@ -75,7 +75,7 @@ def added(outcome: Outcome, version: str, before: results.Result | None) -> resu
     try:
         answer = jsontext.decode(outcome.stdout)
     except ValueError as unreadable:
-        raise DelegateError(DECODING_FAILURE, f"printed something that is no result: {unreadable}") from None
+        raise DelegateError(DECODING_FAILURE, f"printed something that is not a result: {unreadable}") from None
     error = _error_in(answer)
     if error and not any(key in answer for key in _RESULT_KEYS):
         raise error
@@ -96,7 +96,7 @@ def added(outcome: Outcome, version: str, before: results.Result | None) -> resu
 def _require_result(result: Any) -> None:
     fault = results.check(result)
     if fault:
-        raise DelegateError(DECODING_FAILURE, f"printed something that is no result: {fault}")
+        raise DelegateError(DECODING_FAILURE, f"printed something that is not a result: {fault}")
 
 
 def versions(outcome: Outcome) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ def versions(outcome: Outcome) -> tuple[str, ...]:
     try:
         document = jsontext.decode(outcome.stdout)
     except ValueError as fault:
-        raise DelegateError(DECODING_FAILURE, f"answered VERSION with something else: {fault}") from None
+        raise DelegateError(DECODING_FAILURE, f"answered VERSION with something that is not JSON: {fault}") from None
     supported = document.get("supportedVersions") if isinstance(document, dict) else None
     if supported is None and isinstance(document, dict) and document.get("cniVersion") == "0.2.0":
         supported = ["0.1.0", "0.2.0"]  # as `pkg/version/plugin.go` reads it
@@ -120,7 +120,7 @@ def versions(outcome: Outcome) -> tuple[str, ...]:
     common = tuple(version for version in VERSIONS if version in supported)
     if not common:
         listed = ", ".join(str(version) for version in supported)[:200]
-        raise DelegateError(DECODING_FAILURE, f"speaks no version that cni-chain does: {listed or 'none'}")
+        raise DelegateError(DECODING_FAILURE, f"supports no CNI version that cni-chain supports: {listed or 'none'}")
     return common
 
 

@@ -75,7 +75,9 @@ class OwnerChain:
             return CNIError(INVALID_CONFIG, f"owner {name}: fragment refused: {fault}")
         fault = self.fault(BROKEN)
         if fault:
-            return CNIError(TRY_AGAIN, f"owner {name} is not usable yet: {fault}; its agent must write it again, whole")
+            return CNIError(
+                TRY_AGAIN, f"owner {name} is not usable yet: {fault}; its agent must write the whole file again"
+            )
         if self.directory.faults:
             return CNIError(IO_FAILURE, f"owner {name}: {self.directory.faults[0]}")
         if self.skipped:
@@ -138,8 +140,8 @@ def no_delegate_error(owners: Iterable[Owner], chain_dir: str) -> CNIError:
     names = ", ".join(owner.name for owner in owners)
     return CNIError(
         TRY_AGAIN,
-        f"no owner has a delegate for this pod: {names or 'there is none'} in {chain_dir}; "
-        "`cni-chain show --all` tells why",
+        f"no owner has a delegate for this pod: {names or 'no owner exists'} in {chain_dir}; "
+        "`cni-chain show --all` shows why",
     )
 
 

@@ -23,7 +23,7 @@ def find_undoable(call: Call, attachment: Attachment) -> Undoable | None:
     try:
         record = call.state.load(attachment)
     except ValueError as error:
-        call.log.note(f"the record is damaged: {error}; the chain as it is now stands in")
+        call.log.note(f"the record is damaged: {error}; DEL uses the current chain instead")
         return _from_current_chain(call, attachment, damaged=str(error))
     if record is None:
         return None
@@ -43,7 +43,9 @@ def delete(call: Call) -> None:
     request = call.request
     attachment = request.attachment()
     if not _lock_if_possible(call.state, call.log, attachment):
-        call.log.note("called by a plugin of this chain, whose own DEL is under way: there is nothing else to delete")
+        call.log.note(
+            "a plugin of this chain made this call; its own DEL still runs, so there is nothing else to delete"
+        )
         return
     unreadable: list[CNIError] = []
     found = None
@@ -51,7 +53,7 @@ def delete(call: Call) -> None:
         found = find_undoable(call, attachment)
     except OSError as error:
         unreadable.append(io_error(error, call.state.directory))
-        call.log.note("the record can't be read, so the chain as it is now is deleted")
+        call.log.note("the record can't be read; DEL uses the current chain instead")
     found = found or _from_current_chain(call, attachment)
     errors = undo(call, found, request.deadline, asked=True, forget=not unreadable)
     if unreadable or errors:
@@ -92,7 +94,7 @@ def _forget(state: State, log: Log, found: Undoable) -> list[CNIError]:
     record = found.record
     try:
         if found.damaged:
-            log.note(f"the damaged record was set aside as {state.set_aside(record.attachment)}")
+            log.note(f"the damaged record was moved to {state.set_aside(record.attachment)}")
         state.remove(record.attachment)
     except OSError as error:
         failures = [io_error(error, state.directory)]
@@ -103,7 +105,7 @@ def _forget(state: State, log: Log, found: Undoable) -> list[CNIError]:
         try:
             state.markers.unmark(record.attachment.file)
         except OSError as error:
-            log.note(f"the marker of what was stranded is left for the next retry to remove: {error}")
+            log.note(f"the retry marker can't be removed; the next retry removes it: {error}")
     return []
 
 
@@ -117,7 +119,7 @@ def _lock_if_possible(state: State, log: Log, attachment: Attachment) -> bool:
     except FileNotFoundError:
         return True
     except OSError as error:
-        log.note(f"without a lock: {error}")
+        log.note(f"the lock can't be taken, so DEL runs without it: {error}")
         return True
     if not free:
         from cni_chain.plugin.busy import busy, is_below_holder
@@ -135,8 +137,8 @@ def _strand(state: State, log: Log, record: Record, errors: list[CNIError]) -> N
     try:
         state.markers.mark(record.attachment.file)
     except OSError as error:
-        log.note(f"what failed can't be marked for its retry: {error}")
+        log.note(f"the failed DEL can't be marked for a retry: {error}")
     try:
         state.update(record)
     except OSError as error:
-        log.note(f"what failed can't be recorded: {error}")
+        log.note(f"the failure can't be written to the record: {error}")

@@ -121,7 +121,7 @@ def parse(conf: Mapping[str, Any]) -> tuple[Facade, list[Problem], list[str]]:
         keys.problems.append(
             Problem(
                 "mesh",
-                "not available in this version of cni-chain; remove it (nothing is checked without it)",
+                "not available in this version of cni-chain; remove it (no mesh check runs without it)",
             )
         )
     keys.merge(timeouts)
@@ -141,9 +141,9 @@ def _owners(keys: _Keys) -> list[Owner] | None:
     entries = keys.take("owners", _owner_list, None)
     if "owners" not in keys.values:
         meant = next((key for key in keys.values if key not in KEYS and near(key) == "owners"), "")
-        wrong = (
-            f"{meant!r} is not a key of cni-chain; did you mean owners?" if meant else "without it nothing is required"
-        )
+        wrong = "list the owners; without them no plugin is required"
+        if meant:
+            wrong = f"{meant!r} is not a key of cni-chain; did you mean owners?"
         keys.problems.append(Problem("owners", f"missing: {wrong}"))
     if entries is None:
         return None
@@ -197,7 +197,7 @@ def _exempt(pods: Any, where: str, parent: _Keys) -> tuple[str, str] | None:
             keys.problems.append(
                 Problem(
                     f"{where}.{key}",
-                    "missing: both are needed, or other pods would be exempt too",
+                    "missing: both keys are needed, or other pods would be exempt too",
                 )
             )
     parent.merge(keys, closed=True)
@@ -261,7 +261,7 @@ def _owner_list(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return "" if isinstance(value, str) and value else "must be a text, not empty"
+    return "" if isinstance(value, str) and value else "must be a string, not empty"
 
 
 def _path(value: Any) -> str:

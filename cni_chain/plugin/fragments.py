@@ -174,7 +174,7 @@ def _look_at(directory: Directory, opened: int, name: str, allow_unsafe: bool) -
         text, problem = _content(directory, opened, name, allow_unsafe)
     except FileNotFoundError:
         # Taken for absent, it would silently be missing from a chain in which it is needed.
-        directory.faults.append(Fault(path, BROKEN, "was taken away while it was being read"))
+        directory.faults.append(Fault(path, BROKEN, "was removed while cni-chain read it"))
         return
     except OSError as error:
         directory.faults.append(_unreadable(path, error))
@@ -221,7 +221,7 @@ def _content(directory: Directory, opened: int, name: str, allow_unsafe: bool) -
         if not system.isfile(target):
             # A link whose directory is being exchanged leads nowhere for a moment.
             directory.dangling = True
-            return None, f"a link to {target}, which is no regular file"
+            return None, f"a link to {target}, which is not a regular file"
         file = system.open(target, flags)
     try:
         status = system.fstat(file)
@@ -243,9 +243,9 @@ def _all(file: int) -> bytes:
 def _unsafe(status: system.stat_result) -> str:
     """Return why what root would run from here isn't root's alone, "" if it is."""
     if status.st_uid != 0:
-        return f"owned by uid {status.st_uid}, must be root's (chown root)"
+        return f"owned by uid {status.st_uid}, must be owned by root (chown root)"
     if status.st_mode & _WRITABLE_BY_OTHERS:
-        return f"mode {status.st_mode & 0o7777:04o} lets others than root write (chmod go-w)"
+        return f"mode {status.st_mode & 0o7777:04o}: writable by users other than root (chmod go-w)"
     return ""
 
 
@@ -296,9 +296,9 @@ def _declared(document: dict[str, Any], faults: list[tuple[str, str]]) -> tuple[
     version = document.get("cniVersion", "")
     versions = document.get("cniVersions") or []
     if not isinstance(version, str):
-        faults.append(("cniVersion", "must be a text"))
+        faults.append(("cniVersion", "must be a string"))
     elif not isinstance(versions, list) or not all(isinstance(entry, str) for entry in versions):
-        faults.append(("cniVersions", "must be a list of texts"))
+        faults.append(("cniVersions", "must be a list of strings"))
     else:
         return (version, *versions)
     return ()

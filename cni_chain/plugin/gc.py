@@ -73,7 +73,7 @@ def _listed(request: Request) -> list[Attachment] | None:
         return None
     key, entries = next(iter(lists.items()))
     if any((other or []) != (entries or []) for other in lists.values()):
-        raise CNIError(INVALID_CONFIG, f"network configuration: keys {' and '.join(lists)}: must be the same")
+        raise CNIError(INVALID_CONFIG, f"network configuration: keys {' and '.join(lists)}: must have the same value")
     attachments = []
     for entry in [] if entries is None else entries if isinstance(entries, list) else [None]:
         # Go reads keys in any case, and so do the delegates that are given the list.
@@ -81,7 +81,8 @@ def _listed(request: Request) -> list[Attachment] | None:
         container_id, ifname = fields.get("containerid"), fields.get("ifname")
         if not (isinstance(container_id, str) and isinstance(ifname, str)):
             raise CNIError(
-                INVALID_CONFIG, f"network configuration: key {key}: must be a list of containerID and ifname"
+                INVALID_CONFIG,
+                f"network configuration: key {key}: must be a list of objects with containerID and ifname",
             )
         if is_name(container_id) and is_interface_name(ifname):
             attachments.append(Attachment(request.network, container_id, ifname))
@@ -114,7 +115,9 @@ def _collect_stale(
         elif not _collect_one(call, attachment, to_come + behind, errors):
             kept.append(attachment)
     if late:
-        errors.append(CNIError(TRY_AGAIN, f"no time left for {late} of {len(stale)} stale attachments: the next GC"))
+        errors.append(
+            CNIError(TRY_AGAIN, f"no time left for {late} of {len(stale)} stale attachments; the next GC deletes them")
+        )
     return kept
 
 

@@ -65,7 +65,7 @@ class Invoker:
         try:
             status = system.stat(file)
         except OSError as error:
-            raise CNIError(TRY_AGAIN, f"{delegate}: {file} was taken away: {error.strerror}") from None
+            raise CNIError(TRY_AGAIN, f"{delegate}: {file} was removed: {error.strerror}") from None
         identity = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         if self._remembered is None:
             self._remembered = self._state.versions()
@@ -80,7 +80,7 @@ class Invoker:
         try:
             self._state.remember_versions(self._remembered)
         except OSError as error:
-            self._log.note(f"what {file} supports can't be remembered: {error}")
+            self._log.note(f"the CNI versions that {file} supports can't be stored: {error}")
         return versions
 
     def add(

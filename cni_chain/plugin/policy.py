@@ -46,7 +46,9 @@ def owners_on_disk(
             if found is None:
                 continue
             if unsafe and not allow_unsafe:
-                note(f"{path}: not asked for its owners: not root's, or writable by others (chown root, chmod 0644)")
+                note(
+                    f"{path}: its owners are ignored: not owned by root, or writable by others (chown root, chmod 0644)"
+                )
             elif found.get("owners") == sent:
                 return None
             else:

@@ -161,7 +161,7 @@ def _answer(descriptor: int, document: Mapping[str, Any]) -> bool:
 
 def _incomplete(error: Exception) -> bytes:
     """Return the error of a program that was copied without what is beside it: it has nothing to make JSON with."""
-    text = f"{sys.executable}: {error}; the program runs only with what is installed beside it"
+    text = f"{sys.executable}: {error}; the program needs the files beside it: install cni-chain again"
     plain = "".join(char if " " <= char <= "~" and char not in '"\\' else "?" for char in text)
     return f'{{"cniVersion":"{spec.LATEST}","code":{INTERNAL},"msg":"{plain}"}}\n'.encode()
 
@@ -227,23 +227,21 @@ def _without_faults(
         faults = f"facade of network {network}: {'; '.join(wrong)}"
         if command not in ("DEL", "GC") or any(problem.key in ("chainDir", "stateDir") for problem in problems):
             raise CNIError(INVALID_CONFIG, faults)
-        log.note(f"{faults}: done without")
+        log.note(f"{faults}: ignored for {command}")
     return conf
 
 
 def _refuse_own_namespace(netns: str, environ: Mapping[str, str]) -> None:
     """Raise CNIError 8 if the container's namespace is this process's (`pkg/skel/skel.go`, with its override)."""
     if environ.get("CNI_NETNS_OVERRIDE", "").upper() not in ("TRUE", "1") and system.is_own_namespace(netns):
-        raise CNIError(
-            INVALID_NETNS, f"CNI_NETNS {netns} is the network namespace that the runtime itself is in; nothing was run"
-        )
+        raise CNIError(INVALID_NETNS, f"CNI_NETNS {netns} is the runtime's own network namespace; nothing was run")
 
 
 def _version(conf: Mapping[str, Any], command: str) -> str:
     """Return the request's version. Raises CNIError 1 or 6 if it is none, or one that has no such command."""
     version = _requested_version(conf)
     if not isinstance(version, str):
-        raise CNIError(DECODING_FAILURE, "network configuration: key cniVersion: must be a text")
+        raise CNIError(DECODING_FAILURE, "network configuration: key cniVersion: must be a string")
     if version not in spec.VERSIONS:
         raise CNIError(
             INCOMPATIBLE_VERSION,

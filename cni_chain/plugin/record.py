@@ -154,7 +154,7 @@ def _unsealed(line: bytes) -> tuple[Any, bool]:
             return jsontext.decode(text, _DEPTH), True
         return jsontext.decode(line, _DEPTH), False
     except UnicodeDecodeError:
-        raise ValueError("bytes that are not text") from None
+        raise ValueError("bytes that are not UTF-8") from None
 
 
 # What each key of a record holds; a file that says otherwise was damaged, or is somebody else's.
@@ -187,7 +187,7 @@ def parse(text: bytes) -> Record:
     if not text:
         raise ValueError("empty")
     if not newline:
-        raise ValueError("cut short in its first line")
+        raise ValueError("its first line is incomplete")
     later = rest.split(b"\n")[:-1]
     document, sealed = _unsealed(intent)
     kind = document.get("kind") if isinstance(document, dict) else None
@@ -201,7 +201,9 @@ def parse(text: bytes) -> Record:
         _require(entry, _DELEGATE)
         named = "/" not in entry["type"] and entry["type"] not in ("", ".", "..")
         if not named or entry["version"] not in VERSIONS or any(type(one) is not str for one in entry["capabilities"]):
-            raise ValueError(f"type {entry['type']!r} at version {entry['version']!r}, or its capabilities")
+            raise ValueError(
+                f"key steps: invalid type {entry['type']!r}, version {entry['version']!r}, or capabilities"
+            )
     record = Record(
         Attachment(document["network"], document["containerID"], document["ifname"]),
         [RecordedDelegate(**{key: entry[key] for key in _DELEGATE}) for entry in document["steps"]],
@@ -226,9 +228,9 @@ def _require(document: Any, keys: Kinds) -> None:
     for key, kind in keys.items():
         value = document.get(key, ...) if isinstance(document, dict) else ...
         if not isinstance(value, kind) or (value is True and kind is not bool):
-            raise ValueError(f"key {key}: missing, or not what it should be")
+            raise ValueError(f"key {key}: missing, or of the wrong type")
         if isinstance(value, str) and b"\0" in value.encode("utf-8", "surrogateescape"):
-            raise ValueError(f"key {key}: holds a NUL")
+            raise ValueError(f"key {key}: contains a NUL byte")
 
 
 def _apply(record: Record, state: Any) -> None:

@@ -57,7 +57,7 @@ class State:
         status = system.stat(self.directory)
         if not self._allow_unsafe and _is_unsafe(status):
             raise UnsafeStateError(
-                errno.EPERM, "must be root's, not writable by others (chown root, chmod 0700)", self.directory
+                errno.EPERM, "must be owned by root, not writable by others (chown root, chmod 0700)", self.directory
             )
         self._safe = True
 
@@ -117,7 +117,7 @@ class State:
             return None
         record = parse(text)
         if record.attachment.file != name:
-            raise ValueError(f"the record of {record.attachment.file}")
+            raise ValueError(f"it is the record of {record.attachment.file}")
         return record
 
     def set_aside(self, attachment: Attachment) -> str:
@@ -247,7 +247,9 @@ class State:
                 raise ValueError("not a regular file")
             # One that was put here while the directory was open to others may be no record of ours.
             if not self._allow_unsafe and _is_unsafe(status):
-                raise UnsafeStateError(errno.EPERM, "not root's, or writable by others (chown root, chmod 0600)", path)
+                raise UnsafeStateError(
+                    errno.EPERM, "not owned by root, or writable by others (chown root, chmod 0600)", path
+                )
             pieces = []
             while piece := system.read(file, 1 << 20):
                 pieces.append(piece)

@@ -51,7 +51,7 @@ def _fault_in_list(key: str, entries: Any, *, network: str, texts: tuple[str, ..
             return f"key {key}[{number}]: must be an object"
         for name in texts:
             if not isinstance(entry.get(name) or "", str):
-                return f"key {key}[{number}].{name}: must be a text"
+                return f"key {key}[{number}].{name}: must be a string"
         if network and not _is_cidr(entry.get(network)):
             return f"key {key}[{number}].{network}: must be an address with a prefix length"
     return ""

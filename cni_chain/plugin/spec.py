@@ -94,7 +94,8 @@ def parse_environment(environ: Mapping[str, str]) -> CmdArgs:
     if not command:
         raise CNIError(
             INVALID_ENVIRONMENT,
-            "CNI_COMMAND is missing from the environment: a runtime sets it to the verb; for people: cni-chain --help",
+            "CNI_COMMAND is missing from the environment: a runtime sets it to the verb; "
+            "for the command line see cni-chain --help",
         )
     if command not in REQUIRED:
         raise CNIError(INVALID_ENVIRONMENT, f"unknown CNI_COMMAND: {command}", f"one of {', '.join(REQUIRED)}")
@@ -131,6 +132,6 @@ def network_name(conf: Mapping[str, object]) -> str:
         raise CNIError(
             INVALID_CONFIG,
             f"network configuration: key name: {'missing' if name is None or name == '' else 'invalid'}: "
-            "letters, digits, '_', '.' and '-', beginning with a letter or digit",
+            "must be letters, digits, '_', '.' and '-', beginning with a letter or digit",
         )
     return name

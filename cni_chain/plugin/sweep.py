@@ -47,7 +47,7 @@ def sweep(call: Call) -> None:
         except OSError as error:
             _mark(markers, name)
             log = Log(_args(request, name), request.network)
-            log.note(f"what is stranded can't be retried: {error}")
+            log.note(f"the failed DEL can't be retried: {error}")
             log.write(request.facade.log_file, request.facade.log_level, None)
     markers.pause(resume_at_once=not failed)
 
@@ -72,7 +72,7 @@ def _retry(call: Call, name: str, until: float) -> bool:
             _unmark(markers, name)
     finally:
         call.state.unlock_file(name)
-    own.log.note("the retry of a DEL that failed before, which no runtime has asked for")
+    own.log.note("a retry by cni-chain of a DEL that had failed; no runtime asked for it")
     own.log.write(request.facade.log_file, request.facade.log_level, joined(errors) if errors else None)
     return not errors
 
@@ -112,7 +112,7 @@ def _found(call: Call, name: str) -> tuple[Undoable | None, Call]:
         Request(args, conf, request.version, request.facade, request.environ),
         Log(args, request.network),
         call.invoker.executor,
-        limit=f"a retry that no runtime asks for has {_SECONDS:g} s",
+        limit=f"a retry by cni-chain itself has {_SECONDS:g} s",
     )
     if record is not None:
         return Undoable(record, on_disk=True), own
@@ -120,7 +120,7 @@ def _found(call: Call, name: str) -> tuple[Undoable | None, Call]:
         attachment = own.request.attachment()
         return undoable_from_current_chain(own.request, own.chain, own.log, attachment, damaged=damaged), own
     if damaged:
-        raise OSError(errno.EUCLEAN, f"damaged, and its name tells no attachment: {damaged}", name)
+        raise OSError(errno.EUCLEAN, f"damaged, and its name does not name an attachment: {damaged}", name)
     return None, own
 
 

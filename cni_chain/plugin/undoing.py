@@ -147,7 +147,7 @@ class Undoing:
                 call.log.note(f"{failure.msg}; tried once more with the configuration that {current.path} has now")
                 failure = self._ask(current, file, until)
         if failure is not None and ignored:
-            call.log.note(f"{delegate}: its failing DEL is ignored (onDelError): {failure.msg}")
+            call.log.note(f"{delegate}: its failed DEL is ignored (onDelError): {failure.msg}")
             return None
         return failure
 
@@ -179,7 +179,7 @@ class Undoing:
             delegate.version = self._call.request.pick_version(supported)
         except CNIError as error:
             # Not even VERSION works: its DEL is tried as its ADD was, in the time that is left.
-            self._call.log.note(f"{error.msg}; spoken to in {delegate.version}, as recorded")
+            self._call.log.note(f"{error.msg}; DEL uses cniVersion {delegate.version}, as recorded")
 
     def _prev_result(self, delegate: RecordedDelegate) -> results.Result | None:
         """Return the runtime's prevResult, else the record's; DEL has one since 0.4.0."""

@@ -32,7 +32,9 @@ def undoable_from_current_chain(
     try:
         owner_chains = chain.owner_chains()
         if not any(owner_chain.delegates for owner_chain in owner_chains) and not system.exists(chain.chain_dir):
-            raise CNIError(IO_FAILURE, f"chainDir {chain.chain_dir} is missing, so what to delete is not known")
+            raise CNIError(
+                IO_FAILURE, f"chainDir {chain.chain_dir} is missing, so cni-chain does not know what to delete"
+            )
     except CNIError as error:
         owner_chains, unknown = [], [error]
     except OSError as error:

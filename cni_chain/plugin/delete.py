@@ -1,4 +1,4 @@
-"""DEL, wherever one is due: asked for, rolling back an ADD, before an ADD that finds a record, in GC, in a sweep."""
+"""DEL, in all its uses: a runtime's, the rollback of an ADD, an ADD that finds a record, GC, a sweep."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _LONGEST_ERROR = 1024  # characters of one that is recorded
 
 
 def find_undoable(call: Call, attachment: Attachment) -> Undoable | None:
-    """Return what a record says, or what stands in for a damaged one; None if there is no record. Raises OSError."""
+    """Return what a record lists, or the current chain if it is damaged; None if no record exists. Raises OSError."""
     try:
         record = call.state.load(attachment)
     except ValueError as error:
@@ -73,9 +73,9 @@ def undo(
 ) -> list[CNIError]:
     """Carry out the DELs of what was found and return the failures (see Undoing for the arguments).
 
-    Then nothing of the attachment is left on disk, unless `forget` says that this isn't known; of what failed, or was
-    not begun, the record is, if there is one. What stands in for a record is never recorded: the next DEL derives it
-    again, and most often nothing of it had ever run.
+    If all succeed, nothing of the attachment is left on disk; without `forget` the files on disk are left alone. If one
+    failed or was not begun, its record stays, if one exists. The current chain in place of a record is never recorded:
+    the next DEL derives it again, and most often nothing of it has ever run.
     """
     from cni_chain.plugin.undoing import Undoing  # an ADD has seldom anything to undo
 
@@ -90,7 +90,7 @@ def undo(
 
 
 def _forget(state: State, log: Log, found: Undoable) -> list[CNIError]:
-    """Remove the record of which nothing is left to undo, or set a damaged one aside; return the failure to."""
+    """Remove a record whose DELs are all done, or move a damaged one aside; return the failures."""
     record = found.record
     try:
         if found.damaged:
@@ -110,9 +110,9 @@ def _forget(state: State, log: Log, found: Undoable) -> list[CNIError]:
 
 
 def _lock_if_possible(state: State, log: Log, attachment: Attachment) -> bool:
-    """Take the attachment; False if the call that called this one has it. Raises CNIError 11 if another has.
+    """Lock the attachment; False if the call that started this one has it. Raises CNIError 11 if another has it.
 
-    Where no state can be kept there is nothing to take: the pod must go all the same.
+    Returns True without a lock if the state directory can't be used: the pod must go all the same.
     """
     try:
         free = state.lock(attachment)
@@ -130,7 +130,7 @@ def _lock_if_possible(state: State, log: Log, attachment: Attachment) -> bool:
 
 
 def _strand(state: State, log: Log, record: Record, errors: list[CNIError]) -> None:
-    """Note in the record, and for the sweep, what kept it from being deleted."""
+    """Write to the record why its DEL failed, and mark it for the sweep."""
     first = errors[0]
     # Without details, which differ at each try: the record grows only by what is new.
     record.error = CNIError(first.code, first.msg[:_LONGEST_ERROR]).document(spec.LATEST)

@@ -1,4 +1,4 @@
-"""What an ADD undoes: itself when it failed, and what an earlier one of the same attachment left."""
+"""What an ADD undoes: itself if it failed, and what an earlier ADD of the same attachment left."""
 
 from __future__ import annotations
 

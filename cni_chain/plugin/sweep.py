@@ -1,9 +1,9 @@
-"""The retry of DELs that failed and that no runtime asks for any more, when the answer to another call is out.
+"""Retries failed DELs that no runtime asks for any more, when the answer to another call is out.
 
 An ADD that failed and could not be undone leaves a record; the kubelet tries again with a new container ID every few
-seconds, and containerd knows no GC. So whenever a pod of the same network came or went in good order, the attachments
-that are due (`stranded`) get their DELs, one after another, within a bound and only until one fails: if its agent is
-away, so it is for the next.
+seconds, and containerd calls no GC. So after each successful ADD or DEL of the same network, the attachments that are
+due (`stranded`) get their DELs, one after another, for a limited time and only until one fails: if its agent is away,
+it is away for the next one too.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_chain.plugin.stranded import Stranded
 
-# How long a call may take longer for it: the runtime waits for our end, whatever it has read of the answer. A Cilium
-# whose agent is away takes 3.2 s to queue a DEL.
+# By how much this may lengthen a call: the runtime waits for our end, even if it has read the answer. cilium-cni takes
+# 3.2 s to queue a DEL while its agent is away.
 _SECONDS = 4.0
 
 
@@ -37,7 +37,7 @@ def sweep(call: Call) -> None:
     if not due:
         return
     call.state.unlock(request.attachment())
-    markers.pause(resume_at_once=False)  # for those who look meanwhile
+    markers.pause(resume_at_once=False)  # for calls that look meanwhile
     failed = False
     for name in due:
         if failed or time.monotonic() >= until:
@@ -78,7 +78,7 @@ def _retry(call: Call, name: str, until: float) -> bool:
 
 
 def _mark(markers: Stranded, name: str) -> None:
-    """Have an attachment that can't be looked at wait longer; if that can't be, it costs the next sweep a look."""
+    """Let an attachment that can't be read wait longer; if that fails, the next sweep only looks once more."""
     try:
         markers.mark(name)
     except OSError:
@@ -86,7 +86,7 @@ def _mark(markers: Stranded, name: str) -> None:
 
 
 def _unmark(markers: Stranded, name: str) -> None:
-    """Have an attachment wait no more; if that can't be, it costs the next sweep a look."""
+    """Remove an attachment's marker; if that fails, the next sweep only looks once more."""
     try:
         markers.unmark(name)
     except OSError:
@@ -94,7 +94,7 @@ def _unmark(markers: Stranded, name: str) -> None:
 
 
 def _found(call: Call, name: str) -> tuple[Undoable | None, Call]:
-    """Return what there is to undo under a record's name, and the DEL that nobody asks for. Raises OSError."""
+    """Return what is left to undo for a record's name, and the DEL call for it. Raises OSError."""
     damaged = ""
     record = None
     try:
@@ -125,7 +125,7 @@ def _found(call: Call, name: str) -> tuple[Undoable | None, Call]:
 
 
 def _args(request: Request, name: str) -> CmdArgs:
-    """Return the DEL of the attachment that a record's name tells, as far as it does."""
+    """Return the DEL of the attachment that a record's name names; without its variables if it names none."""
     parts = name.split(":")
     container_id, ifname = parts[1:] if len(parts) == 3 else ("", "")
     return CmdArgs("DEL", container_id=container_id, ifname=ifname, path=request.args.path)

@@ -24,8 +24,8 @@ def undoable_from_current_chain(
 ) -> Undoable:
     """Return what an attachment without a record may consist of: the chain as it is now.
 
-    An owner that has written nothing is skipped. One whose files can't be used just now may have been run for this pod
-    all the same: that is a failure, but for a half-written file of an owner that isn't required, as for ADD.
+    An owner that has written nothing is skipped. An owner whose files can't be used just now may still have run for
+    this pod: that is a failure, except for a half-written file of an optional owner, as for ADD.
     """
     unknown: list[CNIError] = []
     delegates: list[RecordedDelegate] = []

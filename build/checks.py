@@ -1,4 +1,4 @@
-"""Writes docs/reference/checks.md from the registry of rules: python build/checks.py. A test holds the page to that."""
+"""Writes docs/reference/checks.md from the registry of rules: python build/checks.py. A test checks that."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _INTRODUCTION = """\
 
 What cni-chain's commands find on a node, by id. Written by `python build/checks.py` from the rules themselves.
 
-Each finding has an id, a place (file, line, column), what is so, why it matters, what to do, and a severity.
+Each finding has an id, a place (file, line, column), what was found, why it matters, what to do, and a severity.
 The id is printed in brackets, and is the key `id` of every `--json`.
 An error: pods fail, or don't get what their owners want.
-A warning: that may come, or something is left behind.
+A warning: that may happen later, or something is left behind.
 
 All commands judge a node by the same rules:
 
@@ -29,7 +29,7 @@ All commands judge a node by the same rules:
 * `cni-chain doctor` runs all of them: those of `verify`, and those that need the running node. It exits 1 if there is
   an error.
 * `cni-chain show` names the errors of `verify` in its last line, and exits 1 if there is one.
-* `cni-chain install` and `cni-chain owner` refuse a change that brings an error which was not there before.
+* `cni-chain install` and `cni-chain owner` refuse a change that causes a new error.
 
 `cni-chain verify FILE` runs the rules about one file by itself.
 """
@@ -64,7 +64,7 @@ def _paragraph(kind: Kind, rule: Rule) -> list[str]:
         lines.append("While it is an error, no new pod gets the chain.")
     lines += ["", f"**What to do:** {kind.do}"]
     if kind.replaces:
-        lines += ["", f"Reported in the place of {', '.join(f'`{id_}`' for id_ in kind.replaces)} for the same file."]
+        lines += ["", f"Reported instead of {', '.join(f'`{id_}`' for id_ in kind.replaces)} for the same file."]
     return lines
 
 

@@ -1,6 +1,6 @@
 """Writes the tables of agents in docs/ from their entries: python build/agents.py.
 
-Each stands between `<!-- name -->` and `<!-- /name -->` of its page; a test holds the pages to the entries.
+Each stands between `<!-- name -->` and `<!-- /name -->` of its page; a test compares the pages with the entries.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def known() -> str:
 
 
 def whose() -> str:
-    """Return the table of what `migrate` gives to whom."""
+    """Return the table of the plugins that `migrate` gives to each owner."""
     rows = [(_listed(agent.types), _code(f"{agent.owner}.d/{agent.file}"), _form(agent)) for agent in BY_OWNER.values()]
     rows.append(("any other", "`local.d/10-TYPE.conf`, `20-…`", "single plugins"))
     return _table(("plugin", "owner, file", "form"), rows)
@@ -53,7 +53,7 @@ def written(page: str, name: str, table: str) -> str:
     text = (DOCS / page).read_text()
     begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->\n"
     if begin not in text or end not in text:
-        raise ValueError(f"docs/{page}: no marks {begin.strip()} and {end.strip()}")
+        raise ValueError(f"docs/{page}: the marks {begin.strip()} and {end.strip()} are missing")
     head, _, rest = text.partition(begin)
     return head + begin + table + end + rest.partition(end)[2]
 
@@ -75,7 +75,7 @@ def _form(agent: Agent) -> str:
     if agent.single:
         return "single plugin"
     if agent.before:
-        return f"list: a seed with {_listed(agent.before)}, which it wants before its own; the facade leaves that out"
+        return f"list: a seed with {_listed(agent.before)}, which it needs before its own; the facade leaves that out"
     if agent.seed:
         return "list: the seed that its installer edits, with its plugin in it"
     return f"list ({_listed(agent.older)}, a single plugin, if it was that)" if agent.older else "list"

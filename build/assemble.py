@@ -53,7 +53,7 @@ def assemble(directory: str, name: str, modules: Iterable[Entry], others: Iterab
     interpreter = _static_interpreter()
     places = {os.path.dirname(place) for place, _, kind in others if kind == "EXTENSION"}
     if len(places) > 1:
-        raise SystemExit(f"extension modules lie in {', '.join(sorted(places))}; the launcher looks into one directory")
+        raise SystemExit(f"extension modules are in {', '.join(sorted(places))}; the launcher looks into one directory")
     libraries = []
     for place, source, kind in others:
         if place == _BASE_LIBRARY or (interpreter and _LINKED_IN.match(place)):
@@ -74,12 +74,12 @@ def _modules(archive: str) -> list[str]:
 
 
 def _is_in_interpreter(module: str) -> bool:
-    """Tell whether every interpreter carries this module of the standard library in itself (`os` and the like)."""
+    """Return whether every interpreter carries this module of the standard library in itself (`os` and the like)."""
     return FrozenImporter.find_spec(module) is not None
 
 
 def _source(module: str) -> str:
-    # Not importlib's answer: `collections.abc` has another module's.
+    # Not importlib's answer: for `collections.abc` that is another module's file.
     stem = Path(sysconfig.get_path("stdlib"), *module.split("."))
     for source in (stem.with_suffix(".py"), stem / "__init__.py"):
         if source.is_file():
@@ -138,18 +138,18 @@ def _archive(file: Path, sources: dict[str, str]) -> None:
     with zipfile.ZipFile(file, "w") as archive:
         for module, source in sorted(sources.items()):
             path = module.replace(".", "/") + ("/__init__.pyc" if _is_package(source) else ".pyc")
-            code = _code(module, source, docstrings=True)  # the commands' are their help
+            code = _code(module, source, docstrings=True)  # a command's docstring is its help
             archive.writestr(zipfile.ZipInfo(path), head + code, zipfile.ZIP_DEFLATED)
 
 
 def _write_header(file: Path, sources: dict[str, str], extensions: str, libraries: list[str]) -> None:
-    """Write modules as C takes them (PyImport_FrozenModules), and where the rest is."""
+    """Write modules as a C array (PyImport_FrozenModules), and the places of the other files."""
     lines = [f'#define EXTENSIONS "{extensions}"']
     names = "".join(f'"{name}", ' for name in sorted(libraries))
     lines.append(f"static const char *const libraries[] = {{{names}0}};")
     rows = []
     for number, (module, source) in enumerate(sorted(sources.items())):
-        code = _code(module, source, docstrings=False)  # each call would read them
+        code = _code(module, source, docstrings=False)  # each call would read the docstrings
         lines.append(f"static const unsigned char module{number}[] = {{{','.join(map(str, code))}}};")
         package = int(_is_package(source))
         rows.append(f'{{.name = "{module}", .code = module{number}, .size = {len(code)}, .is_package = {package}}},')
@@ -157,7 +157,7 @@ def _write_header(file: Path, sources: dict[str, str], extensions: str, librarie
 
 
 def _static_interpreter() -> Path | None:
-    """Return the interpreter as a static library, None where its maker didn't provide one or PYTHON_LIBRARY=shared."""
+    """Return the interpreter as a static library, None if it has none or PYTHON_LIBRARY=shared."""
     if os.environ.get("PYTHON_LIBRARY") == "shared":
         return None
     library = Path(sysconfig.get_config_var("LIBPL") or "/", sysconfig.get_config_var("LIBRARY") or "none")
@@ -165,10 +165,10 @@ def _static_interpreter() -> Path | None:
 
 
 def _link(program: Path, include: Path, interpreter: Path | None) -> None:
-    """Compile the launcher. A shared interpreter is bound anew at every start, which a static one is not."""
+    """Compile the launcher. The loader links a shared interpreter at every start, but not a static one."""
     variables = sysconfig.get_config_vars()
     command = ["gcc", "-O2", *_WARNINGS, "-s", f"-I{include}"]
-    # As a system's header: its warnings are for its makers.
+    # As a system header: its warnings must not stop the build.
     command += ["-isystem", sysconfig.get_path("include"), "-o", str(program), str(HERE / "launcher.c")]
     if interpreter:
         wanted = " ".join(variables.get(key) or "" for key in ("MODLIBS", "LIBS", "SYSLIBS")).split()

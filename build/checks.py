@@ -1,4 +1,4 @@
-"""Writes docs/reference/checks.md from the registry of rules: python build/checks.py. A test holds the page to that."""
+"""Writes docs/reference/checks.md from the registry of rules: python build/checks.py. A test checks that."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Writes docs/reference/commands.md from the commands' own help: python build/commands.py.
 
-With --man it prints the manual page. Nothing is told here that the help doesn't tell, so that the two can't differ; a
-test holds the page to that.
+With --man it prints the manual page. It writes only what the help says, so that the two can't differ; a test
+checks that.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def page() -> str:
     lines = [
         "# Commands",
         "",
-        f"Every command of `{NAME}`, as `--help` tells it. Written by `python build/commands.py`.",
+        f"Every command of `{NAME}`, as `--help` prints it. Written by `python build/commands.py`.",
         "The guides show what the commands print: [operate](../guides/operate.md),",
         "[upgrade and uninstall](../guides/upgrade-and-uninstall.md), [live cluster](../guides/live-cluster.md).",
         "",

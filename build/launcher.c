@@ -1,8 +1,8 @@
 /* The program: CPython, embedded by its public interface, with what a plugin's call loads built into it.
  *
- * It stands where PyInstaller's boot loader would: that executes itself a second time, to have its libraries found,
- * reads two archives and installs importers of its own, which is several milliseconds of each call. Whatever is not built
- * in (the command line, and what of the standard library a call needs once in a while) lies in _internal. */
+ * It replaces PyInstaller's boot loader. That executes itself a second time to have its libraries found, reads two
+ * archives and installs its own importers, which takes several milliseconds of each call. What is not built in (the
+ * command line, and the part of the standard library that a call rarely needs) is in _internal. */
 #include <Python.h>
 #include <dlfcn.h>
 #include <errno.h>
@@ -54,9 +54,9 @@ static void initialize(int argc, char **argv, const char *program, const char *h
 	config.write_bytecode = 0;
 	config.optimization_level = 1;
 	config.pathconfig_warnings = 0;
-	/* As the interpreter's own program has them: without SIGPIPE ignored, a runtime that is gone would end us. */
+	/* As in the interpreter's own program: if SIGPIPE were not ignored, a runtime that is gone would end us. */
 	config.install_signal_handlers = 1;
-	/* All of them, so that nothing is looked for. */
+	/* Set all of them, so that the interpreter searches for nothing. */
 	set(&config, &config.executable, program);
 	set(&config, &config.base_executable, program);
 	set(&config, &config.home, home);
@@ -73,7 +73,7 @@ static void initialize(int argc, char **argv, const char *program, const char *h
 	PyConfig_Clear(&config);
 }
 
-/* A package that is built in knows no directory: say where the rest of it is. */
+/* A built-in package has no directory: add the place of the rest of it. */
 static int extend_package(const char *name, const char *home)
 {
 	PyObject *package = PyImport_ImportModule(name);
@@ -89,17 +89,17 @@ static int extend_package(const char *name, const char *home)
 	return status;
 }
 
-/* What only the command line needs: is there, and the libraries of its extension modules are those beside it.
+/* Check that the command line's files exist, and load the libraries of its extension modules from beside the program.
  *
- * A library that is loaded already is taken, whatever the system has of that name. A path in the program (RPATH) would do
- * the same, and have every call of the plugin look there for the system's own libraries first. */
+ * The loader uses a library that is loaded already, whatever the system has of that name. A path in the program (RPATH)
+ * would do the same, but every call of the plugin would look there for the system's own libraries first. */
 static int prepare_command_line(const char *home)
 {
 	char path[PATH_MAX + 64];
 
 	snprintf(path, sizeof path, "%s/modules.zip", home);
 	if (access(path, R_OK) != 0) {
-		fprintf(stderr, "cni-chain: %s: %s; the program runs only with what is installed beside it\n", path,
+		fprintf(stderr, "cni-chain: %s: %s; the program needs the files beside it: install cni-chain again\n", path,
 			strerror(errno));
 		return -1;
 	}
@@ -110,7 +110,7 @@ static int prepare_command_line(const char *home)
 	return 0;
 }
 
-/* Find out which file this is, every link followed; where no /proc is mounted, by what was executed. */
+/* Find this program's file, with every link followed; without a mounted /proc, by the path that was executed. */
 static int find_program(char program[PATH_MAX])
 {
 	ssize_t length = readlink("/proc/self/exe", program, PATH_MAX - 1);
@@ -122,7 +122,7 @@ static int find_program(char program[PATH_MAX])
 	return 0;
 }
 
-/* Nearly all of the interpreter's data is written to while it starts: one call in the place of three hundred faults. */
+/* Nearly all of the interpreter's data is written to while it starts: one call instead of three hundred page faults. */
 static void populate_data(void)
 {
 #ifdef MADV_POPULATE_WRITE /* Linux 5.14; an older kernel refuses, and has the faults */
@@ -149,7 +149,7 @@ int main(int argc, char **argv)
 		return 1;
 	initialize(argc, argv, program, home);
 
-	PySys_SetObject("frozen", Py_True); /* as every tool that freezes says it */
+	PySys_SetObject("frozen", Py_True); /* as other tools that freeze programs do */
 
 	PyObject *module = NULL, *answer = NULL;
 	if (extend_package("encodings", home) == 0 && extend_package("cni_chain", home) == 0)
@@ -157,6 +157,6 @@ int main(int argc, char **argv)
 	if (module)
 		answer = PyObject_CallMethod(module, "run", NULL);
 	if (!answer)
-		PyErr_Print(); /* ends the process where the exception is SystemExit, as the command line's end is */
+		PyErr_Print(); /* ends the process if the exception is SystemExit, as at the end of the command line */
 	return Py_FinalizeEx() < 0 || !answer;
 }

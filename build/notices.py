@@ -1,7 +1,7 @@
-"""The licence texts of what a frozen program carries, as data files.
+"""The licence texts of all that a frozen program contains, as data files.
 
-They come from what was really bundled, so that a new dependency can't be forgotten: one without a text
-stops the freeze.
+They come from what was really bundled, so that a new dependency can't be forgotten: a dependency
+without a text stops the freeze.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def notices(modules: Iterable[Entry], libraries: Iterable[Entry]) -> list[Entry]
 def _python() -> list[Path]:
     """Find the interpreter's own text and, where a package brought it, that of all it has from others.
 
-    The former says nothing of the latter, the Mersenne Twister or dtoa.c for instance.
+    The first doesn't cover the second, for example the Mersenne Twister or dtoa.c.
     """
     text = Path(sysconfig.get_path("stdlib"), "LICENSE.txt")
     if not text.is_file():

@@ -11,7 +11,7 @@ def main() -> int:
     """Return the exit status."""
     environ = caller_environ()
     called = environ.get("CNI_COMMAND") or (
-        # Somebody who tries cnitool has CNI_PATH exported, and still wants `cni-chain show`.
+        # A person who tries cnitool has exported CNI_PATH, and still wants `cni-chain show`.
         len(sys.argv) == 1 and any(name.startswith("CNI_") for name in environ)
     )
     if called:

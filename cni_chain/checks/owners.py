@@ -112,7 +112,10 @@ def _foreign(survey: Survey, part: OwnerChain) -> Iterator[Finding]:
     for fragment in part.directory.fragments:
         types = [plugin["type"] for plugin in fragment.plugins]
         if ours is not None:
-            foreign = [type_ for type_ in types if type_ not in ours and (type_ in others or type_ in REWRITERS)]
+            # A plugin beside the owner's own is in its agent's list (Cilium's, after Flannel), unless another agent
+            # edits lists.
+            known = REWRITERS if ours & set(types) else REWRITERS | set(others)
+            foreign = [type_ for type_ in types if type_ not in ours and type_ in known]
         else:
             foreign = [type_ for type_ in types if type_ in REWRITERS and len(agents) > 1]
         if foreign:

@@ -70,6 +70,6 @@ def _run_forward(call: Call, record: Record, files: list[str]) -> None:
             failure = io_error(error, call.state.directory)
         except Exception as error:  # noqa: BLE001  # whatever it is, what was run must be undone
             failure = CNIError(INTERNAL, f"{type(error).__name__}: {error}")
-        from cni_chain.plugin.rollback import roll_back  # most pods start
+        from cni_chain.plugin.rollback import roll_back  # imported here: most pods start
 
         raise roll_back(call, record, started, failure)

@@ -1,7 +1,7 @@
 """What a delegate's exit status and output mean. Pure.
 
-Source: SPEC section 5, and what libcni makes of real plugins (`pkg/invoke/raw_exec.go`); stricter where libcni takes a
-fault for success.
+Source: SPEC section 5, and how libcni reads the answers of real plugins (`pkg/invoke/raw_exec.go`); stricter where
+libcni takes a fault for a success.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Outcome:
     """How one execution of a delegate ended.
 
     `status` is the exit status, negative for the signal that ended it, None if it was killed at its deadline. `stderr`
-    is the last part of what it said there; `ms` is how long it took; `limit` says whose deadline it was.
+    is the end of what it wrote there; `ms` is how long it took; `limit` names the setting of its deadline.
     """
 
     __slots__ = ("limit", "ms", "status", "stderr", "stdout")
@@ -35,7 +35,7 @@ class Outcome:
 
 
 class DelegateError(CNIError):
-    """A delegate's failure. `said` are its own words, of msg and details; "" if it had none."""
+    """A delegate's failure. `said` is the delegate's own text, msg and details; "" if it gave none."""
 
     def __init__(self, code: int, msg: str, details: str = "", *, said: str = "") -> None:
         super().__init__(code, msg, details)
@@ -43,13 +43,13 @@ class DelegateError(CNIError):
 
 
 class NotStarted(CNIError):  # noqa: N818  # as CNIError's own name has it, an error is what it is
-    """A delegate's failure of which nothing has run."""
+    """The failure of a delegate that was not started."""
 
 
 def require_success(outcome: Outcome) -> None:
-    """Raise the DelegateError that `outcome` tells of, if it is no success."""
+    """Raise the DelegateError that `outcome` describes, unless it is a success."""
     if outcome.status is None:
-        # Not how long it had: the same fault must read the same in each of a pod's events, to be counted as one.
+        # Without the time that it had: the kubelet counts only events of the same text as one.
         look = "look at what it waits for, such as its agent"
         raise DelegateError(DELEGATE_TIMED_OUT, f"did not end in time and was killed ({outcome.limit}): {look}")
     if outcome.status == 0:
@@ -67,7 +67,7 @@ def require_success(outcome: Outcome) -> None:
 def added(outcome: Outcome, version: str, before: results.Result | None) -> results.Result:
     """Return the Result with which a delegate answered ADD, complete and in spec.LATEST.
 
-    `version` is the one that it was called in, `before` the result so far in spec.LATEST. Raises DelegateError.
+    `version` is that of the call, `before` the result so far in spec.LATEST. Raises DelegateError.
     """
     require_success(outcome)
     if not outcome.stdout.strip():
@@ -75,7 +75,7 @@ def added(outcome: Outcome, version: str, before: results.Result | None) -> resu
     try:
         answer = jsontext.decode(outcome.stdout)
     except ValueError as unreadable:
-        raise DelegateError(DECODING_FAILURE, f"printed something that is no result: {unreadable}") from None
+        raise DelegateError(DECODING_FAILURE, f"printed something that is not a result: {unreadable}") from None
     error = _error_in(answer)
     if error and not any(key in answer for key in _RESULT_KEYS):
         raise error
@@ -96,7 +96,7 @@ def added(outcome: Outcome, version: str, before: results.Result | None) -> resu
 def _require_result(result: Any) -> None:
     fault = results.check(result)
     if fault:
-        raise DelegateError(DECODING_FAILURE, f"printed something that is no result: {fault}")
+        raise DelegateError(DECODING_FAILURE, f"printed something that is not a result: {fault}")
 
 
 def versions(outcome: Outcome) -> tuple[str, ...]:
@@ -111,7 +111,7 @@ def versions(outcome: Outcome) -> tuple[str, ...]:
     try:
         document = jsontext.decode(outcome.stdout)
     except ValueError as fault:
-        raise DelegateError(DECODING_FAILURE, f"answered VERSION with something else: {fault}") from None
+        raise DelegateError(DECODING_FAILURE, f"answered VERSION with something that is not JSON: {fault}") from None
     supported = document.get("supportedVersions") if isinstance(document, dict) else None
     if supported is None and isinstance(document, dict) and document.get("cniVersion") == "0.2.0":
         supported = ["0.1.0", "0.2.0"]  # as `pkg/version/plugin.go` reads it
@@ -120,7 +120,7 @@ def versions(outcome: Outcome) -> tuple[str, ...]:
     common = tuple(version for version in VERSIONS if version in supported)
     if not common:
         listed = ", ".join(str(version) for version in supported)[:200]
-        raise DelegateError(DECODING_FAILURE, f"speaks no version that cni-chain does: {listed or 'none'}")
+        raise DelegateError(DECODING_FAILURE, f"supports no CNI version that cni-chain supports: {listed or 'none'}")
     return common
 
 
@@ -133,7 +133,7 @@ def _error_in(document: Any) -> DelegateError | None:
         return None
     if not msg and not details:
         return None
-    # 0 is what a plugin leaves unset; as an error's code it would read as none.
+    # A plugin that sets no code prints 0, which a caller would read as no error.
     own = (msg or details, details if msg else "")
     return DelegateError(code or DELEGATE_FAILED, *own, said=" ".join(own))
 

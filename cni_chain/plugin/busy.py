@@ -1,4 +1,4 @@
-"""An attachment that another process works on: who that is, and what the call that found it so answers."""
+"""An attachment that another process works on: which process that is, and the error of this call."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from cni_chain.plugin.record import Attachment
     from cni_chain.plugin.records import State
 
-_DEPTH_OF_PROCESSES = 64  # more than lie between a runtime and a plugin's plugin
+_DEPTH_OF_PROCESSES = 64  # more than exist between a runtime and a plugin that a plugin started
 
 
 def busy(state: State, attachment: Attachment) -> CNIError:
@@ -20,11 +20,11 @@ def busy(state: State, attachment: Attachment) -> CNIError:
             f"network {attachment.network} leads back to itself: a plugin of its chain calls cni-chain for the same "
             "network again; take that plugin out of its owner's fragments, or give it another network",
         )
-    return CNIError(TRY_AGAIN, f"{attachment} is busy: another call is at work on it")
+    return CNIError(TRY_AGAIN, f"{attachment} is busy: another call for it is still running")
 
 
 def is_below_holder(state: State, attachment: Attachment) -> bool:
-    """Tell whether the process that has the attachment is one that this process was called by."""
+    """Return whether the process that has the attachment started this one, directly or through others."""
     holder, process = state.holder(attachment), "self"
     for _ in range(_DEPTH_OF_PROCESSES if holder else 0):
         process = _parent(process)
@@ -34,7 +34,7 @@ def is_below_holder(state: State, attachment: Attachment) -> bool:
 
 
 def _parent(process: str) -> str:
-    """Return the parent of a process as /proc names it, "" if that can't be told."""
+    """Return the parent of a process as /proc names it, "" if /proc doesn't."""
     try:
         with open(f"/proc/{process}/stat", "rb", buffering=0) as file:
             return file.readall().rpartition(b")")[2].split()[1].decode()

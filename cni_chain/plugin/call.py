@@ -1,4 +1,4 @@
-"""One call of cni-chain: its request, the chain as that finds it on disk, and what carries it out."""
+"""One call of cni-chain: its request, the chain as it is on disk, and what carries the request out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class CurrentChain:
-    """The chain of one request's facade. What is on disk is read anew each time, but for who the owners are."""
+    """The chain of one request's facade. It reads the disk each time, except for the list of owners."""
 
     def __init__(self, request: Request, log: Log) -> None:
         self.chain_dir = request.facade.chain_dir
@@ -28,12 +28,12 @@ class CurrentChain:
     def owners(self) -> list[Owner]:
         """Return the owners in order. Raises CNIError 5.
 
-        If nothing says who is listed (a DEL's faulty facade), whoever has a directory is an owner.
+        If nothing lists them (the facade of a DEL is faulty), each directory in the chain's directory is an owner's.
         """
         listed = self._listed()
         if listed is not None:
             return listed
-        from cni_chain.plugin import chain, fragments  # the records say what to undo, so most DELs do without
+        from cni_chain.plugin import chain, fragments  # most DELs need only the record
 
         try:
             names, _ = fragments.owner_names(self.chain_dir)
@@ -42,12 +42,12 @@ class CurrentChain:
         return chain.owners(self._request.facade, names)
 
     def owner(self, name: str) -> Owner | None:
-        """Return today's owner of that name, None if the facade lists others."""
+        """Return the current owner of that name, None if the facade doesn't list it."""
         listed = self._listed()
         return Owner(name) if listed is None else next((owner for owner in listed if owner.name == name), None)
 
     def _listed(self) -> list[Owner] | None:
-        """Return the facade's owners, None if nothing says who they are. DEL and GC ask the facade on disk first."""
+        """Return the facade's owners, None if nothing lists them. DEL and GC read the facade on disk first."""
         if not self._known:
             self._known = True
             request = self._request
@@ -65,8 +65,8 @@ class CurrentChain:
     def owner_chain(self, owner: Owner, *, wait: bool = True, exempt: bool = True) -> OwnerChain:
         """Return what one owner contributes now.
 
-        With `wait`, whoever writes a file at this moment gets a little time; with `exempt`, an owner that exempts the
-        request's pod contributes nothing.
+        With `wait`, an agent that is writing a file gets a short time to finish; with `exempt`, an owner that exempts
+        the request's pod contributes nothing.
         """
         from cni_chain.plugin import chain, fragments
 
@@ -83,9 +83,9 @@ class CurrentChain:
 
 
 class Call:
-    """A request, and what it is carried out with: each attribute is one concern, to be passed on to who needs it.
+    """A request, and the objects that carry it out: each attribute is one concern, passed on to the code that needs it.
 
-    `executor` takes the place of `delegate.execute`; `limit` says whose deadline it is, if not the verb's.
+    `executor` replaces `delegate.execute`; `limit` describes the deadline if it is not the verb's.
     """
 
     def __init__(self, request: Request, log: Log, executor: Execute | None = None, limit: str = "") -> None:

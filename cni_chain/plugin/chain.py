@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Delegate:
-    """One delegate's place in the chain: whose it is, from which file, and its PluginConf as written there."""
+    """One delegate of the chain: its owner, its file, and its PluginConf as written there."""
 
     __slots__ = ("conf", "disable_check", "disable_gc", "owner", "path", "type", "versions")
 
@@ -60,7 +60,7 @@ class OwnerChain:
 
     @property
     def usable(self) -> bool:
-        """Tell whether this owner can run: it has a delegate, and nothing it wrote is at fault.
+        """Return whether this owner can run: it has a delegate, and none of its files has a fault.
 
         Of an owner that is not required, a half-written file is left out and the others run.
         """
@@ -75,7 +75,9 @@ class OwnerChain:
             return CNIError(INVALID_CONFIG, f"owner {name}: fragment refused: {fault}")
         fault = self.fault(BROKEN)
         if fault:
-            return CNIError(TRY_AGAIN, f"owner {name} is not usable yet: {fault}; its agent must write it again, whole")
+            return CNIError(
+                TRY_AGAIN, f"owner {name} is not usable yet: {fault}; its agent must write the whole file again"
+            )
         if self.directory.faults:
             return CNIError(IO_FAILURE, f"owner {name}: {self.directory.faults[0]}")
         if self.skipped:
@@ -95,7 +97,7 @@ class OwnerChain:
 
 
 def owners(facade: Facade, directories: Iterable[str]) -> list[Owner]:
-    """Return a facade's owners in order: those that it lists, else (its key is at fault) whoever has a directory."""
+    """Return a facade's owners in order: those that it lists; if that key has a fault, each that has a directory."""
     return facade.owners if facade.owners is not None else [Owner(name) for name in directories]
 
 
@@ -138,8 +140,8 @@ def no_delegate_error(owners: Iterable[Owner], chain_dir: str) -> CNIError:
     names = ", ".join(owner.name for owner in owners)
     return CNIError(
         TRY_AGAIN,
-        f"no owner has a delegate for this pod: {names or 'there is none'} in {chain_dir}; "
-        "`cni-chain show --all` tells why",
+        f"no owner has a delegate for this pod: {names or 'no owner exists'} in {chain_dir}; "
+        "`cni-chain show --all` shows why",
     )
 
 

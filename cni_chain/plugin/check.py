@@ -28,7 +28,7 @@ def check(call: Call) -> None:
     except FileNotFoundError:
         pass
     except ValueError as error:
-        call.log.note(f"the record is damaged: {error}; the chain as it is now is checked")
+        call.log.note(f"the record is damaged: {error}; CHECK uses the current chain instead")
     except OSError as error:
         raise io_error(error, call.state.directory) from None
     if record is not None:

@@ -1,7 +1,7 @@
 """Finds and executes delegates. The only module that starts processes.
 
-A delegate is a process group of its own, has pipes of its own (never the runtime's, which would hold the runtime up
-for as long as anything of the delegate lives), and doesn't outlive cni-chain.
+Each delegate has its own process group and its own pipes, and doesn't outlive cni-chain. It never gets the runtime's
+pipes: the runtime would wait for as long as any process of the delegate holds them.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class NotFoundError(Exception):
 
 
 class NotStartedError(OSError):
-    """The system would not start a plugin: nothing of it has run."""
+    """The system did not start a plugin: nothing of it has run."""
 
 
 def find(name: str, path: str) -> str:
-    """Return the file that `name` is in the directories of CNI_PATH `path`, as `pkg/invoke/find.go` looks for it.
+    """Return the file of plugin `name` in the directories of CNI_PATH `path`; searches as `pkg/invoke/find.go` does.
 
     Raises NotFoundError.
     """
@@ -61,7 +61,7 @@ def find(name: str, path: str) -> str:
 def execute(file: str, environ: Mapping[str, str], stdin: bytes, seconds: float) -> Outcome:
     """Run a plugin to its end, or kill its process group after `seconds`. Its stderr is passed on as it comes.
 
-    The answer is complete when the plugin's own process ends, whoever else still holds its pipes.
+    The answer is complete when the plugin's own process ends, even if other processes still hold its pipes.
     Raises NotStartedError if it can't be started, another OSError if it can't be followed: it is killed then.
     """
     start = time.monotonic()
@@ -69,7 +69,7 @@ def execute(file: str, environ: Mapping[str, str], stdin: bytes, seconds: float)
     try:
         in_time = running.exchange(start + seconds)
     finally:
-        # After its end this reaches only what it left in its group at the deadline, or when we are about to fail.
+        # Of a plugin that has ended this kills only what it left in its group, at the deadline or on an error.
         status = running.end()
     ms = (time.monotonic() - start) * 1000
     return Outcome(status if in_time else None, bytes(running.stdout), bytes(running.stderr), ms)
@@ -132,7 +132,7 @@ class _Running:
         return True
 
     def _drain(self, descriptor: int) -> None:
-        """Take what the ended process left in a pipe: no more than one can hold, for others may write on for ever."""
+        """Read what the ended process left in a pipe: at most a pipe's size, because others may write on for ever."""
         try:
             for _ in range(_PIPE_LIMIT // _PIECE):
                 if not self._read(descriptor):
@@ -163,7 +163,7 @@ class _Running:
         return self._status()
 
     def _status(self) -> int:
-        # One that hangs in the kernel takes no signal, and must not take us with it.
+        # A process that hangs in the kernel takes no signal, and must not make us hang too.
         until = time.monotonic() + _DYING_SECONDS
         while (found := system.waitpid(self._pid, 0 if self._ended else system.WNOHANG)) == (0, 0):
             if time.monotonic() >= until:
@@ -172,7 +172,7 @@ class _Running:
         return system.waitstatus_to_exitcode(found[1])
 
     def _serve(self, descriptor: int) -> bool:
-        """Do what a pipe is ready for; return whether it is to be watched on."""
+        """Read from or write to a pipe that is ready; return whether to watch it further."""
         try:
             return self._write() if descriptor == self._stdin else self._read(descriptor)
         except BlockingIOError:
@@ -207,7 +207,7 @@ def _spawn(file: str, environ: Mapping[str, str], given: list[tuple[int, int, in
     until = min(until, time.monotonic() + _BUSY_SECONDS)
     while True:
         try:
-            # Python ignores these two signals, and what is ignored stays so in whatever is executed.
+            # Python ignores these two signals, and a program that it starts would ignore them too.
             return system.posix_spawn(
                 file, [file], environ, file_actions=given, setpgroup=0, setsigdef=(_SIGPIPE, _SIGXFSZ)
             )
@@ -221,7 +221,7 @@ def _out_of_the_way(descriptor: int) -> int:
     """Return a copy that a delegate inherits, at a number that no shell script redirects to something else."""
     try:
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD, 100)
-    except OSError:  # fewer are allowed
+    except OSError:  # the limit of descriptors is lower
         return fcntl.fcntl(descriptor, fcntl.F_DUPFD, 3)
 
 
@@ -229,9 +229,9 @@ def _end_with_us(pid: int, lifeline: int) -> None:
     """Have the kernel kill process group `pid` when this process is gone, however it ends.
 
     This process alone can write to the lifeline; `pid` holds the other end as well. When the last writer is gone the
-    kernel signals the reader's owner (fcntl(2), F_SETSIG; `fs/pipe.c`, pipe_release): the group, or an IPAM plugin
-    below would write its lease after the next DEL has succeeded. Unlike PR_SET_PDEATHSIG this needs nothing to run
-    between fork and exec, and a plugin that changes its credentials doesn't escape. Should this process end before
+    kernel signals the reader's owner (fcntl(2), F_SETSIG; `fs/pipe.c`, pipe_release): the group. Otherwise an IPAM
+    plugin in it could write its lease after the next DEL has succeeded. Unlike PR_SET_PDEATHSIG this needs nothing to
+    run between fork and exec, and a plugin that changes its credentials doesn't escape. Should this process end before
     these lines, the plugin's stdin ends before its configuration does.
     """
     fcntl.fcntl(lifeline, fcntl.F_SETOWN, -pid)
@@ -243,7 +243,7 @@ def _let_live(lifeline: int) -> None:
     """Undo `_end_with_us` for what a plugin that has ended left in its group on purpose."""
     try:
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, 0)
-    except OSError:  # then it dies with us
+    except OSError:  # then the kernel kills it at our end
         return
 
 
@@ -256,7 +256,7 @@ def _kill(pid: int) -> None:
 
 
 def _pass_on(text: bytes) -> bool:
-    """Copy a piece to our own stderr; return whether its reader took it. One that doesn't read delays no pod."""
+    """Copy a piece to our own stderr; return whether its reader took it. A slow reader must not delay a pod."""
     poll = select.poll()
     poll.register(2, select.POLLOUT)
     try:

@@ -1,4 +1,4 @@
-"""DEL, wherever one is due: asked for, rolling back an ADD, before an ADD that finds a record, in GC, in a sweep."""
+"""DEL, in all its uses: a runtime's, the rollback of an ADD, an ADD that finds a record, GC, a sweep."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _LONGEST_ERROR = 1024  # characters of one that is recorded
 
 
 def find_undoable(call: Call, attachment: Attachment) -> Undoable | None:
-    """Return what a record says, or what stands in for a damaged one; None if there is no record. Raises OSError."""
+    """Return what a record lists, or the current chain if it is damaged; None if no record exists. Raises OSError."""
     try:
         record = call.state.load(attachment)
     except ValueError as error:
-        call.log.note(f"the record is damaged: {error}; the chain as it is now stands in")
+        call.log.note(f"the record is damaged: {error}; DEL uses the current chain instead")
         return _from_current_chain(call, attachment, damaged=str(error))
     if record is None:
         return None
@@ -43,7 +43,9 @@ def delete(call: Call) -> None:
     request = call.request
     attachment = request.attachment()
     if not _lock_if_possible(call.state, call.log, attachment):
-        call.log.note("called by a plugin of this chain, whose own DEL is under way: there is nothing else to delete")
+        call.log.note(
+            "a plugin of this chain made this call; its own DEL still runs, so there is nothing else to delete"
+        )
         return
     unreadable: list[CNIError] = []
     found = None
@@ -51,7 +53,7 @@ def delete(call: Call) -> None:
         found = find_undoable(call, attachment)
     except OSError as error:
         unreadable.append(io_error(error, call.state.directory))
-        call.log.note("the record can't be read, so the chain as it is now is deleted")
+        call.log.note("the record can't be read; DEL uses the current chain instead")
     found = found or _from_current_chain(call, attachment)
     errors = undo(call, found, request.deadline, asked=True, forget=not unreadable)
     if unreadable or errors:
@@ -71,9 +73,9 @@ def undo(
 ) -> list[CNIError]:
     """Carry out the DELs of what was found and return the failures (see Undoing for the arguments).
 
-    Then nothing of the attachment is left on disk, unless `forget` says that this isn't known; of what failed, or was
-    not begun, the record is, if there is one. What stands in for a record is never recorded: the next DEL derives it
-    again, and most often nothing of it had ever run.
+    If all succeed, nothing of the attachment is left on disk; without `forget` the files on disk are left alone. If one
+    failed or was not begun, its record stays, if one exists. The current chain in place of a record is never recorded:
+    the next DEL derives it again, and most often nothing of it has ever run.
     """
     from cni_chain.plugin.undoing import Undoing  # an ADD has seldom anything to undo
 
@@ -88,11 +90,11 @@ def undo(
 
 
 def _forget(state: State, log: Log, found: Undoable) -> list[CNIError]:
-    """Remove the record of which nothing is left to undo, or set a damaged one aside; return the failure to."""
+    """Remove a record whose DELs are all done, or move a damaged one aside; return the failures."""
     record = found.record
     try:
         if found.damaged:
-            log.note(f"the damaged record was set aside as {state.set_aside(record.attachment)}")
+            log.note(f"the damaged record was moved to {state.set_aside(record.attachment)}")
         state.remove(record.attachment)
     except OSError as error:
         failures = [io_error(error, state.directory)]
@@ -103,21 +105,21 @@ def _forget(state: State, log: Log, found: Undoable) -> list[CNIError]:
         try:
             state.markers.unmark(record.attachment.file)
         except OSError as error:
-            log.note(f"the marker of what was stranded is left for the next retry to remove: {error}")
+            log.note(f"the retry marker can't be removed; the next retry removes it: {error}")
     return []
 
 
 def _lock_if_possible(state: State, log: Log, attachment: Attachment) -> bool:
-    """Take the attachment; False if the call that called this one has it. Raises CNIError 11 if another has.
+    """Lock the attachment; False if the call that started this one has it. Raises CNIError 11 if another has it.
 
-    Where no state can be kept there is nothing to take: the pod must go all the same.
+    Returns True without a lock if the state directory can't be used: the pod must go all the same.
     """
     try:
         free = state.lock(attachment)
     except FileNotFoundError:
         return True
     except OSError as error:
-        log.note(f"without a lock: {error}")
+        log.note(f"the lock can't be taken, so DEL runs without it: {error}")
         return True
     if not free:
         from cni_chain.plugin.busy import busy, is_below_holder
@@ -128,15 +130,15 @@ def _lock_if_possible(state: State, log: Log, attachment: Attachment) -> bool:
 
 
 def _strand(state: State, log: Log, record: Record, errors: list[CNIError]) -> None:
-    """Note in the record, and for the sweep, what kept it from being deleted."""
+    """Write to the record why its DEL failed, and mark it for the sweep."""
     first = errors[0]
     # Without details, which differ at each try: the record grows only by what is new.
     record.error = CNIError(first.code, first.msg[:_LONGEST_ERROR]).document(spec.LATEST)
     try:
         state.markers.mark(record.attachment.file)
     except OSError as error:
-        log.note(f"what failed can't be marked for its retry: {error}")
+        log.note(f"the failed DEL can't be marked for a retry: {error}")
     try:
         state.update(record)
     except OSError as error:
-        log.note(f"what failed can't be recorded: {error}")
+        log.note(f"the failure can't be written to the record: {error}")

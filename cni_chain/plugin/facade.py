@@ -1,6 +1,6 @@
-"""The keys of cni-chain's own plugin object in the facade: what they may be, and what they are. Pure.
+"""cni-chain's own plugin object in the facade: its keys, their valid values and their defaults. Pure.
 
-Every fault is collected, so that a person sees all of them at once; the plugin refuses the call if there is one.
+It collects every fault, so that an operator sees all of them at once; the plugin refuses a call if one exists.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OWNER_NAME = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-")
 
 
 class Problem:
-    """A fault at one key, `key` written as a person would find it: `owners[1].exempt[0].namespace`."""
+    """A fault at one key, `key` written as an operator finds it: `owners[1].exempt[0].namespace`."""
 
     __slots__ = ("key", "text")
 
@@ -40,7 +40,7 @@ class Problem:
 
 
 class Owner:
-    """Who writes one directory of fragments, and what that owner may do there."""
+    """The agent that writes one directory of fragments, and what it may contribute."""
 
     __slots__ = (
         "disable_check",
@@ -66,7 +66,7 @@ class Owner:
         self.timeout: float | None = None  # seconds for one delegate call; None: the verb's budget
 
     def exempts(self, pod: tuple[str, str]) -> bool:
-        """Tell whether this owner is skipped for the pod (namespace, name)."""
+        """Return whether this owner is skipped for the pod (namespace, name)."""
         return any(pod[0] == namespace and pod[1].startswith(prefix) for namespace, prefix in self.exempt)
 
 
@@ -86,7 +86,7 @@ class Facade:
     def __init__(self) -> None:
         self.chain_dir = CHAIN_DIR
         self.state_dir = STATE_DIR
-        self.owners: list[Owner] | None = None  # None: the key is at fault, so nobody knows
+        self.owners: list[Owner] | None = None  # None: the key has a fault, so the owners are unknown
         self.timeouts = dict(TIMEOUTS)
         self.log_file = LOG_FILE
         self.log_level = "info"
@@ -94,16 +94,16 @@ class Facade:
 
 
 def is_owner_name(text: str) -> bool:
-    """Tell whether `text` may be an owner's name."""
+    """Return whether `text` may be an owner's name."""
     return bool(text) and text[0] != "-" and _OWNER_NAME.issuperset(text)
 
 
 def parse(conf: Mapping[str, Any]) -> tuple[Facade, list[Problem], list[str]]:
-    """Return the facade in a plugin object `conf`, its faults, and the keys that mean nothing here.
+    """Return the facade in a plugin object `conf`, its faults, and its unknown keys.
 
-    A key at fault keeps its default, so a caller that only looks can go on, and one that must free what a pod holds.
-    Owners without a valid name are left out. In an owner a key that means nothing is a fault: "type" for "types" would
-    let that owner run everything. Beside the owners it isn't, since Multus and runtimes add keys of theirs.
+    A key with a fault keeps its default, so that a command that only reads can go on, and so can DEL and GC. Owners
+    without a valid name are left out. An unknown key of an owner is a fault: with "type" for "types" that owner could
+    run everything. An unknown key of the plugin object is not, because Multus and runtimes add their own keys.
     """
     facade = Facade()
     keys = _Keys(conf, "")
@@ -121,7 +121,7 @@ def parse(conf: Mapping[str, Any]) -> tuple[Facade, list[Problem], list[str]]:
         keys.problems.append(
             Problem(
                 "mesh",
-                "not available in this version of cni-chain; remove it (nothing is checked without it)",
+                "not available in this version of cni-chain; remove it (no mesh check runs without it)",
             )
         )
     keys.merge(timeouts)
@@ -129,8 +129,8 @@ def parse(conf: Mapping[str, Any]) -> tuple[Facade, list[Problem], list[str]]:
 
 
 def near(key: str, known: Iterable[str] = ()) -> str:
-    """Return which of the `known` keys (default: the plugin object's) somebody may have meant by `key`, "" if none."""
-    from difflib import get_close_matches  # only a typo pays for it
+    """Return which of the `known` keys (default: the plugin object's) `key` is a misspelling of, "" if none."""
+    from difflib import get_close_matches  # imported here: only a typo needs it
 
     by_lower_case = {name.lower(): name for name in known or KEYS}
     closest = get_close_matches(key.lower(), by_lower_case, n=1, cutoff=0.75)
@@ -141,9 +141,9 @@ def _owners(keys: _Keys) -> list[Owner] | None:
     entries = keys.take("owners", _owner_list, None)
     if "owners" not in keys.values:
         meant = next((key for key in keys.values if key not in KEYS and near(key) == "owners"), "")
-        wrong = (
-            f"{meant!r} is not a key of cni-chain; did you mean owners?" if meant else "without it nothing is required"
-        )
+        wrong = "list the owners; without them no plugin is required"
+        if meant:
+            wrong = f"{meant!r} is not a key of cni-chain; did you mean owners?"
         keys.problems.append(Problem("owners", f"missing: {wrong}"))
     if entries is None:
         return None
@@ -197,7 +197,7 @@ def _exempt(pods: Any, where: str, parent: _Keys) -> tuple[str, str] | None:
             keys.problems.append(
                 Problem(
                     f"{where}.{key}",
-                    "missing: both are needed, or other pods would be exempt too",
+                    "missing: both keys are needed, or other pods would be exempt too",
                 )
             )
     parent.merge(keys, closed=True)
@@ -229,7 +229,7 @@ class _Keys:
         return [self.where + key for key in self.values if key not in self.known] + self._inner_unknown
 
     def merge(self, inner: _Keys, *, closed: bool = False) -> None:
-        """Take over what was found in an inner object. `closed`: a key that means nothing there is a fault."""
+        """Add what was found in an inner object. With `closed`, an unknown key there is a fault."""
         self.problems += inner.problems
         if not closed:
             self._inner_unknown += inner.unknown()
@@ -261,7 +261,7 @@ def _owner_list(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
-    return "" if isinstance(value, str) and value else "must be a text, not empty"
+    return "" if isinstance(value, str) and value else "must be a string, not empty"
 
 
 def _path(value: Any) -> str:
@@ -271,7 +271,7 @@ def _path(value: Any) -> str:
 
 
 def _lone_surrogate(value: str) -> bool:
-    """Tell whether `value` has half of a character, which JSON can write and no file name holds."""
+    """Return whether `value` has half of a character, which JSON can write and no file name holds."""
     try:
         value.encode()
     except UnicodeEncodeError:

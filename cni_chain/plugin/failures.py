@@ -1,4 +1,4 @@
-"""What it means that a delegate's DEL failed: done all the same, or to be tried once more as its owner has it now."""
+"""What a delegate's failed DEL means: it counts as done, or is tried again with its owner's current configuration."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
 
 def needs_no_binary(chain: CurrentChain, record: Record, index: int, *, on_disk: bool) -> bool:
-    """Tell whether the DEL of a delegate whose binary is missing counts as done."""
+    """Return whether the DEL of a delegate whose binary is missing counts as done."""
     return (on_disk and _never_started(record, index)) or is_uninstalled(chain, record.delegates[index])
 
 
 def _never_started(record: Record, index: int) -> bool:
-    """Tell whether the record says that a delegate's ADD was never begun.
+    """Return whether the record says that a delegate's ADD was never begun.
 
-    Those lines are not synced, so that a power loss may have taken them: they count until the next boot.
+    cni-chain doesn't sync those lines, so a power loss may remove them: they count only until the next boot.
     """
     booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return index > record.ran and record.created > booted
 
 
 def is_uninstalled(chain: CurrentChain, delegate: RecordedDelegate) -> bool:
-    """Tell whether nothing on this node names a delegate any more, so that its plugin won't come back by itself.
+    """Return whether no file on this node names a delegate any more, so that its plugin won't come back by itself.
 
-    Files that can't be used just now are not nothing: their agent may be in the middle of an upgrade. Neither is a
-    directory of chains that doesn't exist: it is not mounted yet.
+    False if files can't be used just now, because their agent may be in the middle of an upgrade, and if the chain's
+    directory doesn't exist, because it may not be mounted yet.
     """
     owner = chain.owner(delegate.owner)
     if owner is None:
@@ -47,9 +47,9 @@ def is_uninstalled(chain: CurrentChain, delegate: RecordedDelegate) -> bool:
 
 
 def corrected(chain: CurrentChain, record: Record, index: int, version: str) -> RecordedDelegate | None:
-    """Return a delegate as its owner has it now, in `version`; None if that is as recorded, or isn't known.
+    """Return a delegate as its owner has it now, in `version`; None if that is as recorded, or unknown.
 
-    Of several of one type the one at the same place counts, unless there are more or fewer of them now.
+    Of several delegates of one type it is the one at the same position; None if their number has changed.
     """
     delegate, delegates = record.delegates[index], record.delegates
     owner = chain.owner(delegate.owner)
@@ -65,7 +65,7 @@ def corrected(chain: CurrentChain, record: Record, index: int, version: str) -> 
 
 
 def what_is_gone(delegate: RecordedDelegate, said: str, environ: Mapping[str, str]) -> str:
-    """Return what a delegate's own words say is gone, if without it that delegate has nothing to delete; else ""."""
+    """Return what is gone by a delegate's own words, if that delegate has nothing to delete without it; else ""."""
     netns = environ.get("CNI_NETNS", "")
     if (not netns or _leads_nowhere(netns)) and quirks.namespace_is_gone(said, netns):
         return "the network namespace"
@@ -85,7 +85,7 @@ def _leads_nowhere(path: str) -> bool:
 
 
 def is_taken_away(chain: CurrentChain, invoker: Invoker, delegate: RecordedDelegate) -> bool:
-    """Tell whether a delegate, which was found a moment ago, has been uninstalled since."""
+    """Return whether a delegate, which was found a moment ago, has been uninstalled since."""
     try:
         invoker.find(delegate)
     except CNIError:

@@ -1,6 +1,6 @@
-"""Owners' directories of fragments: which files count, what they hold, and why the others don't. Reads only.
+"""Owners' directories of fragments: which files count, what they hold, and why other files don't. Reads only.
 
-Nothing is decided here about a call: a caller gets the fragments and the faults, and knows what its verb allows.
+This module decides nothing about a call: it returns fragments and faults, and each verb decides what it tolerates.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# An agent that writes without rename is caught in the act for this long at most (seconds), looked at this often.
+# Seconds that an agent which writes without rename has to finish a file, and between two looks at it.
 HALF_WRITTEN = 0.2
 _INTERVAL = 0.01
-_LOOKS = 3  # for those who don't wait: a file that is being replaced is there again at once
+_LOOKS = 3  # without a wait, too: a file that is being replaced exists again at once
 
 # Kinds of fault, and what they mean for a call.
 REFUSED = "refused"  # unsafe or malformed for good: never run anything of it
-BROKEN = "broken"  # no JSON object (yet): its writer may be about to finish
-UNREADABLE = "unreadable"  # the system would not let it be read
+BROKEN = "broken"  # not a JSON object (yet): its writer may be about to finish
+UNREADABLE = "unreadable"  # the system refused to read it
 
-NO_ENDING = "doesn't end in .conf, .conflist or .json"  # why a file is ignored whose name is nearly a fragment's
+NO_ENDING = "doesn't end in .conf, .conflist or .json"  # why a file whose name is nearly a fragment's is ignored
 
 _S_IFMT, _S_IFREG, _S_IFDIR = 0o170000, 0o100000, 0o040000
 _WRITABLE_BY_OTHERS = 0o022
@@ -78,7 +78,7 @@ class Directory:
 
     @property
     def unsettled(self) -> bool:
-        """Tell whether another look may find what this one didn't."""
+        """Return whether another look may find what this one didn't."""
         return self.dangling or any(fault.kind == BROKEN for fault in self.faults)
 
 
@@ -106,9 +106,9 @@ def owner_names(chain_dir: str) -> tuple[list[str], list[tuple[str, str]]]:
 def read(owner: str, chain_dir: str, *, allow_unsafe: bool = False, wait: float = HALF_WRITTEN) -> Directory:
     """Return what `owner` has in `<chain_dir>/<owner>.d`.
 
-    What its writer may be in the middle of (no JSON yet, a file or a link's target gone since the directory was listed)
-    is looked at again for up to `wait` seconds, at least twice. Never raises for what the directory holds: that is
-    in the faults.
+    Looks again at what an agent may still be writing (not JSON yet, a file or a link's target gone since the directory
+    was listed) for up to `wait` seconds, at least twice. Never raises for what the directory holds: that is in the
+    faults.
     """
     until = time.monotonic() + wait
     looks = 1
@@ -173,8 +173,8 @@ def _look_at(directory: Directory, opened: int, name: str, allow_unsafe: bool) -
     try:
         text, problem = _content(directory, opened, name, allow_unsafe)
     except FileNotFoundError:
-        # Taken for absent, it would silently be missing from a chain in which it is needed.
-        directory.faults.append(Fault(path, BROKEN, "was taken away while it was being read"))
+        # If it counted as absent, a chain that needs it would silently lack it.
+        directory.faults.append(Fault(path, BROKEN, "was removed while cni-chain read it"))
         return
     except OSError as error:
         directory.faults.append(_unreadable(path, error))
@@ -205,8 +205,8 @@ def _decoded(text: bytes) -> tuple[dict[str, Any] | None, str]:
 
 
 def _content(directory: Directory, opened: int, name: str, allow_unsafe: bool) -> tuple[bytes | None, str]:
-    """Return a file's bytes, or None with why it is refused ("" if it is no file at all). Raises OSError."""
-    # A FIFO must not hold the call up, and a link is followed only to where it may lead.
+    """Return a file's bytes, or None with why it is refused ("" if it isn't a file). Raises OSError."""
+    # A FIFO must not block the call, and a link is followed only to an allowed target.
     flags = system.O_RDONLY | system.O_NONBLOCK | system.O_NOFOLLOW
     try:
         file = system.open(name, flags, dir_fd=opened)
@@ -221,7 +221,7 @@ def _content(directory: Directory, opened: int, name: str, allow_unsafe: bool) -
         if not system.isfile(target):
             # A link whose directory is being exchanged leads nowhere for a moment.
             directory.dangling = True
-            return None, f"a link to {target}, which is no regular file"
+            return None, f"a link to {target}, which is not a regular file"
         file = system.open(target, flags)
     try:
         status = system.fstat(file)
@@ -241,11 +241,11 @@ def _all(file: int) -> bytes:
 
 
 def _unsafe(status: system.stat_result) -> str:
-    """Return why what root would run from here isn't root's alone, "" if it is."""
+    """Return why users other than root could change what root runs from here, "" if they can't."""
     if status.st_uid != 0:
-        return f"owned by uid {status.st_uid}, must be root's (chown root)"
+        return f"owned by uid {status.st_uid}, must be owned by root (chown root)"
     if status.st_mode & _WRITABLE_BY_OTHERS:
-        return f"mode {status.st_mode & 0o7777:04o} lets others than root write (chmod go-w)"
+        return f"mode {status.st_mode & 0o7777:04o}: writable by users other than root (chmod go-w)"
     return ""
 
 
@@ -296,9 +296,9 @@ def _declared(document: dict[str, Any], faults: list[tuple[str, str]]) -> tuple[
     version = document.get("cniVersion", "")
     versions = document.get("cniVersions") or []
     if not isinstance(version, str):
-        faults.append(("cniVersion", "must be a text"))
+        faults.append(("cniVersion", "must be a string"))
     elif not isinstance(versions, list) or not all(isinstance(entry, str) for entry in versions):
-        faults.append(("cniVersions", "must be a list of texts"))
+        faults.append(("cniVersions", "must be a list of strings"))
     else:
         return (version, *versions)
     return ()

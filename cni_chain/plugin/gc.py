@@ -1,4 +1,4 @@
-"""GC: what the runtime doesn't list any more is deleted as it was recorded, then the list is handed on."""
+"""GC: deletes what the runtime doesn't list any more, as recorded, then passes the list to the delegates."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def collect(call: Call) -> None:
-    """Carry out GC. Nothing that fails keeps the rest from being done; raises CNIError with all failures."""
+    """Carry out GC. A failure doesn't stop the rest; raises CNIError with all failures."""
     request, invoker = call.request, call.invoker
     listed = _listed(request)
     errors: list[CNIError] = []
@@ -28,7 +28,7 @@ def collect(call: Call) -> None:
     conf = dict(request.conf)
     if listed is not None:
         kept = _collect_stale(call, {(a.container_id, a.ifname) for a in listed}, len(delegates), errors)
-        if kept is None:  # what else is valid isn't known, and a delegate would free it
+        if kept is None:  # the valid attachments aren't known, and a delegate would free them
             delegates = []
         elif kept:
             keys = [key for key in VALID_ATTACHMENT_KEYS if key in conf]
@@ -49,7 +49,7 @@ def collect(call: Call) -> None:
 
 
 def _delegates(call: Call, errors: list[CNIError]) -> list[RecordedDelegate]:
-    """Return the delegates that may be given the list: those of the chain as it is now, as far as it can be used."""
+    """Return the delegates that get the list: those of the usable owners of the current chain."""
     try:
         owner_chains = call.chain.owner_chains()
     except CNIError as error:
@@ -73,7 +73,7 @@ def _listed(request: Request) -> list[Attachment] | None:
         return None
     key, entries = next(iter(lists.items()))
     if any((other or []) != (entries or []) for other in lists.values()):
-        raise CNIError(INVALID_CONFIG, f"network configuration: keys {' and '.join(lists)}: must be the same")
+        raise CNIError(INVALID_CONFIG, f"network configuration: keys {' and '.join(lists)}: must have the same value")
     attachments = []
     for entry in [] if entries is None else entries if isinstance(entries, list) else [None]:
         # Go reads keys in any case, and so do the delegates that are given the list.
@@ -81,7 +81,8 @@ def _listed(request: Request) -> list[Attachment] | None:
         container_id, ifname = fields.get("containerid"), fields.get("ifname")
         if not (isinstance(container_id, str) and isinstance(ifname, str)):
             raise CNIError(
-                INVALID_CONFIG, f"network configuration: key {key}: must be a list of containerID and ifname"
+                INVALID_CONFIG,
+                f"network configuration: key {key}: must be a list of objects with containerID and ifname",
             )
         if is_name(container_id) and is_interface_name(ifname):
             attachments.append(Attachment(request.network, container_id, ifname))
@@ -91,7 +92,7 @@ def _listed(request: Request) -> list[Attachment] | None:
 def _collect_stale(
     call: Call, listed: set[tuple[str, str]], to_come: int, errors: list[CNIError]
 ) -> list[Attachment] | None:
-    """Delete the attachments that are not `listed` and return those that must be kept all the same.
+    """Delete the attachments that are not `listed` and return those that must still be kept.
 
     None if it isn't known which attachments exist.
     """
@@ -114,7 +115,9 @@ def _collect_stale(
         elif not _collect_one(call, attachment, to_come + behind, errors):
             kept.append(attachment)
     if late:
-        errors.append(CNIError(TRY_AGAIN, f"no time left for {late} of {len(stale)} stale attachments: the next GC"))
+        errors.append(
+            CNIError(TRY_AGAIN, f"no time left for {late} of {len(stale)} stale attachments; the next GC deletes them")
+        )
     return kept
 
 
@@ -135,11 +138,11 @@ def _collect_one(call: Call, attachment: Attachment, to_come: int, errors: list[
         failures = delete.undo(call, found, call.request.deadline, environ=environ, to_come=to_come)
     except OSError as error:
         failures = [io_error(error, call.state.directory)]
-    except Exception as error:  # noqa: BLE001  # whatever one attachment comes to, the others are collected
+    except Exception as error:  # noqa: BLE001  # whatever one attachment raises, the others are collected
         failures = [CNIError(INTERNAL, f"{type(error).__name__}: {error}")]
     finally:
         call.state.unlock(attachment)
-    # Stale attachments fail alike, and only this tells one from another.
+    # Stale attachments fail with the same message; only the name distinguishes them.
     name = str(attachment)
     errors += [CNIError(failure.code, f"{name}: {failure.msg}", failure.details) for failure in failures]
     return not failures

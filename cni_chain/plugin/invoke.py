@@ -1,4 +1,4 @@
-"""How a delegate is asked on a call's behalf: found, asked for its versions, given its configuration, and judged."""
+"""Calls delegates for a request: finds each, asks for its versions, sends its configuration, judges its answer."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 
 class Invoker:
-    """The delegates of one request. Each execution is in its log.
+    """Calls the delegates of one request, and logs each execution.
 
-    `owner` returns the owner of a name as it is today; `executor` takes the place of `delegate.execute`; `limit` says
-    whose deadline it is, if not the verb's.
+    `owner` returns the current owner of a name; `executor` replaces `delegate.execute`; `limit` describes the deadline
+    if it is not the verb's.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Invoker:
         self._remembered: dict[str, Any] | None = None
 
     def find(self, delegate: RecordedDelegate) -> str:
-        """Return a delegate's file. Raises CNIError 11 if CNI_PATH hasn't got it."""
+        """Return a delegate's file. Raises CNIError 11 if CNI_PATH doesn't have it."""
         try:
             return find(delegate.type, self._request.args.path)
         except NotFoundError as error:
@@ -65,7 +65,7 @@ class Invoker:
         try:
             status = system.stat(file)
         except OSError as error:
-            raise CNIError(TRY_AGAIN, f"{delegate}: {file} was taken away: {error.strerror}") from None
+            raise CNIError(TRY_AGAIN, f"{delegate}: {file} was removed: {error.strerror}") from None
         identity = [status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns]
         if self._remembered is None:
             self._remembered = self._state.versions()
@@ -80,7 +80,7 @@ class Invoker:
         try:
             self._state.remember_versions(self._remembered)
         except OSError as error:
-            self._log.note(f"what {file} supports can't be remembered: {error}")
+            self._log.note(f"the CNI versions that {file} supports can't be stored: {error}")
         return versions
 
     def add(
@@ -101,9 +101,9 @@ class Invoker:
         conf: Mapping[str, Any] | None = None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """Run a delegate for a verb that has no answer but success.
+        """Run a delegate for a verb whose only answer is success.
 
-        `prev_result` is in spec.LATEST. `conf` and `environ` take the place of the request's own. Raises CNIError.
+        `prev_result` is in spec.LATEST. `conf` and `environ` replace the request's own. Raises CNIError.
         """
         outcome = self._run(delegate, file, command, prev_result, seconds, conf, environ)
         self._judged(delegate, command, outcome, lambda: answer.require_success(outcome))
@@ -148,7 +148,7 @@ class Invoker:
         return outcome
 
     def _judged(self, delegate: RecordedDelegate, command: str, outcome: answer.Outcome, judge: Callable[[], T]) -> T:
-        """Return what `judge` makes of an execution, and log that; its failure says whose delegate it was."""
+        """Return the result of `judge` on an execution, and log it; a failure names the delegate."""
         try:
             verdict = judge()
         except DelegateError as error:
@@ -160,7 +160,7 @@ class Invoker:
 
 
 def _remembered_versions(entry: Any, identity: list[int]) -> tuple[str, ...]:
-    """Return the versions in an entry of the remembered ones, none unless it is about this very file."""
+    """Return the versions in a remembered entry, none if it is about another file."""
     if not isinstance(entry, dict) or entry.get("file") != identity or not isinstance(entry.get("versions"), list):
         return ()
     return tuple(version for version in VERSIONS if version in entry["versions"])

@@ -24,7 +24,7 @@ def _refuse_constant(text: str) -> NoReturn:
 
 def _float(text: str) -> float:
     value = float(text)
-    if value - value != 0.0:  # infinity: it could be read here, but no delegate could be told
+    if value - value != 0.0:  # infinity: Python reads it, but JSON for a delegate can't hold it
         raise ValueError(f"number out of range: {text[:40]}")
     return value
 
@@ -50,7 +50,7 @@ def _accelerated() -> tuple[Callable[[str], Any], Callable[[object], str]]:
         start = len(text) - len(text.lstrip(_WHITESPACE))
         try:
             value, end = scan(text, start)
-        except (StopIteration, SystemError):  # it can't word an error before json.decoder is loaded
+        except (StopIteration, SystemError):  # it can't raise its error before json.decoder is loaded
             return _portable()[0](text)
         return value if not text[end:].strip(_WHITESPACE) else _portable()[0](text)
 

@@ -1,7 +1,7 @@
-"""One lock for each attachment, given back by the kernel whenever its holder ends.
+"""One lock for each attachment; the kernel releases it when its holder ends.
 
-A lock is on a byte of one empty file, at a place that the name hashes to: there is no file per attachment that could be
-left behind.
+A lock is on one byte of an empty file, at a place that is the name's hash, so no file per attachment can be left
+behind.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class Locks:
             return
         try:
             fcntl.lockf(self._file, fcntl.LOCK_UN, 1, _place(name))
-        except OSError:  # then it is given back at our end
+        except OSError:  # then the kernel releases it at our end
             return
 
     def holder(self, name: str) -> int:
-        """Return the process that has a lock, 0 if none has or it can't be told."""
+        """Return the process that has a lock, 0 if none has it or the kernel doesn't report it."""
         # struct flock (include/uapi/asm-generic/fcntl.h): type and whence, then start, length and process, aligned.
         words = ((fcntl.F_WRLCK, 2), (0, 2), (0, 4), (_place(name), 8), (1, 8), (0, 4), (0, 4))
         asked = b"".join(value.to_bytes(size, sys.byteorder) for value, size in words)

@@ -1,7 +1,7 @@
-"""The log: one JSON object a line, one line a verb, for whoever asks later why a pod had no network.
+"""The log: one JSON object a line, one line a verb, for an operator who asks later why a pod had no network.
 
 libcni drops a plugin's stderr when it fails, and an event's text must be the same for the same fault; so what is
-particular to one call is here. No configuration is written at any level: it may hold credentials.
+specific to one call is in the log. No configuration is written at any level: it may hold credentials.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Log:
 
 
 def _fields(error: CNIError) -> dict[str, Any]:
-    """Return what a line says of an error; a delegate's words may be without end."""
+    """Return the fields of a line about an error, cut: a delegate's message may have any length."""
     fields: dict[str, Any] = {"code": error.code, "msg": error.msg[:_LONGEST]}
     if error.details:
         fields["details"] = error.details[:_LONGEST]

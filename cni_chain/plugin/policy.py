@@ -1,7 +1,7 @@
 """The owners as the facade on disk has them, for DEL and GC. Reads only.
 
-CRI-O calls DEL with the facade that the ADD was called with (ocicni, from libcni's cache): an owner that was removed
-since, or whose failing DELs are to be ignored since, would keep a pod Terminating for ever.
+CRI-O calls DEL with the facade of the ADD (ocicni, from libcni's cache): an owner that was removed later, or whose
+`onDelError` was set to ignore later, would keep a pod Terminating for ever.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from cni_chain.plugin.facade import Owner
 
-# Where a runtime reads its networks by default, which no call tells: beside the chain's directory as laid out by
-# default, and there whatever the chain's directory is.
+# Where a runtime reads its networks, which a call doesn't say: beside the chain's directory in the default layout, and
+# the default directory in any layout.
 _BESIDE = "net.d"
 _DEFAULT = "/etc/cni/net.d"
 _ENDINGS = (".conflist", ".conf", ".json")
@@ -29,8 +29,8 @@ def owners_on_disk(
     """Return the owners of the first facade on disk for that network and chain directory.
 
     None if there is no such facade, or if its owners are those that the runtime has `sent`, as written. Never fails a
-    call: a facade with a fault in its owners counts as none, and `note` is told of every fault, as of a file that isn't
-    root's alone.
+    call: a facade with a fault in its owners counts as absent. `note` gets every fault, and every file that users other
+    than root could have written.
     """
     for directory in dict.fromkeys((f"{system.dirname(chain_dir.rstrip('/'))}/{_BESIDE}", _DEFAULT)):
         if not system.access(directory, system.R_OK):
@@ -46,7 +46,9 @@ def owners_on_disk(
             if found is None:
                 continue
             if unsafe and not allow_unsafe:
-                note(f"{path}: not asked for its owners: not root's, or writable by others (chown root, chmod 0644)")
+                note(
+                    f"{path}: its owners are ignored: not owned by root, or writable by others (chown root, chmod 0644)"
+                )
             elif found.get("owners") == sent:
                 return None
             else:
@@ -72,7 +74,7 @@ def _facade_in(text: bytes, network: str, chain_dir: str) -> dict[str, Any] | No
 
 
 def _content(path: str) -> tuple[bytes, bool]:
-    """Return a file's bytes, none if it can't be read, and whether others than root could have written them."""
+    """Return a file's bytes, none if it can't be read, and whether users other than root could have written them."""
     try:
         file = system.open(path, system.O_RDONLY | system.O_NONBLOCK)
     except OSError:

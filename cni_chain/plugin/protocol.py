@@ -1,7 +1,7 @@
 """The CNI protocol: environment and standard input in, one verb, one JSON document (or nothing) out.
 
-This is run for every pod of a node, so nothing here or below it may import what only people need: no typer, rich,
-pyroute2, asyncio, logging, dataclasses, pathlib, subprocess, argparse, enum, re or json. A test holds it to that.
+This runs for every pod of a node, so neither it nor what it imports may load what only people need: no typer, rich,
+pyroute2, asyncio, logging, dataclasses, pathlib, subprocess, argparse, enum, re or json. A test checks that.
 """
 
 from __future__ import annotations
@@ -84,13 +84,13 @@ def _as_failure(error: BaseException) -> CNIError:
 def _without_not_found(failure: CNIError) -> CNIError:
     try:
         from cni_chain.plugin.quirks import without_not_found
-    except Exception as error:  # noqa: BLE001  # whatever keeps it from being loaded: its words are not to be trusted
+    except Exception as error:  # noqa: BLE001  # whatever the import raises: the original words may not go out
         return CNIError(INTERNAL, f"{type(error).__name__} while an error was being reported")
     return without_not_found(failure)
 
 
 def _sweep(call: Call) -> None:
-    """Retry what is stranded, now that the answer is out; the call has succeeded, whatever comes of that."""
+    """Retry stranded DELs, now that the answer is out; a failure here doesn't change that the call has succeeded."""
     try:
         if system.exists(call.state.stranded):
             from cni_chain.plugin.sweep import sweep
@@ -112,16 +112,16 @@ def _claim_stdout() -> int:
         system.close(spare)
         answer_to = system.dup(1)
         system.dup2(2, 1)
-    except OSError:  # no /dev/null, no descriptors: whatever is there must do
+    except OSError:  # no /dev/null, no descriptors: standard output stays as it is
         return 1
     return answer_to
 
 
 def _restore_signals() -> None:
-    """Have SIGINT end the process as SIGTERM does, and ended children wait to be asked for.
+    """Let SIGINT end the process as SIGTERM does, and keep ended children until they are waited for.
 
-    Python's exception for the first could come in the middle of anything, where the kernel's way leaves the record to
-    the next DEL; and whoever starts us with SIGCHLD ignored would have us never learn how a delegate ended.
+    Python's exception for SIGINT could interrupt any line, where the kernel's default leaves the record to the next
+    DEL. If a caller starts cni-chain with SIGCHLD ignored, cni-chain could not learn how a delegate ended.
     """
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
@@ -129,7 +129,7 @@ def _restore_signals() -> None:
 
 
 def _keep_to_ourselves() -> None:
-    """Keep what the caller may have left open beyond the standard three from delegates."""
+    """Keep delegates from inheriting what the caller left open beyond the standard three."""
     try:
         descriptors = system.listdir("/proc/self/fd")
     except OSError:
@@ -143,10 +143,10 @@ def _keep_to_ourselves() -> None:
 
 
 def _answer(descriptor: int, document: Mapping[str, Any]) -> bool:
-    """Print the document in whole; False if nobody takes it, or another had to be printed."""
+    """Print the whole document; False if the caller doesn't read it, or if another had to be printed."""
     whole = True
     try:
-        from cni_chain.plugin import jsontext  # after the answer is known, so that this can't keep it back
+        from cni_chain.plugin import jsontext  # imported here, so that a failure can't prevent an answer
 
         unwritten = jsontext.encode(document) + b"\n"
     except Exception as error:  # noqa: BLE001  # a missing module, or one that can't be read
@@ -160,14 +160,14 @@ def _answer(descriptor: int, document: Mapping[str, Any]) -> bool:
 
 
 def _incomplete(error: Exception) -> bytes:
-    """Return the error of a program that was copied without what is beside it: it has nothing to make JSON with."""
-    text = f"{sys.executable}: {error}; the program runs only with what is installed beside it"
+    """Return the error of a program that was copied without the files beside it, so that `jsontext` can't be loaded."""
+    text = f"{sys.executable}: {error}; the program needs the files beside it: install cni-chain again"
     plain = "".join(char if " " <= char <= "~" and char not in '"\\' else "?" for char in text)
     return f'{{"cniVersion":"{spec.LATEST}","code":{INTERNAL},"msg":"{plain}"}}\n'.encode()
 
 
 def _read_conf(stdin: int) -> dict[str, Any]:
-    from cni_chain.plugin import jsontext  # VERSION does without
+    from cni_chain.plugin import jsontext  # VERSION doesn't need it
 
     chunks = []
     try:
@@ -187,7 +187,7 @@ def _read_conf(stdin: int) -> dict[str, Any]:
 def _carry_out(
     args: CmdArgs, conf: Mapping[str, Any], environ: Mapping[str, str], executor: Execute | None
 ) -> tuple[dict[str, Any] | None, Call]:
-    """Carry out a verb; return its answer, and the call that it was."""
+    """Carry out a verb; return its answer, and the call."""
     from cni_chain.plugin import facade as keys
     from cni_chain.plugin.log import Log
 
@@ -215,9 +215,9 @@ def _carry_out(
 def _without_faults(
     command: str, network: str, conf: Mapping[str, Any], problems: list[Problem], log: Log
 ) -> Mapping[str, Any]:
-    """Return the request without what DEL and GC do without: a typo must not keep a pod Terminating.
+    """Return the request without faulty keys that DEL and GC can ignore: a typo must not keep a pod Terminating.
 
-    Raises CNIError 7 for every other verb, and where it isn't known what the records are of.
+    Raises CNIError 7 for every other verb, and if the fault hides where the records or the chain are.
     """
     wrong = [str(problem) for problem in problems]
     if not isinstance(conf.get("runtimeConfig") or {}, dict):
@@ -227,23 +227,21 @@ def _without_faults(
         faults = f"facade of network {network}: {'; '.join(wrong)}"
         if command not in ("DEL", "GC") or any(problem.key in ("chainDir", "stateDir") for problem in problems):
             raise CNIError(INVALID_CONFIG, faults)
-        log.note(f"{faults}: done without")
+        log.note(f"{faults}: ignored for {command}")
     return conf
 
 
 def _refuse_own_namespace(netns: str, environ: Mapping[str, str]) -> None:
     """Raise CNIError 8 if the container's namespace is this process's (`pkg/skel/skel.go`, with its override)."""
     if environ.get("CNI_NETNS_OVERRIDE", "").upper() not in ("TRUE", "1") and system.is_own_namespace(netns):
-        raise CNIError(
-            INVALID_NETNS, f"CNI_NETNS {netns} is the network namespace that the runtime itself is in; nothing was run"
-        )
+        raise CNIError(INVALID_NETNS, f"CNI_NETNS {netns} is the runtime's own network namespace; nothing was run")
 
 
 def _version(conf: Mapping[str, Any], command: str) -> str:
-    """Return the request's version. Raises CNIError 1 or 6 if it is none, or one that has no such command."""
+    """Return the request's version. Raises CNIError 6 if it isn't a string, 1 if cni-chain or the command lacks it."""
     version = _requested_version(conf)
     if not isinstance(version, str):
-        raise CNIError(DECODING_FAILURE, "network configuration: key cniVersion: must be a text")
+        raise CNIError(DECODING_FAILURE, "network configuration: key cniVersion: must be a string")
     if version not in spec.VERSIONS:
         raise CNIError(
             INCOMPATIBLE_VERSION,

@@ -1,4 +1,4 @@
-"""What others' words force upon a chain: texts that a runtime or a plugin of the field gives a meaning. Pure.
+"""Texts to which a runtime or a real plugin gives a meaning, and what cni-chain does about them. Pure.
 
 Every rule here names the program that it exists for.
 """
@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from cni_chain.plugin.errors import CNIError
 
-# How the field says that something doesn't exist. containerd takes a failed DEL with one of these for a success
-# (github.com/containerd/go-cni, cni.go, Remove), in this spelling alone.
+# How programs say that something doesn't exist. containerd takes a failed DEL with one of these for a success
+# (github.com/containerd/go-cni, cni.go, Remove), only in this spelling.
 _NOT_FOUND_WORDS = ("not found", "no such file or directory")
 _REPLACEMENTS = ("absent", "nothing at that path")
 
@@ -22,7 +22,7 @@ _PART_OF_A_WORD = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_-./")
 
 def without_not_found(error: CNIError) -> CNIError:
     """Return a failed DEL's error without the words that containerd takes for success."""
-    # What a line break keeps apart here is put together on the way to the runtime.
+    # Words that a line break separates here are joined on the way to the runtime.
     msg, details = " ".join(error.msg.split("\n")), error.details
     for words, others in zip(_NOT_FOUND_WORDS, _REPLACEMENTS, strict=True):
         for spelt in (words, words.capitalize()):
@@ -31,11 +31,11 @@ def without_not_found(error: CNIError) -> CNIError:
 
 
 def namespace_is_gone(said: str, netns: str) -> bool:
-    """Tell whether a delegate's own words say that the pod's namespace, at the path `netns` (may be empty), is gone.
+    """Return whether a delegate's own words say that the pod's namespace, at the path `netns` (may be empty), is gone.
 
-    Cilium 1.18 deletes its endpoint and then ends so at every try; a runtime would never be rid of the pod. The words
-    must follow the namespace directly: Multus' server begins every error with the path (pkg/server/server.go), and an
-    address pool that is "not found" is no namespace.
+    Cilium 1.18 deletes its endpoint and then fails like this at every try; a runtime could never remove the pod. The
+    words must follow the namespace directly: Multus' server begins every error with the path (pkg/server/server.go),
+    and an address pool that is "not found" is not a namespace.
     """
     text = said.lower()
     subjects = (netns.lower(), *_NAMESPACE) if netns else _NAMESPACE
@@ -43,10 +43,10 @@ def namespace_is_gone(said: str, netns: str) -> bool:
 
 
 def device_is_back(said: str, ifname: str) -> bool:
-    """Tell whether host-device says that the pod has no such interface: its device is where it was taken from.
+    """Return whether host-device says that the pod has no such interface: its device is back where it came from.
 
-    It fails so at every DEL after its first (plugins/main/host-device/host-device.go, moveLinkOut; its IPAM has had its
-    DEL by then). From a plain conflist containerd takes the words for success.
+    It fails like this at every DEL after its first (plugins/main/host-device/host-device.go, moveLinkOut; its IPAM has
+    had its DEL by then). From a plain conflist containerd takes the words for success.
     """
     return said.strip() == f'failed to find "{ifname}" in containerNS: Link not found'
 

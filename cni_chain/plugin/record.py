@@ -1,12 +1,12 @@
-"""What was, or may have been, run for one attachment, and its text. Pure.
+"""The record of one attachment: what was, or may have been, run for it, and the format on disk. Pure.
 
 A record is lines of JSON. The first is the intent: the whole chain, durable before any delegate runs, never changed.
 Each later line is the attachment's state from then on, written by one append: the last complete line counts. So a
 process that is killed loses nothing, and a power loss, which may take the unsynced end of a file (or, on XFS, all of a
 file that was renamed over another), leaves the intent: every delegate that may have run is known.
 
-Each line ends with a checksum of itself: a DEL with a configuration of which one bit was flipped would free another
-pod's address. Records of 0.1.0 have none and are read as well.
+Each line ends with its own checksum: a DEL whose configuration has one flipped bit could free another pod's address.
+Records of 0.1.0 have no checksum, and cni-chain reads them as well.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ class Attachment:
 
     @property
     def file(self) -> str:
-        """The record's file name. IDs that are too long for one are told apart by their hash."""
+        """The record's file name. IDs that are too long for one are distinguished by their hash."""
         name = f"{self.network}:{self.container_id}:{self.ifname}"
         if len(name.encode("utf-8", "surrogateescape")) <= _NAME_LIMIT:
             return name
-        import hashlib  # no runtime's IDs are that long, so nobody else pays for it
+        import hashlib  # imported here: no runtime's IDs are that long
 
         digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()
         return f"{self.network[:100]}:{digest}"
@@ -80,7 +80,7 @@ class RecordedDelegate:
         self.path = path  # the fragment
         self.conf = conf  # what of the PluginConf reaches the delegate as written; its JSON keeps every value exactly
         self.capabilities = capabilities
-        self.version = version  # what the delegate was spoken to in
+        self.version = version  # the cniVersion that the delegate got
         self.disable_check = disable_check
         self.on_del_error = on_del_error
 
@@ -91,11 +91,11 @@ class RecordedDelegate:
 class Record:
     """An attachment's intent and state.
 
-    `pending` are the indices of the delegates that still need their DEL; `ran` is the number of those whose ADD has
-    come to an end, so that the one of this index may have been started and those behind it were not; `result` is the
-    last one that a delegate gave, in spec.LATEST; `error` is the Error object of the last DEL that failed; `context`
-    has what a DEL without a runtime needs: path, netns, args, runtimeConfig, cniArgs. `kept` is the line that holds
-    its state on disk. (In its text the delegates are `steps` and the context is `call`.)
+    `pending` are the indices of the delegates that still need their DEL; `ran` is the number of delegates whose ADD has
+    ended, so the delegate at this index may have been started, and those after it were not; `result` is the last one
+    that a delegate gave, in spec.LATEST; `error` is the Error object of the last DEL that failed; `context` has what a
+    DEL without a runtime needs: path, netns, args, runtimeConfig, cniArgs. `kept` is the line that holds its state on
+    disk. (In its text the delegates are `steps` and the context is `call`.)
     """
 
     __slots__ = ("attachment", "context", "created", "delegates", "error", "kept", "pending", "ran", "result", "state")
@@ -135,7 +135,7 @@ class Record:
         return _sealed(self._intent())
 
     def line(self) -> bytes:
-        """Return the line that tells the record's present state."""
+        """Return the line with the record's present state."""
         return _sealed(self._state())
 
 
@@ -145,7 +145,7 @@ def _sealed(document: dict[str, Any]) -> bytes:
 
 
 def _unsealed(line: bytes) -> tuple[Any, bool]:
-    """Return what a line holds, and whether it has a checksum. Raises ValueError if that isn't the line's."""
+    """Return what a line holds, and whether it has a checksum. Raises ValueError if the checksum is wrong."""
     try:
         if line[-_CHECKSUM_LENGTH:].startswith(_CHECKSUM_START):
             text = line[:-_CHECKSUM_LENGTH] + b"}"
@@ -154,10 +154,10 @@ def _unsealed(line: bytes) -> tuple[Any, bool]:
             return jsontext.decode(text, _DEPTH), True
         return jsontext.decode(line, _DEPTH), False
     except UnicodeDecodeError:
-        raise ValueError("bytes that are not text") from None
+        raise ValueError("bytes that are not UTF-8") from None
 
 
-# What each key of a record holds; a file that says otherwise was damaged, or is somebody else's.
+# The type of each key of a record; a file with other types is damaged, or isn't cni-chain's.
 _INTENT: Kinds = {
     "network": str,
     "containerID": str,
@@ -187,7 +187,7 @@ def parse(text: bytes) -> Record:
     if not text:
         raise ValueError("empty")
     if not newline:
-        raise ValueError("cut short in its first line")
+        raise ValueError("its first line is incomplete")
     later = rest.split(b"\n")[:-1]
     document, sealed = _unsealed(intent)
     kind = document.get("kind") if isinstance(document, dict) else None
@@ -201,7 +201,9 @@ def parse(text: bytes) -> Record:
         _require(entry, _DELEGATE)
         named = "/" not in entry["type"] and entry["type"] not in ("", ".", "..")
         if not named or entry["version"] not in VERSIONS or any(type(one) is not str for one in entry["capabilities"]):
-            raise ValueError(f"type {entry['type']!r} at version {entry['version']!r}, or its capabilities")
+            raise ValueError(
+                f"key steps: invalid type {entry['type']!r}, version {entry['version']!r}, or capabilities"
+            )
     record = Record(
         Attachment(document["network"], document["containerID"], document["ifname"]),
         [RecordedDelegate(**{key: entry[key] for key in _DELEGATE}) for entry in document["steps"]],
@@ -216,19 +218,19 @@ def parse(text: bytes) -> Record:
                 _apply(record, state)
                 record.kept = line + b"\n"
                 break
-        except ValueError:  # cut short with its writer: the one before counts
+        except ValueError:  # incomplete, its writer was killed: the line before it counts
             continue
     return record
 
 
 def _require(document: Any, keys: Kinds) -> None:
-    """Raise ValueError unless each key is there, of its kind, and if a text such as an environment or a path takes."""
+    """Raise ValueError unless each key exists with its type, and each string can be in an environment or a path."""
     for key, kind in keys.items():
         value = document.get(key, ...) if isinstance(document, dict) else ...
         if not isinstance(value, kind) or (value is True and kind is not bool):
-            raise ValueError(f"key {key}: missing, or not what it should be")
+            raise ValueError(f"key {key}: missing, or of the wrong type")
         if isinstance(value, str) and b"\0" in value.encode("utf-8", "surrogateescape"):
-            raise ValueError(f"key {key}: holds a NUL")
+            raise ValueError(f"key {key}: contains a NUL byte")
 
 
 def _apply(record: Record, state: Any) -> None:
@@ -239,7 +241,7 @@ def _apply(record: Record, state: Any) -> None:
     result = state["result"]
     if result is not None and (results.check(result) or result.get("cniVersion") != spec.LATEST):
         raise ValueError(f"key result: {results.check(result) or 'of another version'}")
-    # 0.1.0 kept neither: any of its delegates may have been started.
+    # 0.1.0 stored neither: any of its delegates may have been started.
     ran, error = state.get("ran", count), state.get("error")
     if type(ran) is not int or not 0 <= ran <= count:
         raise ValueError(f"key ran: {ran!r}")

@@ -29,7 +29,7 @@ _TEMPORARY = ".new-"
 
 
 class UnsafeStateError(OSError):
-    """The state directory, or a record, is not root's alone, so that it can't be trusted."""
+    """Users other than root may write the state directory or a record, so it can't be trusted."""
 
 
 class State:
@@ -43,7 +43,7 @@ class State:
         self._safe = False
 
     def create(self) -> None:
-        """Make the directory if it isn't there. Raises UnsafeStateError if others than root may write to it."""
+        """Make the directory if it doesn't exist. Raises UnsafeStateError if users other than root may write to it."""
         try:
             self.check()
         except FileNotFoundError:
@@ -51,13 +51,13 @@ class State:
             self.check()
 
     def check(self) -> None:
-        """Raise UnsafeStateError if others than root may write to the directory, FileNotFoundError if there is none."""
+        """Raise UnsafeStateError if users other than root may write to the directory, FileNotFoundError without it."""
         if self._safe:
             return
         status = system.stat(self.directory)
         if not self._allow_unsafe and _is_unsafe(status):
             raise UnsafeStateError(
-                errno.EPERM, "must be root's, not writable by others (chown root, chmod 0700)", self.directory
+                errno.EPERM, "must be owned by root, not writable by others (chown root, chmod 0700)", self.directory
             )
         self._safe = True
 
@@ -90,11 +90,11 @@ class State:
         self._locks.give_back(name)
 
     def holder(self, attachment: Attachment) -> int:
-        """Return the process that has the attachment, 0 if none has or it can't be told."""
+        """Return the process that has the attachment, 0 if none has it or the kernel doesn't report it."""
         return self._locks.holder(attachment.file)
 
     def has_record(self, attachment: Attachment) -> bool:
-        """Tell whether anything lies where the attachment's record would: nothing but ENOENT says no."""
+        """Return whether anything exists at the path of the attachment's record: only ENOENT means no."""
         try:
             system.lstat(self.path_of(attachment))
         except FileNotFoundError:
@@ -102,9 +102,9 @@ class State:
         return True
 
     def load(self, attachment: Attachment) -> Record | None:
-        """Return the attachment's record, None if it has none: nothing but ENOENT says so.
+        """Return the attachment's record, None if it has none: only ENOENT means that.
 
-        Raises ValueError if what lies there is damaged, or no file at all.
+        Raises ValueError if the record is damaged, or isn't a file.
         """
         return self.load_file(attachment.file)
 
@@ -117,11 +117,11 @@ class State:
             return None
         record = parse(text)
         if record.attachment.file != name:
-            raise ValueError(f"the record of {record.attachment.file}")
+            raise ValueError(f"it is the record of {record.attachment.file}")
         return record
 
     def set_aside(self, attachment: Attachment) -> str:
-        """Move a damaged record out of the way, beside those of before, and return its new path."""
+        """Rename a damaged record, beside earlier ones, and return its new path."""
         path = first = f"{self.directory}/.damaged-{attachment.file}"
         number = 1
         while system.exists(path):
@@ -136,7 +136,7 @@ class State:
         self._replace(record.attachment.file, record.text(), durable=True)
 
     def update(self, record: Record) -> None:
-        """Append the record's present state to its file, unless it stands there."""
+        """Append the record's present state to its file, unless the file has it already."""
         line = record.line()
         if line == record.kept:
             return
@@ -152,7 +152,7 @@ class State:
         record.kept = line
 
     def remove(self, attachment: Attachment) -> None:
-        """Forget the attachment, and first what a process that was killed may have left of writing its record."""
+        """Remove the attachment's record, and first what a killed process may have left of writing it."""
         for name in (_temporary(attachment.file), attachment.file):
             try:
                 system.unlink(f"{self.directory}/{name}")
@@ -174,16 +174,16 @@ class State:
                 try:
                     record = self.load_file(name)
                 except (OSError, ValueError):
-                    continue  # only its own ADD or DEL, which know its name, can tell what it was
+                    continue  # only its own ADD or DEL knows the whole name
                 if record is not None and record.attachment.network == network:
                     yield record.attachment
 
     def clear_unfinished(self, network: str) -> None:
-        """Remove what processes that were killed have left of writing a record of `network`."""
+        """Remove what killed processes have left of writing a record of `network`."""
         for name in system.listdir(self.directory):
             record = name.removeprefix(_TEMPORARY)
             ours = name != record and record.partition(":")[0] in (network, network[:100])
-            if ours and self.lock_file(record):  # a writer that is at work has its attachment's lock
+            if ours and self.lock_file(record):  # a running writer has its attachment's lock
                 try:
                     system.unlink(f"{self.directory}/{name}")
                 except FileNotFoundError:
@@ -200,7 +200,7 @@ class State:
         return remembered if isinstance(remembered, dict) else {}
 
     def remember_versions(self, versions: dict[str, Any]) -> None:
-        """Keep `versions` for later calls, unless another process is just doing so: that costs one more question."""
+        """Keep `versions` for later calls, unless another process is doing so now: then a plugin is asked once more."""
         self.create()
         if self.lock_file(".versions"):
             self._replace(".versions", jsontext.encode(versions), durable=False)
@@ -216,9 +216,9 @@ class State:
                 system.rename(written, path)
                 written = path
                 if durable:
-                    # Named before it is synced: a journalling file system then commits text and name at once, where
-                    # each would be a commit of its own. A power loss before that may leave the name of an empty file:
-                    # a damaged record, of delegates none of which has run.
+                    # Renamed before the sync: a journalling file system then commits text and name together, not one
+                    # after the other. A power loss before that may leave an empty file of that name: a damaged record,
+                    # none of whose delegates has run.
                     system.fdatasync(file)
             finally:
                 system.close(file)
@@ -245,9 +245,11 @@ class State:
             status = system.fstat(file)
             if status.st_mode & _S_IFMT != _S_IFREG:
                 raise ValueError("not a regular file")
-            # One that was put here while the directory was open to others may be no record of ours.
+            # A file that was put here while others could write to the directory may not be ours.
             if not self._allow_unsafe and _is_unsafe(status):
-                raise UnsafeStateError(errno.EPERM, "not root's, or writable by others (chown root, chmod 0600)", path)
+                raise UnsafeStateError(
+                    errno.EPERM, "not owned by root, or writable by others (chown root, chmod 0600)", path
+                )
             pieces = []
             while piece := system.read(file, 1 << 20):
                 pieces.append(piece)
@@ -259,7 +261,7 @@ class State:
 
 
 def _temporary(name: str) -> str:
-    # The same each time, so that one which a killed process left is found: whoever writes `name` has its lock.
+    # Always the same, so that what a killed process left is found; the writer of `name` has its lock.
     return f"{_TEMPORARY}{name}"
 
 
@@ -275,14 +277,14 @@ def _is_unsafe(status: system.stat_result) -> bool:
 
 
 def _make(directory: str, mode: int) -> None:
-    """Make a directory, and those above it, so that a power loss doesn't take it away again."""
+    """Make a directory, and those above it, so that they survive a power loss."""
     parent = system.dirname(directory)
     try:
         system.mkdir(directory, mode)
     except FileExistsError:
         return
     except FileNotFoundError:
-        if system.isdir(parent):  # /proc, say, which takes no directories
+        if system.isdir(parent):  # such as /proc, where no directory can be made
             raise
         _make(parent, 0o755)
         _make(directory, mode)

@@ -1,4 +1,4 @@
-"""What a runtime asked, and what of that a delegate gets on its standard input. Pure, but for the clock.
+"""A runtime's request, and the part of it that a delegate gets on its standard input. Pure, except for the clock.
 
 Source: SPEC section 3, "Deriving request configuration from plugin configuration".
 """
@@ -25,7 +25,7 @@ _DERIVED = frozenset(("name", "cniVersion", "prevResult", "runtimeConfig", "capa
 
 
 class Request:
-    """What a runtime asked, with the facade that it came through. Data: it runs nothing and looks at no file.
+    """A runtime's request, with the facade that it came through. Data: it runs nothing and reads no file.
 
     `version` is the request's cniVersion, one that cni-chain supports; `network` is its valid name; `deadline` is when
     the verb's time is used up (monotonic seconds).
@@ -56,7 +56,7 @@ class Request:
         return context | {key: self.conf[key] for key in ("runtimeConfig", "args") if key in self.conf}
 
     def prev_result(self) -> results.Result | None:
-        """Return the runtime's prevResult in spec.LATEST. Raises CNIError 7 if it is no Result."""
+        """Return the runtime's prevResult in spec.LATEST. Raises CNIError 7 if it isn't a Result."""
         given = self.conf.get("prevResult")
         if given is None:
             return None
@@ -71,7 +71,7 @@ class Request:
 
 
 def own_part(conf: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what of a fragment's PluginConf reaches its delegate as written."""
+    """Return the part of a fragment's PluginConf that its delegate gets as written."""
     return {key: value for key, value in conf.items() if key not in _DERIVED and not key.startswith("cni.dev/")}
 
 
@@ -105,7 +105,7 @@ def derive(
     """Return the configuration that a delegate gets.
 
     `own` and `declared` are the fragment's (above); `request` is what cni-chain got, with `runtimeConfig` and `args`
-    already those that count; `version` is what the delegate is spoken to in, and `prev_result` is in that version.
+    already those that count; `version` is the delegate's cniVersion, and `prev_result` is in that version.
     """
     conf = dict(own)
     conf["name"] = request["name"]

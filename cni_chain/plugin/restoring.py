@@ -1,4 +1,4 @@
-"""What a delegate of an older version could not carry, put back into its answer. Pure."""
+"""Puts back into a delegate's answer what its older version could not carry. Pure."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 def restore(result: Result, before: Result, answered: str) -> Result:
     """Return a delegate's `result` with what it could not carry, having answered in version `answered`, from `before`.
 
-    `before` is the result that it was given; both are in spec.LATEST. Only what `answered` has no words for is put
-    back, and only where the delegate left the thing itself alone: an interface by its name and sandbox, a route by
+    `before` is the result that it was given; both are in spec.LATEST. This puts back only what `answered` has no keys
+    for, and only where the delegate didn't change the thing itself: an interface by its name and sandbox, a route by
     its destination and gateway.
     """
     if at_least(answered, LATEST):
@@ -41,14 +41,14 @@ def _with_extras(
     named = _identity
     ours, theirs = _by_identity(before, identity), _by_identity(entries, identity)
     if ours.keys() != theirs.keys():
-        # One side may have written an address as nobody else does (`FD00:0::/8`); a delegate in Go writes it anew.
+        # One side may have written an address in an unusual form (`FD00:0::/8`); a delegate in Go rewrites it.
         named = _canonical_identity
         ours, theirs = _by_identity(before, identity, named), _by_identity(entries, identity, named)
     completed = []
     for entry in entries:
         key = named(entry, identity)
         kept: Result = {}
-        # Where entries came or went, nobody can tell which is which; and what carried one extra carried all.
+        # If entries came or went, it isn't known which is which; and an entry that has one extra has all.
         if len(ours.get(key, ())) == len(theirs[key]) and not any(name in entry for name in extras):
             source = ours[key][_position(theirs[key], entry)]
             kept = {name: source[name] for name in extras if name in source}
@@ -105,7 +105,7 @@ def _restore_lists(result: Result, before: Result) -> None:
     for ip in before.get("ips") or ():
         family = family_of(ip["address"])
         if family in carried:
-            ips.append(ip)  # a second of its family: it was never told of it
+            ips.append(ip)  # a second of its family: the delegate never got it
         elif family in answered:
             own = answered.pop(family)
             is_the_same = _canonical(own["address"]) == _canonical(ip["address"])

@@ -1,8 +1,8 @@
-"""Results of every version of the specification, converted so that nothing a delegate can't say is lost. Pure.
+"""Results in every version of the specification, and the conversion from one to another. Pure.
 
 Three shapes exist: 0.1.0 and 0.2.0 have one address a family, 0.3.0 to 0.4.0 have lists and a family's number with each
 address, 1.0.0 and 1.1.0 dropped that number. What a conversion keeps is what libcni keeps (`pkg/types/internal`,
-`pkg/types/{020,040,100}`); what it loses on the way to an older delegate, `restoring` puts back.
+`pkg/types/{020,040,100}`); what an older delegate's version can't carry, `restoring` puts back.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ ROUTE_EXTRAS = ("mtu", "advmss", "priority", "table", "scope")
 
 
 def check(result: Any) -> str:
-    """Return what keeps `result`, which a delegate or a runtime gave, from being a Result, "" if nothing does."""
+    """Return why `result`, which a delegate or a runtime gave, is not a valid Result, "" if it is one."""
     if not isinstance(result, dict):
         return "not a JSON object"
     version = result.get("cniVersion") or VERSIONS[0]
@@ -51,7 +51,7 @@ def _fault_in_list(key: str, entries: Any, *, network: str, texts: tuple[str, ..
             return f"key {key}[{number}]: must be an object"
         for name in texts:
             if not isinstance(entry.get(name) or "", str):
-                return f"key {key}[{number}].{name}: must be a text"
+                return f"key {key}[{number}].{name}: must be a string"
         if network and not _is_cidr(entry.get(network)):
             return f"key {key}[{number}].{network}: must be an address with a prefix length"
     return ""
@@ -92,7 +92,7 @@ def _is_cidr(text: Any) -> bool:
 
 
 def has_addresses(result: Result) -> bool:
-    """Tell whether `result` gives a pod any address, in the words of its version."""
+    """Return whether `result` gives a pod any address, by the keys of its version."""
     if shape_of(result["cniVersion"]) == "020":
         return bool(result.get("ip4") or result.get("ip6"))
     return bool(result.get("ips"))

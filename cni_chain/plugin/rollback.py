@@ -1,4 +1,4 @@
-"""What an ADD undoes: itself when it failed, and what an earlier one of the same attachment left."""
+"""What an ADD undoes: itself if it failed, and what an earlier ADD of the same attachment left."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def clear_left_over(call: Call, attachment: Attachment) -> None:
         failure = joined(errors)
         raise CNIError(
             TRY_AGAIN,
-            f"an earlier attachment of this container is still there and can't be deleted: {failure.msg}",
+            f"an earlier attachment of this container still exists and can't be deleted: {failure.msg}",
             failure.details,
         )
 

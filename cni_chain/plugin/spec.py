@@ -1,7 +1,7 @@
 """The words of the CNI specification: versions, names, and what a verb's environment must hold. Pure.
 
-Source: https://github.com/containernetworking/cni/blob/spec-v1.1.0/SPEC.md, sections 1 and 2, and for the rules that
-it leaves out what its own library does (`pkg/skel/skel.go`, `pkg/utils/utils.go`).
+Source: https://github.com/containernetworking/cni/blob/spec-v1.1.0/SPEC.md, sections 1 and 2, and, for rules that it
+leaves out, what its own library does (`pkg/skel/skel.go`, `pkg/utils/utils.go`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 VERSIONS = ("0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
-# It can say all that any other can, so a chain passes its results on in it.
+# It can express all that the others can, so a chain passes results on in it.
 LATEST = VERSIONS[-1]
 
-# The variables that each verb can't do without, in the order in which skel names them.
+# The variables that each verb needs, in the order in which skel names them.
 REQUIRED = {
     "ADD": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"),
     "CHECK": ("CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_PATH"),
@@ -26,7 +26,7 @@ REQUIRED = {
     "VERSION": (),
 }
 
-# What each verb asks of a request's cniVersion, where it isn't as old as the specification.
+# The lowest cniVersion of a request for each verb that the first specification didn't have.
 MINIMUM = {"CHECK": "0.4.0", "GC": "1.1.0", "STATUS": "1.1.0"}
 
 _ALPHANUMERIC = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789")
@@ -61,7 +61,7 @@ class CmdArgs:
 
 
 def at_least(version: str, minimum: str) -> bool:
-    """Tell whether `version`, which may be any text that somebody wrote in a file, is `minimum` or later."""
+    """Return whether `version`, which may be any text from a file, is `minimum` or later."""
     if version in VERSIONS and minimum in VERSIONS:
         return VERSIONS.index(version) >= VERSIONS.index(minimum)
     return _numbers(version) >= _numbers(minimum)
@@ -75,12 +75,12 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def is_name(text: str) -> bool:
-    """Tell whether `text` may be a network's name or a container's ID (`pkg/utils/utils.go`)."""
+    """Return whether `text` may be a network's name or a container's ID (`pkg/utils/utils.go`)."""
     return text[:1] in _ALPHANUMERIC and _NAME.issuperset(text) if text else False
 
 
 def is_interface_name(text: str) -> bool:
-    """Tell whether the kernel takes `text` for an interface (`net/core/dev.c`, dev_valid_name)."""
+    """Return whether the kernel takes `text` for an interface (`net/core/dev.c`, dev_valid_name)."""
     return (
         0 < len(text.encode("utf-8", "surrogateescape")) <= 15
         and text not in (".", "..")
@@ -94,7 +94,8 @@ def parse_environment(environ: Mapping[str, str]) -> CmdArgs:
     if not command:
         raise CNIError(
             INVALID_ENVIRONMENT,
-            "CNI_COMMAND is missing from the environment: a runtime sets it to the verb; for people: cni-chain --help",
+            "CNI_COMMAND is missing from the environment: a runtime sets it to the verb; "
+            "for the command line see cni-chain --help",
         )
     if command not in REQUIRED:
         raise CNIError(INVALID_ENVIRONMENT, f"unknown CNI_COMMAND: {command}", f"one of {', '.join(REQUIRED)}")
@@ -125,12 +126,12 @@ def _is_args(text: str) -> bool:
 
 
 def network_name(conf: Mapping[str, object]) -> str:
-    """Return the request's network name. Raises CNIError 7 if it has none that may be one."""
+    """Return the request's network name. Raises CNIError 7 if it is missing or invalid."""
     name = conf.get("name")
     if not isinstance(name, str) or not is_name(name):
         raise CNIError(
             INVALID_CONFIG,
             f"network configuration: key name: {'missing' if name is None or name == '' else 'invalid'}: "
-            "letters, digits, '_', '.' and '-', beginning with a letter or digit",
+            "must be letters, digits, '_', '.' and '-', beginning with a letter or digit",
         )
     return name

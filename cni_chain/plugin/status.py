@@ -1,4 +1,4 @@
-"""STATUS: can this node take pods, as far as its first owner goes."""
+"""STATUS: whether this node can take pods, judged by its first required owner."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def status(call: Call) -> None:
-    """Tell whether this node can take pods, as far as its first owner goes. Raises CNIError 50 or 51.
+    """Check whether this node can take pods, judged by its first required owner. Raises CNIError 50 or 51.
 
     Later owners don't count: their agents may need the pod network to start, and ADD waits for them.
     """

@@ -3,8 +3,8 @@
 <stateDir>/.stranded/<the record's file name>   a byte for each try that failed, written at the last one
 
 An ADD that failed and could not be undone is often one of a container that the runtime has forgotten, so that no DEL
-comes any more; nor does a GC, where containerd is the runtime. The directory exists only while there are markers: a
-node without any learns that by one system call.
+follows; with containerd no GC follows either. The directory exists only while markers exist, so a node without markers
+needs one system call to find out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cni_chain.plugin import system
 # Seconds. An attachment waits twice as long after each try that fails; after a try that fails all others pause.
 _FIRST_WAIT, _LONGEST_WAIT = 10.0, 3600.0
 _PAUSE = 10.0
-_RACES = 100  # more than one may lose against others who come and go in the same millisecond
+_RACES = 100  # more than one call can lose against others in the same millisecond
 
 
 class Stranded:
@@ -38,7 +38,7 @@ class Stranded:
                 flags = system.O_WRONLY | system.O_APPEND | system.O_CREAT | system.O_NOFOLLOW
                 marker = system.open(f"{self.directory}/{file}", flags, 0o600)
                 break
-            except FileNotFoundError:  # whoever removed the last other marker took the directory away
+            except FileNotFoundError:  # another process removed the last marker and the directory
                 continue
         try:
             system.write(marker, b".")
@@ -68,8 +68,8 @@ class Stranded:
     def due(self, network: str) -> list[str]:
         """Return the record file names whose retry is due, the one that has waited longest first.
 
-        `network`: a name, of which a file's begins with the first 100 characters. Nothing if none is, or if the last
-        sweep's pause isn't over.
+        `network` is a name; a file's name begins with its first 100 characters. Returns nothing if none is due, or
+        during the pause after the last sweep.
         """
         now = time.time()
         try:
@@ -77,7 +77,7 @@ class Stranded:
                 return []
             found = []
             names = system.listdir(self.directory)
-            if not names:  # its last marker's remover was killed
+            if not names:  # the process that removed the last marker was killed
                 system.rmdir(self.directory)
             for name in names:
                 if name.partition(":")[0] in (network, network[:100]):
@@ -101,5 +101,5 @@ class Stranded:
 
 
 def _is_recent(then: float, now: float, seconds: float) -> bool:
-    """Tell whether `then` is less than `seconds` ago; a time to come is of a clock that was set back."""
+    """Return whether `then` is less than `seconds` ago; a time in the future means that the clock was set back."""
     return 0 <= now - then < seconds

@@ -1,9 +1,9 @@
-"""The retry of DELs that failed and that no runtime asks for any more, when the answer to another call is out.
+"""Retries failed DELs that no runtime asks for any more, when the answer to another call is out.
 
 An ADD that failed and could not be undone leaves a record; the kubelet tries again with a new container ID every few
-seconds, and containerd knows no GC. So whenever a pod of the same network came or went in good order, the attachments
-that are due (`stranded`) get their DELs, one after another, within a bound and only until one fails: if its agent is
-away, so it is for the next.
+seconds, and containerd calls no GC. So after each successful ADD or DEL of the same network, the attachments that are
+due (`stranded`) get their DELs, one after another, for a limited time and only until one fails: if its agent is away,
+it is away for the next one too.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cni_chain.plugin.stranded import Stranded
 
-# How long a call may take longer for it: the runtime waits for our end, whatever it has read of the answer. A Cilium
-# whose agent is away takes 3.2 s to queue a DEL.
+# By how much this may lengthen a call: the runtime waits for our end, even if it has read the answer. cilium-cni takes
+# 3.2 s to queue a DEL while its agent is away.
 _SECONDS = 4.0
 
 
@@ -37,7 +37,7 @@ def sweep(call: Call) -> None:
     if not due:
         return
     call.state.unlock(request.attachment())
-    markers.pause(resume_at_once=False)  # for those who look meanwhile
+    markers.pause(resume_at_once=False)  # for calls that look meanwhile
     failed = False
     for name in due:
         if failed or time.monotonic() >= until:
@@ -47,7 +47,7 @@ def sweep(call: Call) -> None:
         except OSError as error:
             _mark(markers, name)
             log = Log(_args(request, name), request.network)
-            log.note(f"what is stranded can't be retried: {error}")
+            log.note(f"the failed DEL can't be retried: {error}")
             log.write(request.facade.log_file, request.facade.log_level, None)
     markers.pause(resume_at_once=not failed)
 
@@ -72,13 +72,13 @@ def _retry(call: Call, name: str, until: float) -> bool:
             _unmark(markers, name)
     finally:
         call.state.unlock_file(name)
-    own.log.note("the retry of a DEL that failed before, which no runtime has asked for")
+    own.log.note("a retry by cni-chain of a DEL that had failed; no runtime asked for it")
     own.log.write(request.facade.log_file, request.facade.log_level, joined(errors) if errors else None)
     return not errors
 
 
 def _mark(markers: Stranded, name: str) -> None:
-    """Have an attachment that can't be looked at wait longer; if that can't be, it costs the next sweep a look."""
+    """Let an attachment that can't be read wait longer; if that fails, the next sweep only looks once more."""
     try:
         markers.mark(name)
     except OSError:
@@ -86,7 +86,7 @@ def _mark(markers: Stranded, name: str) -> None:
 
 
 def _unmark(markers: Stranded, name: str) -> None:
-    """Have an attachment wait no more; if that can't be, it costs the next sweep a look."""
+    """Remove an attachment's marker; if that fails, the next sweep only looks once more."""
     try:
         markers.unmark(name)
     except OSError:
@@ -94,7 +94,7 @@ def _unmark(markers: Stranded, name: str) -> None:
 
 
 def _found(call: Call, name: str) -> tuple[Undoable | None, Call]:
-    """Return what there is to undo under a record's name, and the DEL that nobody asks for. Raises OSError."""
+    """Return what is left to undo for a record's name, and the DEL call for it. Raises OSError."""
     damaged = ""
     record = None
     try:
@@ -112,7 +112,7 @@ def _found(call: Call, name: str) -> tuple[Undoable | None, Call]:
         Request(args, conf, request.version, request.facade, request.environ),
         Log(args, request.network),
         call.invoker.executor,
-        limit=f"a retry that no runtime asks for has {_SECONDS:g} s",
+        limit=f"a retry by cni-chain itself has {_SECONDS:g} s",
     )
     if record is not None:
         return Undoable(record, on_disk=True), own
@@ -120,12 +120,12 @@ def _found(call: Call, name: str) -> tuple[Undoable | None, Call]:
         attachment = own.request.attachment()
         return undoable_from_current_chain(own.request, own.chain, own.log, attachment, damaged=damaged), own
     if damaged:
-        raise OSError(errno.EUCLEAN, f"damaged, and its name tells no attachment: {damaged}", name)
+        raise OSError(errno.EUCLEAN, f"damaged, and its name does not name an attachment: {damaged}", name)
     return None, own
 
 
 def _args(request: Request, name: str) -> CmdArgs:
-    """Return the DEL of the attachment that a record's name tells, as far as it does."""
+    """Return the DEL of the attachment that a record's name names; without its variables if it names none."""
     parts = name.split(":")
     container_id, ifname = parts[1:] if len(parts) == 3 else ("", "")
     return CmdArgs("DEL", container_id=container_id, ifname=ifname, path=request.args.path)

@@ -20,9 +20,9 @@ def fsencode(name: str) -> bytes:
 
 
 def quiet_close(*descriptors: int) -> None:
-    """Close descriptors of which nothing was written; those below 0 aren't open.
+    """Close descriptors without reporting an error; those below 0 aren't open.
 
-    What close(2) reports is of writes to come; the descriptor itself is closed all the same (close(2), "Dealing with
+    An error of close(2) is about earlier writes; the descriptor itself is closed all the same (close(2), "Dealing with
     error returns from close()").
     """
     for descriptor in descriptors:
@@ -34,17 +34,17 @@ def quiet_close(*descriptors: int) -> None:
 
 
 def exists(path: str) -> bool:
-    """Tell whether a file exists."""
+    """Return whether a file exists."""
     return _mode(path) != 0
 
 
 def isfile(path: str) -> bool:
-    """Tell whether a path is a regular file, or a link to one."""
+    """Return whether a path is a regular file, or a link to one."""
     return _mode(path) & 0o170000 == 0o100000
 
 
 def isdir(path: str) -> bool:
-    """Tell whether a path is a directory, or a link to one."""
+    """Return whether a path is a directory, or a link to one."""
     return _mode(path) & 0o170000 == 0o040000
 
 
@@ -62,7 +62,7 @@ def realpath(path: str) -> str:
 
 
 def is_own_namespace(netns: str) -> bool:
-    """Tell whether a path leads to the network namespace of this process; one that can't be opened doesn't."""
+    """Return whether a path leads to the network namespace of this process; one that can't be opened doesn't."""
     try:
         theirs, ours = posix.stat(netns), posix.stat("/proc/self/ns/net")
     except (OSError, ValueError):
@@ -79,7 +79,7 @@ def variables(block: bytes) -> dict[str, str]:
     for entry in block.split(b"\0"):
         name, equals, value = entry.partition(b"=")
         if equals and name:
-            # Of a name that is there twice the first counts, as it does for getenv(3).
+            # If a name occurs twice the first counts, as it does for getenv(3).
             found.setdefault(name.decode("utf-8", "surrogateescape"), value.decode("utf-8", "surrogateescape"))
     return found
 

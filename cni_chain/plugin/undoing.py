@@ -1,7 +1,7 @@
 """The DELs of one record: in which order, how long each may take, and which failures count as done.
 
-What was recorded is undone backward. A delegate that fails doesn't keep those before it from their DEL, apart from the
-first: it holds the addresses, and an address must not be given to another pod while a plugin still refers to it.
+The DELs run backward. If one fails, the delegates before it still get theirs, except the first of the chain: it holds
+the addresses, and an address must not be given to another pod while a plugin still refers to it.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ VALID_ATTACHMENT_KEYS = ("cni.dev/valid-attachments", "cni.dev/attachments")
 
 
 class Undoable:
-    """What there is to undo for an attachment.
+    """What is left to undo for an attachment.
 
-    `on_disk` tells whether `record` lies there, or stands in for one that doesn't: the chain as it is now. `damaged`
-    is what keeps the one that lies there from being read; `unknown` are the failures to tell what belongs to the chain.
+    `on_disk` is true if `record` is on disk, false if it was made from the current chain. `damaged` says why the record
+    on disk can't be read; `unknown` are the errors that hide a part of the current chain.
     """
 
     __slots__ = ("damaged", "on_disk", "record", "unknown")
@@ -50,7 +50,7 @@ class Undoing:
     """The DELs of one record.
 
     `on_disk`: the record is kept up to date there. `asked`: the runtime asked for this DEL itself, so
-    its own runtimeConfig, args and prevResult come before the record's. `environ` takes the place of the call's own.
+    its own runtimeConfig, args and prevResult come before the record's. `environ` replaces the call's own.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Undoing:
 
         Each call may take what is left until `deadline` less a second for every call after it, `to_come` of them not
         this record's, but never less than a second. With `strict` it may take all that is left, and what is then not
-        begun by the deadline stays pending without a failure. `before` are failures to tell what else there is.
+        begun by the deadline stays pending without a failure. `before` are the errors that hide what else is to delete.
         """
         record = self._record
         record.state = "deleting"
@@ -107,11 +107,11 @@ class Undoing:
         try:
             self._call.state.update(self._record)
         except OSError as error:
-            # DELs may be repeated, so an old state is no reason to stop.
+            # DELs may be repeated, so an old state isn't a reason to stop.
             self._call.log.note(f"the record can't be updated: {error}")
 
     def _undone(self, index: int, seconds: float) -> CNIError | None:
-        """Return a delegate's failure; whatever one comes to, the others get their DEL."""
+        """Run one delegate's DEL and return its failure; whatever it raises, the others get their DEL."""
         delegate = self._record.delegates[index]
         try:
             return self._delete(index, delegate, seconds)
@@ -138,7 +138,7 @@ class Undoing:
             return None
         until = time.monotonic() + seconds
         failure = self._ask(delegate, file, until)
-        # Only what a plugin has refused in its own words: one that hung may have had the right configuration.
+        # Only if the plugin itself reported an error: one that hung may have had the right configuration.
         if isinstance(failure, DelegateError) and failure.said and time.monotonic() < until:
             from cni_chain.plugin.failures import corrected
 
@@ -147,7 +147,7 @@ class Undoing:
                 call.log.note(f"{failure.msg}; tried once more with the configuration that {current.path} has now")
                 failure = self._ask(current, file, until)
         if failure is not None and ignored:
-            call.log.note(f"{delegate}: its failing DEL is ignored (onDelError): {failure.msg}")
+            call.log.note(f"{delegate}: its failed DEL is ignored (onDelError): {failure.msg}")
             return None
         return failure
 
@@ -179,7 +179,7 @@ class Undoing:
             delegate.version = self._call.request.pick_version(supported)
         except CNIError as error:
             # Not even VERSION works: its DEL is tried as its ADD was, in the time that is left.
-            self._call.log.note(f"{error.msg}; spoken to in {delegate.version}, as recorded")
+            self._call.log.note(f"{error.msg}; DEL uses cniVersion {delegate.version}, as recorded")
 
     def _prev_result(self, delegate: RecordedDelegate) -> results.Result | None:
         """Return the runtime's prevResult, else the record's; DEL has one since 0.4.0."""
@@ -200,7 +200,7 @@ def environ_of(record: Record, environ: Mapping[str, str]) -> dict[str, str]:
         **environ,
         "CNI_CONTAINERID": record.attachment.container_id,
         "CNI_IFNAME": record.attachment.ifname,
-        # A path like /proc/<pid>/ns/net may by now lead to the node's own namespace, of which nothing must be deleted.
+        # A path like /proc/<pid>/ns/net may by now lead to the node's own namespace, where nothing may be deleted.
         "CNI_NETNS": "" if system.is_own_namespace(netns) else netns,
         "CNI_ARGS": record.context["cniArgs"],
     }

@@ -24,15 +24,17 @@ def undoable_from_current_chain(
 ) -> Undoable:
     """Return what an attachment without a record may consist of: the chain as it is now.
 
-    An owner that has written nothing is skipped. One whose files can't be used just now may have been run for this pod
-    all the same: that is a failure, but for a half-written file of an owner that isn't required, as for ADD.
+    An owner that has written nothing is skipped. An owner whose files can't be used just now may still have run for
+    this pod: that is a failure, except for a half-written file of an optional owner, as for ADD.
     """
     unknown: list[CNIError] = []
     delegates: list[RecordedDelegate] = []
     try:
         owner_chains = chain.owner_chains()
         if not any(owner_chain.delegates for owner_chain in owner_chains) and not system.exists(chain.chain_dir):
-            raise CNIError(IO_FAILURE, f"chainDir {chain.chain_dir} is missing, so what to delete is not known")
+            raise CNIError(
+                IO_FAILURE, f"chainDir {chain.chain_dir} is missing, so cni-chain does not know what to delete"
+            )
     except CNIError as error:
         owner_chains, unknown = [], [error]
     except OSError as error:

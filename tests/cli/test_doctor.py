@@ -343,7 +343,7 @@ FAULTS = {
         "error",
         "fragment-unusable",
         ISTIO,
-        "mode 0666 lets others than root write",
+        "mode 0666: writable by users other than root",
     ),
     "an owner's directory that others may write": Fault(
         lambda node: (node.chain_dir / "local.d").chmod(0o777), "error", "fragment-unusable", LOCAL, "mode 0777"

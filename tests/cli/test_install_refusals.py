@@ -1,5 +1,6 @@
 """`cni-chain install` refuses what would harm a node, says why, and has then changed nothing."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -214,7 +215,10 @@ def test_a_facade_that_is_there_is_never_touched_by_an_upgrade_even_if_it_is_wro
 def test_a_version_that_refuses_the_facade_which_stays(live: Bare) -> None:
     """A misspelt key that an older version let pass would stop every new pod of the node."""
     live.run("install")
-    text = live.facade.read_text().replace('"types": ["istio-cni"]', '"type": ["istio-cni"]')
+    document = json.loads(live.facade.read_bytes())
+    istio = document["plugins"][0]["owners"][1]
+    istio["type"] = istio.pop("types")
+    text = json.dumps(document)
     live.facade.write_text(text)
 
     error = refused(live)

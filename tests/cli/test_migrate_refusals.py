@@ -85,7 +85,7 @@ def test_no_list(node: Before) -> None:
         ),
         (
             '{"plugins": [{"type": "b"}]}',
-            ": key name: missing: letters, digits, '_', '.' and '-', beginning with a letter or digit",
+            ": key name: missing: must be letters, digits, '_', '.' and '-', beginning with a letter or digit",
         ),
     ],
 )
@@ -200,7 +200,7 @@ def test_a_fragment_that_is_there_and_says_otherwise(node: Before) -> None:
     [
         ("{", 0o644, "is not usable yet"),
         ('{"type": "a/b"}', 0o644, "fragment refused"),
-        ('{"type": "istio-cni"}', 0o666, "lets others than root write"),
+        ('{"type": "istio-cni"}', 0o666, "writable by users other than root"),
     ],
 )
 def test_a_fragment_that_the_plugin_would_not_take(node: Before, content: str, mode: int, words: str) -> None:

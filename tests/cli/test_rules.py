@@ -15,8 +15,8 @@ import pytest
 from cni_chain.checks import registry
 from cni_chain.checks.rule import ERROR, WARNING, Needs
 from cni_chain.cli import app
+from tests.cli import grid
 from tests.cli.test_doctor_here import Here, here
-from tests.support.files import grid
 from tests.support.files.node import Json, Node, Result
 
 __all__ = ["here"]

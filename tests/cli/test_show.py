@@ -160,8 +160,8 @@ def test_a_facade_without_owners_gives_no_pod_a_network(node: Node) -> None:
 2  istio   istio-cni   istio.d/10-istio.conf        not listed
 3  local   portmap     local.d/10-portmap.conf      not listed, portMappings
 
-A new pod gets error 7 and no network: facade of network cilium: key owners: missing: without it
-nothing is required
+A new pod gets error 7 and no network: facade of network cilium: key owners: missing: list the
+owners; without them no plugin is required
 """
     )
 
@@ -469,5 +469,5 @@ def test_a_fragment_that_others_can_write_is_refused(node: Node) -> None:
 
     assert facade["newPod"]["code"] == 7
     assert [fault["message"] for fault in facade["owners"][1]["faults"]] == [
-        "mode 0666 lets others than root write (chmod go-w)"
+        "mode 0666: writable by users other than root (chmod go-w)"
     ]

@@ -58,7 +58,7 @@ def test_an_agent_that_waits_for_its_seed(node: Node, owner: str, type_: str, hi
         ('{"plugins": [{"type": "a"},\n {"type": 5}]}', ":2:3: key plugins[1].type: must be the name of a plugin"),
         ('{"plugins": [\n {}]}', ":2:2: key plugins[0].type: must be the name of a plugin"),
         ('{"type": "cni-chain"}', ":1:2: key type: cni-chain can't run itself"),
-        ('{"type": "a",\n "cniVersions": 1}', ":2:2: key cniVersions: must be a list of texts"),
+        ('{"type": "a",\n "cniVersions": 1}', ":2:2: key cniVersions: must be a list of strings"),
     ],
 )
 def test_a_fragment_at_fault_says_where(node: Node, content: str, finding: str) -> None:
@@ -78,7 +78,7 @@ def test_a_link_to_what_never_ends_is_not_read(node: Node, tmp_path: Path, comma
 
     assert result.status == 1
     assert f"{LOCAL}/50-pipe.conf" in result.stdout
-    told = "no regular file" if inside else "a link out of the owner's directory"
+    told = "not a regular file" if inside else "a link out of the owner's directory"
     assert told in " ".join(result.stdout.split())
 
 
@@ -251,5 +251,5 @@ def test_no_owner_with_a_delegate(node: Node) -> None:
 
     assert waiting == "/etc/cni/chain.d/cilium.d: warning: owner cilium: the directory doesn't exist"
     assert finding.endswith(
-        ": no owner has a delegate for this pod: cilium in /etc/cni/chain.d; `cni-chain show --all` tells why"
+        ": no owner has a delegate for this pod: cilium in /etc/cni/chain.d; `cni-chain show --all` shows why"
     )

@@ -14,7 +14,7 @@ from tests.support.files.node import FACADE, Json, Node, at
         (
             {"name": "a/b"},
             "name",
-            "key name: invalid: letters, digits, '_', '.' and '-', beginning with a let",
+            "key name: invalid: must be letters, digits, '_', '.' and '-', beginning with a let",
         ),
         ({"cniVersion": "2.0.0"}, "cniVersion", "key cniVersion: cni-chain doesn't support 2.0.0, only 0.1.0, 0.2.0"),
         ({"cniVersions": ["1.0.0", "1.2.0"]}, "1.2.0", "key cniVersions[1]: cni-chain doesn't support 1.2.0, only"),

@@ -65,7 +65,7 @@ def test_plugins_of_another_tree_are_not_run(node: Node) -> None:
     ("script", "message"),
     [
         ("#!/bin/sh\nexit 3\n", ", asked for its versions: failed without an error object: exit status 3"),
-        ("#!/bin/sh\necho hello\n", ", asked for its versions: answered VERSION with something else: "),
+        ("#!/bin/sh\necho hello\n", ", asked for its versions: answered VERSION with something that is not JSON: "),
         ("#!/nowhere\n", " can't be executed: No such file or directory"),
         (
             '#!/bin/sh\nread -r x; echo \'{"supportedVersions": ["0.2.0"]}\'\n',
@@ -104,8 +104,8 @@ def test_files_that_are_not_roots(node: Node) -> None:
     (node.chain_dir / "local.d/10-portmap.conf").chmod(0o664)
 
     assert node.findings() == [
-        "/etc/cni/chain.d/istio.d: owned by uid 1234, must be root's (chown root)",
-        f"{LOCAL}/10-portmap.conf: mode 0664 lets others than root write (chmod go-w)",
+        "/etc/cni/chain.d/istio.d: owned by uid 1234, must be owned by root (chown root)",
+        f"{LOCAL}/10-portmap.conf: mode 0664: writable by users other than root (chmod go-w)",
         f"{FACADE}: owned by uid 1234, who can replace what root runs (chown root)",
         "/opt/cni/bin/cilium-cni: owned by uid 1234, who can replace what root runs (chown root)",
     ]

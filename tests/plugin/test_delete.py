@@ -391,9 +391,9 @@ def test_a_record_does_not_grow_with_each_del_that_fails(pod: Host) -> None:
 
 
 UNREADABLE = [
-    pytest.param("state", "must be root's", id="state-writable", marks=pytest.mark.root),
-    pytest.param("record", "not root's", id="record-writable", marks=pytest.mark.root),
-    pytest.param("both", "must be root's", id="both-writable", marks=pytest.mark.root),
+    pytest.param("state", "must be owned by root", id="state-writable", marks=pytest.mark.root),
+    pytest.param("record", "not owned by root", id="record-writable", marks=pytest.mark.root),
+    pytest.param("both", "must be owned by root", id="both-writable", marks=pytest.mark.root),
     pytest.param("no-directory", "Not a directory", id="state-is-a-file"),
 ]
 

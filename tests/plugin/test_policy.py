@@ -95,7 +95,7 @@ def test_one_that_others_than_root_may_write_has_no_say(stuck: Host) -> None:
     on_disk(stuck, owners=with_istio(onDelError="ignore")).chmod(0o666)
 
     assert stuck.delete(allowUnsafePermissions=ABSENT).code == 7
-    assert any("00-cni-chain.conflist: not asked" in note for note in stuck.log_lines[-1]["notes"])
+    assert any("00-cni-chain.conflist: its owners are ignored" in note for note in stuck.log_lines[-1]["notes"])
 
 
 def test_a_fault_in_it_is_logged(node: Host) -> None:

@@ -48,7 +48,7 @@ def test_a_program_that_was_copied_alone_says_what_is_missing(node: Host, comman
 
     assert (outcome.code, outcome.ran) == (999, [])
     assert outcome.msg.startswith(f"{node.root}/copied ?alone? ?/cni-chain: ")
-    assert outcome.msg.endswith("; the program runs only with what is installed beside it")
+    assert outcome.msg.endswith("; the program needs the files beside it: install cni-chain again")
     assert (person.returncode, person.stdout) == (1, "")
     missing = f"{alone.parent}/_internal/modules.zip: No such file or directory"
-    assert person.stderr == f"cni-chain: {missing}; the program runs only with what is installed beside it\n"
+    assert person.stderr == f"cni-chain: {missing}; the program needs the files beside it: install cni-chain again\n"

@@ -168,7 +168,7 @@ def test_what_was_not_begun_in_time_has_not_failed(node: Host) -> None:
     last = json.loads((node.state / "pods:c1:eth0").read_bytes().splitlines()[-1])
 
     assert "istio/istio-cni: did not end in time" in last["error"]["msg"]
-    assert "a retry that no runtime asks for has 4 s" in last["error"]["msg"]
+    assert "a retry by cni-chain itself has 4 s" in last["error"]["msg"]
     assert tries(node, "c1") == 3
 
 

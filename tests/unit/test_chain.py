@@ -159,8 +159,8 @@ def test_a_files_name_tells_whether_it_can_be_a_fragment(name: str, reason: str)
         ({"type": "cni-chain"}, "key type: cni-chain can't run itself"),
         ({"type": "a", "capabilities": []}, "key capabilities: must be an object of true and false"),
         ({"type": "a", "capabilities": {"dns": "yes"}}, "key capabilities: must be an object of true and false"),
-        ({"type": "a", "cniVersion": 1}, "key cniVersion: must be a text"),
-        ({"plugins": [A], "cniVersions": "1.0.0"}, "key cniVersions: must be a list of texts"),
+        ({"type": "a", "cniVersion": 1}, "key cniVersion: must be a string"),
+        ({"plugins": [A], "cniVersions": "1.0.0"}, "key cniVersions: must be a list of strings"),
         ({"plugins": [A], "disableCheck": 1}, "key disableCheck: must be true or false"),
         ({"plugins": [A], "disableGC": "no"}, "key disableGC: must be true or false"),
     ],
@@ -179,7 +179,7 @@ def test_all_that_is_wrong_with_a_fragment_is_told() -> None:
 
     assert isinstance(faults, list)
     assert [fault.text for fault in faults] == [
-        "key cniVersion: must be a text",
+        "key cniVersion: must be a string",
         "key plugins[0].type: must be the name of a plugin",
         "key plugins[1].type: '..' must be a plain file name",
         "key plugins[1].capabilities: must be an object of true and false",

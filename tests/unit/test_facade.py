@@ -73,15 +73,15 @@ def test_a_listed_owner_is_required_and_may_contribute_anything_by_default() -> 
         ),
         (
             {"owners": [{"name": "a", "exempt": [{"namespace": "n"}]}]},
-            ["key owners[0].exempt[0].podNamePrefix: missing: both are needed, or other pods would be exempt too"],
+            ["key owners[0].exempt[0].podNamePrefix: missing: both keys are needed, or other pods would be exempt too"],
         ),
         (
             {"owners": [{"name": "a", "exempt": [{"namespace": "n", "podNamePrefix": ""}]}]},
-            ["key owners[0].exempt[0].podNamePrefix: must be a text, not empty"],
+            ["key owners[0].exempt[0].podNamePrefix: must be a string, not empty"],
         ),
         (
             {"mesh": {"serviceAddress": "warn"}},
-            ["key mesh: not available in this version of cni-chain; remove it (nothing is checked without it)"],
+            ["key mesh: not available in this version of cni-chain; remove it (no mesh check runs without it)"],
         ),
         (
             {"chainDir": 1, "owners": [{"name": "a", "timeoutSeconds": -1}]},
@@ -99,7 +99,7 @@ def test_every_fault_is_told_by_its_key(conf: dict[str, Any], told: list[str]) -
 @pytest.mark.parametrize(
     ("conf", "told"),
     [
-        ({}, "key owners: missing: without it nothing is required"),
+        ({}, "key owners: missing: list the owners; without them no plugin is required"),
         ({"owner": ONE}, "key owners: missing: 'owner' is not a key of cni-chain; did you mean owners?"),
         ({"Owners": ONE}, "key owners: missing: 'Owners' is not a key of cni-chain; did you mean owners?"),
         ({"owners": [{"name": "a", "type": ["x"]}]}, "key owners[0].type: unknown key; did you mean types?"),

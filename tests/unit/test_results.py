@@ -240,7 +240,7 @@ def test_the_family_of_an_address_is_what_go_prints(address: str, family: str) -
             id="an index that is no number",
         ),
         pytest.param(
-            {"interfaces": [{"name": [1]}]}, "key interfaces[0].name: must be a text", id="a name that is none"
+            {"interfaces": [{"name": [1]}]}, "key interfaces[0].name: must be a string", id="a name that is none"
         ),
         pytest.param(
             {"routes": [{}]}, "key routes[0].dst: must be an address with a prefix length", id="no destination"

@@ -278,7 +278,7 @@ def test_if_a_step_fails_the_facade_is_back(node: Bare) -> None:
 
 def test_a_plugin_that_the_configuration_of_before_has_lost_is_warned_of(node: Bare) -> None:
     told = done(node)
-    assert f"warning: {BEFORE} has no istio-cni: new pods run without it until its agent" in told
+    assert f"warning: {BEFORE} has no istio-cni: new pods run without it until you move its agent" in told
     assert "has no cilium-cni" not in told
 
 

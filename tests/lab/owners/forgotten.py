@@ -330,7 +330,7 @@ def says(program: str, forgotten: Forgotten, root: Path) -> str:
     if forgotten.of != WAITED_FOR:
         return f"{kind}: {one['what']}"
     # Of what is said of every owner, only what is said of this one.
-    return f"{kind}: {one['what'].partition(':')[0]}: … {one['do'].partition('? ')[2]}"
+    return f"{kind}: {one['what'].partition(':')[0]}: … {one['do'].partition('.d. ')[2]}"
 
 
 def block(said: list[str]) -> str:

@@ -420,7 +420,7 @@ def test_a_faulty_key_of_the_facade_stops_it_no_more_than_it_stops_the_plugins_d
     pods.loses_its_namespace("c1")
 
     assert pods.run("gc", "--yes").status == 0
-    assert "key logLevel: must be one of error, info, debug: done without" in pods.host.log_lines[-1]["notes"][1]
+    assert "key logLevel: must be one of error, info, debug: ignored" in pods.host.log_lines[-1]["notes"][1]
     assert pods.host.records == []
 
 

@@ -144,7 +144,7 @@ def test_write_that_fails_at_its_last_file_leaves_nothing(node: Before) -> None:
     status, stdout, stderr = node.migrate("--write")
 
     assert (status, stdout) == (1, "")
-    assert stderr == f"cni-chain: {WAITING}: is no regular file, and is left alone; nothing was changed\n"
+    assert stderr == f"cni-chain: {WAITING}: is not a regular file, so it is not changed; nothing was changed\n"
     assert node.files() == before
 
 

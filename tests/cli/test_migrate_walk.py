@@ -307,7 +307,7 @@ def test_the_dry_look_tells_what_is_in_the_way_of_the_switch(node: Before) -> No
     assert status == 0
     assert "In the way of --switch" in stdout
     (refusal,) = node.document()["refusals"]
-    assert refusal.startswith(f"{CILIUM}: is still migrate's copy")
+    assert refusal.startswith(f"{CILIUM}: is still the copy that migrate wrote")
 
 
 def test_json_has_the_whole_plan(node: Before) -> None:

@@ -58,7 +58,7 @@ def test_without_a_terminal_it_does_not_act_unasked(pods: Pods) -> None:
     status, stdout, stderr = forget(pods, "c1")
 
     assert (status, stdout) == (2, TO_FORGET)
-    assert "say --yes" in stderr
+    assert "pass --yes" in stderr
     assert forget(pods, "c1", "--dry-run") == (0, TO_FORGET, "")
     assert pods.host.records == [pods.record("c1")]
 

@@ -89,7 +89,7 @@ def test_without_a_terminal_it_does_not_act_unasked(pods: Pods) -> None:
     result = pods.run("gc")
 
     assert (result.status, result.stdout) == (2, STALE)
-    assert result.stderr == "cni-chain: this is no terminal, so nobody can be asked: say --yes (or --dry-run)\n"
+    assert result.stderr == "cni-chain: not a terminal; pass --yes (or --dry-run)\n"
     assert pods.host.ran == before
 
 
@@ -377,7 +377,8 @@ def test_nothing_is_run_for_a_record_that_others_could_have_written(pods: Pods) 
     result = pods.run("gc", "--yes")
 
     assert result.stdout.startswith(
-        f"left alone: {pods.record('c1')}: not root's, or writable by others: its DEL fails with 5 until that is mended"
+        f"left alone: {pods.record('c1')}: not root's, or writable by others: its DEL fails with error 5 until this is "
+        "repaired"
     )
     assert "Nothing to free." in pods.run("gc", "--older-than", "0s").stdout
     assert pods.host.ran == before

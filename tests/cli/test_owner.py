@@ -385,4 +385,4 @@ def test_the_help_tells_what_a_command_does_and_its_exit_status(program: str, co
 
     assert told.status == 0
     assert "Exit status:" in told.stdout
-    assert "uninstalled must leave the facade first" in " ".join(run(program, "owner", "--help").stdout.split())
+    assert "Before you uninstall an agent, remove its owner" in " ".join(run(program, "owner", "--help").stdout.split())

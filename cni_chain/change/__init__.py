@@ -1,1 +1,1 @@
-"""The only writers on a node: plans of changes, atomic files, install, uninstall, owners, records given back."""
+"""The only writers on a node: plans of changes, atomic files, install, uninstall, owners, removal of records."""

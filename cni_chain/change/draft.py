@@ -1,4 +1,4 @@
-"""The text of a facade: what `install` writes, and an owner's entry as a person gives it on the command line. Pure."""
+"""The text of a facade: what `install` writes, and an owner's entry from the command line. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ OWNERS = ("cilium:cilium-cni", "istio:istio-cni", "local")
 VERSION = "1.0.0"
 VERSIONS = ("0.3.1", "0.4.0", "1.0.0", "1.1.0")
 
-# A runtime sends only what is declared here, and each fragment gets only what it declares itself.
+# A runtime sends only the capabilities in this list, and a fragment gets only those that it declares itself.
 CAPABILITIES = (
     "portMappings",
     "bandwidth",
@@ -36,14 +36,14 @@ def owner(text: str, exempt: list[tuple[str, str]] | None = None) -> dict[str, A
     """Return the entry of an owner given as `NAME[:TYPE,…]`."""
     name, colon, rest = text.partition(":")
     if not facade.is_owner_name(name):
-        raise UsageError(f"{name!r} is no owner's name: lower-case letters, digits and '-', as in cilium:cilium-cni")
+        raise UsageError(f"{name!r} is not an owner's name: use a-z, digits and '-', as in cilium:cilium-cni")
     types = rest.split(",") if colon else []
     if not all(part and "/" not in part and part == part.strip() for part in types):
         raise UsageError(f"{text!r}: plugin types must follow the colon, separated by ',', as in cilium:cilium-cni")
     entry: dict[str, Any] = {"name": name}
     if types:
         entry["types"] = types
-    if name == LOCAL:  # may well be empty
+    if name == LOCAL:  # its directory is often empty
         entry["required"] = False
     exempt = exempt or registry.exempt(types)
     if exempt:
@@ -68,7 +68,7 @@ def owners(given: list[str], exempt: list[str]) -> list[dict[str, Any]]:
     entries = [owner(text, of_owner.pop(text.partition(":")[0], None)) for text in given]
     names = [entry["name"] for entry in entries]
     if of_owner:
-        raise UsageError(f"--exempt for {next(iter(of_owner))!r}, which is none of the owners {', '.join(names)}")
+        raise UsageError(f"--exempt names {next(iter(of_owner))!r}, which is not one of the owners {', '.join(names)}")
     for index, name in enumerate(names):
         if name in names[:index]:
             raise UsageError(f"owner {name} is given twice")
@@ -76,7 +76,7 @@ def owners(given: list[str], exempt: list[str]) -> list[dict[str, Any]]:
 
 
 def document(name: str, version: str | None, chain_dir: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return a whole facade. A `version` of one's own is the only one that runtimes then use."""
+    """Return a whole facade. If `version` is given, runtimes use only that one."""
     versions = {"cniVersion": VERSION, "cniVersions": list(VERSIONS)} if version is None else {"cniVersion": version}
     plugin = {
         "type": TYPE,
@@ -90,7 +90,7 @@ def document(name: str, version: str | None, chain_dir: str, entries: list[dict[
 def version(text: str) -> str:
     """Return a version of the specification that a facade may name."""
     if text not in spec.VERSIONS or text not in VERSIONS:
-        raise UsageError(f"{text!r} is no version for a facade: one of {', '.join(VERSIONS)}")
+        raise UsageError(f"{text!r} is not a version for a facade: use one of {', '.join(VERSIONS)}")
     return text
 
 

@@ -1,8 +1,8 @@
-"""Puts files, links and directories in place so that nobody ever sees half of one: the one way the commands write.
+"""Writes files, links and directories atomically: no reader sees half of one. Every command writes with this module.
 
-Each is made beside its place, under a name that no runtime takes for a configuration, with its mode and on the disk,
-and then renamed. It lies in the same directory because containerd doesn't notice what is renamed in from another one.
-Every function returns what takes its change back, and raises RefusedError, which names the file.
+A file is first written in the same directory, under a name that no runtime reads as a configuration. It gets its mode,
+is synced to the disk, and is then renamed. containerd doesn't notice a file that is renamed from another directory.
+Every function returns a function that undoes its change, and raises RefusedError, which names the file.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _OTHERS = 0o022
 
 @contextlib.contextmanager
 def _named(path: str) -> Iterator[None]:
-    """Name the file of an error: the system's own message may be about the temporary one."""
+    """Name the file in an error: the system's own message may name the temporary file."""
     try:
         yield
     except OSError as error:
@@ -32,7 +32,7 @@ def _named(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def locked(tree: Tree, directory: str) -> Iterator[None]:
-    """Keep every other command that changes `directory` out; one that doesn't exist is locked where it will be made."""
+    """Lock `directory` against other cni-chain commands; if it doesn't exist, lock its nearest parent that does."""
     real = tree.real(directory)
     while not os.path.isdir(real):
         real = os.path.dirname(real)
@@ -49,40 +49,40 @@ def locked(tree: Tree, directory: str) -> Iterator[None]:
 
 
 def put(path: str, content: bytes, mode: int, *, expected: bytes | None = None) -> Undo:
-    """Make or replace the file `path`. With `expected`, refuse if it holds something else by now."""
+    """Create or replace the file `path`. With `expected`, refuse if its content is different now."""
     with _named(path):
         undo = _restorer(path, links=False)
         if expected is not None and (not os.path.lexists(path) or read(path) != expected):
-            raise RefusedError(f"{path}: was changed by somebody else just now")
+            raise RefusedError(f"{path}: another process has just changed this file", "try again")
         _replace(path, lambda new: _write(new, content, mode))
     with _named(path):
         if read(path) != content or stat.S_IMODE(os.stat(path).st_mode) != mode:
             undo()
             raise RefusedError(
-                f"{path}: doesn't hold what was written", "look at the disk and at what else writes there"
+                f"{path}: differs from what was written", "check the disk, and which other process writes this file"
             )
     return undo
 
 
 def link(path: str, target: str) -> Undo:
-    """Make or replace the symbolic link `path`."""
+    """Create or replace the symbolic link `path`."""
     with _named(path):
         undo = _restorer(path)
         _replace(path, lambda new: os.symlink(target, new))
         if os.readlink(path) != target:
-            raise RefusedError(f"{path}: doesn't lead to {target}", "look at what else writes there")
+            raise RefusedError(f"{path}: doesn't point to {target}", "check which other process writes this link")
     return undo
 
 
 def directory(path: str) -> Undo:
-    """Make a directory and those above it, mode 0755 whatever the umask is."""
+    """Create a directory and its missing parents, with mode 0755 for any umask."""
     made: list[str] = []
     with _named(path):
         _make(path, made)
 
     def undo() -> None:
         for each in reversed(made):
-            with contextlib.suppress(OSError):  # somebody has put a file there: it is theirs now
+            with contextlib.suppress(OSError):  # another process has put a file into it: keep it
                 os.rmdir(each)
 
     return undo
@@ -94,7 +94,7 @@ def _make(path: str, made: list[str]) -> None:
     _make(os.path.dirname(path), made)
     os.mkdir(path)
     made.append(path)
-    os.chmod(path, 0o755)  # noqa: S103  # the agents' and the runtime's users look into it
+    os.chmod(path, 0o755)  # noqa: S103  # agents and runtimes read it, not all of them as root
     sync(os.path.dirname(path))
 
 
@@ -102,7 +102,7 @@ def copy(source: str, target: str) -> Undo:
     """Copy the directory `source` to `target`, which doesn't exist yet."""
     new = _temporary(target)
     with _named(target):
-        remove_tree(new)  # what a process that was killed left
+        remove_tree(new)  # left by a process that was killed
         try:
             _copy(source, new)
             os.rename(new, target)
@@ -112,7 +112,7 @@ def copy(source: str, target: str) -> Undo:
         sync(os.path.dirname(target))
         if not same(source, target):
             remove_tree(target)
-            raise RefusedError(f"{target}: doesn't hold what was copied from {source}", "look at the disk")
+            raise RefusedError(f"{target}: differs from {source}, of which it is a copy", "check the disk")
     return lambda: remove_tree(target)
 
 
@@ -143,7 +143,7 @@ def remove(path: str) -> Undo:
 
 
 def remove_tree(path: str) -> None:
-    """Remove a directory with all that is in it; under its own name it is there as a whole, or not at all."""
+    """Remove a directory with its content; under its own name it exists completely or not at all."""
     old = path if os.path.basename(path).startswith(".") else f"{os.path.dirname(path)}/.{os.path.basename(path)}.old"
     if old != path:
         _remove_all(old)
@@ -154,7 +154,7 @@ def remove_tree(path: str) -> None:
 
 
 def same(one: str, other: str) -> bool:
-    """Tell whether two directories hold the same; the other's files must not be writable for others, either."""
+    """Return whether two directories have the same content, and `other` is writable by its owner only."""
     left, right = os.lstat(one), os.lstat(other)
     if stat.S_IFMT(left.st_mode) != stat.S_IFMT(right.st_mode):
         return False
@@ -170,14 +170,14 @@ def same(one: str, other: str) -> bool:
 
 
 def read(path: str) -> bytes:
-    """Return what a file holds; a link is not followed. Raises OSError."""
+    """Return a file's content; a link is not followed. Raises OSError."""
     opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     with open(opened, "rb") as file:
         return file.read()
 
 
 def sync(path: str) -> None:
-    """Bring a directory's entries to the disk."""
+    """Sync a directory's entries to the disk."""
     opened = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(opened)
@@ -186,7 +186,7 @@ def sync(path: str) -> None:
 
 
 def _restorer(path: str, *, links: bool = True) -> Undo:
-    """Return what puts back what is at `path` now: nothing, a file, or with `links` a link."""
+    """Return a function that restores what is at `path` now: nothing, a file, or with `links` a link."""
     try:
         status = os.lstat(path)
     except FileNotFoundError:
@@ -195,13 +195,13 @@ def _restorer(path: str, *, links: bool = True) -> Undo:
         target = os.readlink(path)
         return lambda: _replace(path, lambda new: os.symlink(target, new))
     if not stat.S_ISREG(status.st_mode):
-        raise RefusedError(f"{path}: is no regular file, and is left alone")
+        raise RefusedError(f"{path}: is not a regular file, so it is not changed")
     content, mode = read(path), stat.S_IMODE(status.st_mode)
     return lambda: _replace(path, lambda new: _write(new, content, mode))
 
 
 def _temporary(path: str) -> str:
-    # The same each time, so that what a killed process left is replaced by the next one; `locked` keeps two apart.
+    # Always the same name, so the next process replaces what a killed one left; `locked` allows one at a time.
     return f"{os.path.dirname(path)}/.{os.path.basename(path)}.new"
 
 
@@ -225,7 +225,7 @@ def _write(path: str, content: bytes, mode: int) -> None:
         file.write(content)
         file.flush()
         if os.geteuid() == 0:
-            os.fchown(opened, 0, 0)  # a directory with the group bit would give it its group
+            os.fchown(opened, 0, 0)  # in a setgid directory it would get that group
         os.fchmod(opened, mode)
         os.fsync(opened)
 

@@ -1,7 +1,7 @@
-"""`cni-chain gc --forget`: drops an attachment's record, though what it names was never deleted. Runs no plugin.
+"""`cni-chain gc --forget`: removes an attachment's record, and runs no plugin.
 
-For what can't be deleted any more, since whoever made it is gone for good. Whatever the plugins keep for the attachment
-stays with them, so a person is told what that may be, and a pod that may still run needs a second word.
+For attachments whose DEL can't succeed any more, because their plugin is gone for good. What the plugins keep for the
+attachment stays: the command prints what that may be, and refuses a pod that may still run unless --force is given.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from cni_chain.plugin.stranded import Stranded
 
 
 class Target(NamedTuple):
-    """An attachment that is to be forgotten: what was seen of it, or what is wrong with its record."""
+    """An attachment to forget: its record, or what is wrong with its record."""
 
     state_dir: str
     attachment: Attachment
@@ -39,7 +39,7 @@ class Target(NamedTuple):
 
     @property
     def addresses(self) -> list[str]:
-        """The addresses that may stay taken."""
+        """The addresses that may stay allocated."""
         return self.entry.addresses if self.entry else []
 
     @property
@@ -50,15 +50,15 @@ class Target(NamedTuple):
     def remains(self) -> str:
         """Return what may be left behind."""
         if self.entry is None:
-            return "addresses, rules and endpoints of a chain that isn't known may stay"
+            return "addresses, rules and endpoints of an unknown chain may stay"
         if not self.left:
-            return "nothing, since every plugin has had its DEL"
+            return "nothing: the DEL of every plugin has succeeded"
         addresses = f" ({', '.join(self.addresses)})" if self.addresses else ""
         return f"addresses{addresses}, rules and endpoints of {', '.join(self.left)} may stay"
 
 
 class Outcome(NamedTuple):
-    """What became of one: forgotten, or not because of an error, or left because of `kept`."""
+    """The result for one target: forgotten, failed with `error`, or kept for the reason in `kept`."""
 
     target: Target
     error: CNIError | None
@@ -68,7 +68,7 @@ class Outcome(NamedTuple):
 def chosen(found: list[StateDir], asked: str) -> list[Target]:
     """Return the attachments of the one container whose ID begins with `asked`, which may end in `:INTERFACE`.
 
-    Raises RefusedError if there is none, or if several containers' IDs begin so.
+    Raises RefusedError if no container's ID begins so, or several do.
     """
     beginning, _, ifname = asked.partition(":")
     every = [Target(one.path, entry.attachment, entry, None) for one in found for entry in one.entries]
@@ -82,15 +82,16 @@ def chosen(found: list[StateDir], asked: str) -> list[Target]:
     exact = [target for target in meant if target.attachment.container_id == beginning]
     meant = [target for target in exact or meant if ifname in ("", target.attachment.ifname)]
     if not meant:
-        told = "".join(f"; {one.path}: {one.failure}" for one in found if one.failure)
+        failures = "".join(f"; {one.path}: {one.failure}" for one in found if one.failure)
         interface = f" with an interface {ifname}" if ifname else ""
         raise RefusedError(
-            f"no attachment of a container{interface} whose ID begins with {beginning!r}{told}",
+            f"no attachment of a container{interface} whose ID begins with {beginning!r}{failures}",
             "cni-chain attachments lists them",
         )
     containers = sorted({target.attachment.container_id for target in meant})
     if len(containers) > 1:
-        raise RefusedError(f"{beginning!r} begins the IDs of several containers: {', '.join(containers)}")
+        named = ", ".join(containers)
+        raise RefusedError(f"{beginning!r}: several container IDs begin so: {named}", "give more of the ID")
     return meant
 
 
@@ -100,21 +101,21 @@ def guard(targets: list[Target]) -> None:
         why = _in_use(target.entry, target.damaged)
         if why:
             name = attachments.name(target.attachment, target.pod)
-            raise RefusedError(f"{name} is not forgotten: {why} (--force forgets it all the same)")
+            raise RefusedError(f"{name} is not forgotten: {why} (--force forgets it anyway)")
 
 
 def _in_use(entry: Entry | None, damaged: Damaged | None) -> str:
     if entry is None:
-        return f"its record can't tell whether its pod runs: {damaged.reason if damaged else 'it is gone'}"
+        return f"its record does not show whether its pod runs: {damaged.reason if damaged else 'it is gone'}"
     netns = entry.record.context["netns"]
     what, why = attachments.namespace(netns, entry.record.created)
     if entry.record.state != "added" or what in (attachments.GONE, attachments.NONE):
         return ""
-    return f"its pod runs: {netns} is there" if what == attachments.THERE else f"its pod may still run: {why}"
+    return f"its pod runs: {netns} exists" if what == attachments.THERE else f"its pod may still run: {why}"
 
 
 def carry_out(target: Target, directory: NetDir, *, force: bool) -> Outcome:
-    """Drop one attachment's record, with what is kept beside it, and note that in the log."""
+    """Remove one attachment's record and its marker, and note that in the log."""
     file = gc.facade_of(directory, target.attachment.network, target.state_dir)
     facade = Facade() if file is None else file.facade
     state = State(target.state_dir, allow_unsafe=facade.allow_unsafe)
@@ -136,13 +137,13 @@ def carry_out(target: Target, directory: NetDir, *, force: bool) -> Outcome:
     attachment = target.attachment
     args = CmdArgs("DEL", attachment.container_id, call.get("netns", ""), attachment.ifname, call.get("cniArgs", ""))
     log = Log(args, attachment.network)
-    log.note(f"cni-chain gc --forget: the record was dropped and no plugin was run; left behind: {target.remains()}")
+    log.note(f"cni-chain gc --forget: the record was removed and no plugin was run; left behind: {target.remains()}")
     log.write(facade.log_file, "info", None)
     return Outcome(target, None)
 
 
 def _is_another(state: State, target: Target) -> bool:
-    """Tell whether the attachment was deleted and added again since it was looked at."""
+    """Return whether the attachment was deleted and added again since it was listed."""
     try:
         now = state.load(target.attachment)
     except ValueError:
@@ -153,10 +154,10 @@ def _is_another(state: State, target: Target) -> bool:
 def document(targets: list[Target], outcomes: list[Outcome], *, dry_run: bool) -> dict[str, Any]:
     """Return what was forgotten, or with `dry_run` would be, for a program."""
     done = {id(outcome.target): outcome for outcome in outcomes}
-    return {"dryRun": dry_run, "forget": [_told(target, done.get(id(target))) for target in targets]}
+    return {"dryRun": dry_run, "forget": [_document(target, done.get(id(target))) for target in targets]}
 
 
-def _told(target: Target, outcome: Outcome | None) -> dict[str, Any]:
+def _document(target: Target, outcome: Outcome | None) -> dict[str, Any]:
     error = outcome.error if outcome else None
     return attachments.named(target.attachment, target.pod) | {
         "state": target.entry.record.state if target.entry else None,

@@ -1,8 +1,8 @@
-"""`cni-chain gc`: frees what no namespace holds any more and what a failed DEL has left, by the plugin's own DEL.
+"""`cni-chain gc`: frees stale and stranded attachments with the DEL of their own plugins.
 
-An attachment is stale if the path of its network namespace is gone, and stranded if its DEL was asked for and failed;
-any other whose namespace is there is never touched. Its record names what was run for it, so that nothing has to be
-guessed; its lock keeps a runtime's call out meanwhile (that call gets "try again").
+An attachment is stale if the path of its network namespace is gone, and stranded if a runtime's DEL has failed. Any
+other attachment whose namespace exists is never changed. The record names the plugins that were run, so nothing is
+guessed. Its lock keeps a runtime's call out meanwhile: that call gets "try again".
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from cni_chain.plugin.request import Request
 from cni_chain.plugin.spec import CmdArgs
 from cni_chain.plugin.undoing import environ_of
 
-VERSION = "1.0.0"  # what a delegate is asked in if no facade says: every one of today speaks it
+VERSION = "1.0.0"  # for delegates if no facade names a version: all of today's support it
 
 
 class Left(NamedTuple):
-    """An attachment that is to be freed, and why. `entry`: what was seen of it, None if its record is damaged."""
+    """An attachment to free, and why. `entry`: its record, None if that is damaged."""
 
     state_dir: str
     attachment: Attachment
@@ -44,50 +44,50 @@ class Left(NamedTuple):
 
     @property
     def call(self) -> dict[str, Any]:
-        """What the record has of the ADD."""
+        """The context of the ADD, from the record."""
         return self.entry.record.context if self.entry else {}
 
 
 class Plan(NamedTuple):
-    """What a gc would do: free attachments, and remove files of which nothing can be learnt."""
+    """What a gc would do: free attachments, and remove files that name nothing to free."""
 
     stale: list[Left]
     stranded: list[Left]
-    kept: list[tuple[Entry, str]]  # and why, where that is not simply a namespace that is there
+    kept: list[tuple[Entry, str]]  # and why, unless just because its namespace exists
     damaged: list[Damaged]
     unfinished: list[str]
-    markers: list[str]  # that wait for no record's retry
+    markers: list[str]  # of retries whose record is gone
 
     @property
     def empty(self) -> bool:
-        """Tell whether there is nothing to do."""
+        """Whether there is nothing to do."""
         return not (self.left or self.removed)
 
     @property
     def left(self) -> list[Left]:
-        """The attachments that are to be freed."""
+        """The attachments to free."""
         return self.stale + self.stranded
 
     @property
     def removed(self) -> list[str]:
-        """The files that are to be removed."""
+        """The files to remove."""
         return [damaged.path for damaged in self.damaged if damaged.set_aside] + self.unfinished + self.markers
 
     def question(self) -> str:
-        """Return what is asked before anything is done."""
-        told = []
+        """Return the question for the operator before anything is done."""
+        parts = []
         if self.stale:
-            told.append(f"free {plural(len(self.stale), 'attachment')}")
+            parts.append(f"free {plural(len(self.stale), 'attachment')}")
         if self.stranded:
-            told.append(f"retry {plural(len(self.stranded), 'DEL')}")
+            parts.append(f"retry {plural(len(self.stranded), 'DEL')}")
         if self.removed:
-            told.append(f"remove {plural(len(self.removed), 'file')}")
-        question = f"{' and '.join(told)}?"
+            parts.append(f"remove {plural(len(self.removed), 'file')}")
+        question = f"{' and '.join(parts)}?"
         return question[0].upper() + question[1:]
 
 
 class Outcome(NamedTuple):
-    """What became of one attachment: freed, or left with the failures, or left because of `kept`."""
+    """The result for one attachment: freed, failed with `errors`, or kept for the reason in `kept`."""
 
     left: Left
     errors: list[CNIError]
@@ -95,7 +95,7 @@ class Outcome(NamedTuple):
 
 
 def plan(found: list[StateDir], older_than: float | None) -> Plan:
-    """Return what there is to do. `older_than` (seconds) is for attachments of which no namespace is known."""
+    """Return what there is to do. `older_than` (seconds) is for attachments without a recorded namespace."""
     made = Plan([], [], [], [], [], [])
     for one in found:
         for entry in one.entries:
@@ -111,32 +111,32 @@ def plan(found: list[StateDir], older_than: float | None) -> Plan:
             attachment = damaged.attachment
             in_place = attachment and not damaged.set_aside and not damaged.unreadable
             if attachment and in_place and older_than is not None and damaged.age > older_than:
-                why = f"damaged ({damaged.reason}), not written for {attachments.words(damaged.age)}"
+                why = f"damaged ({damaged.reason}), last written {attachments.words(damaged.age)} ago"
                 made.stale.append(Left(one.path, attachment, why))
             else:
                 made.damaged.append(damaged)
-        # A writer that is at work has its file for some milliseconds.
+        # A running writer has such a file for some milliseconds.
         made.unfinished.extend(path for path in one.unfinished if _age(path) > 60)
         made.markers.extend(one.stale_markers)
     return made
 
 
 def _judged(entry: Entry, older_than: float | None) -> tuple[str, str]:
-    """Return why an attachment is stale, or else why it is left alone if that needs a word."""
+    """Return why an attachment is stale, and if it is not, why it is left alone ("": its namespace exists)."""
     what, why = attachments.namespace(entry.record.context["netns"], entry.record.created)
     if what == attachments.GONE:
         return "its network namespace is gone", ""
     if what == attachments.NONE:
         if older_than is not None and entry.age > older_than:
             return f"no namespace is recorded, and it is {attachments.words(entry.age)} old", ""
-        return "", "no namespace is recorded: --older-than frees such"
+        return "", "no namespace is recorded; --older-than frees such attachments"
     return "", why
 
 
 def carry_out(
     made: Plan, directory: NetDir, older_than: float | None, bin_dirs: list[str], step: Step
 ) -> Iterator[Outcome]:
-    """Free what is left, one attachment after another. `bin_dirs` are for those whose record can't be read."""
+    """Free the attachments one after another. `bin_dirs` are for those whose record can't be read."""
     for left in made.left:
         step(attachments.name(left.attachment, left.pod))
         errors: list[CNIError] = []
@@ -153,7 +153,7 @@ def carry_out(
 
 
 def discard(path: str) -> None:
-    """Remove what lies in a record's place: a file, or an empty directory. Raises OSError."""
+    """Remove what is at a record's path: a file, or an empty directory. Raises OSError."""
     if os.path.isdir(path) and not os.path.islink(path):
         os.rmdir(path)
     else:
@@ -161,7 +161,7 @@ def discard(path: str) -> None:
 
 
 def remove(made: Plan) -> Iterator[tuple[str, CNIError | None]]:
-    """Remove the files of which nothing can be learnt, one after another; yield each, and what failed."""
+    """Remove the files that name nothing to free, one after another; yield each path, and its error or None."""
     for path in made.removed:
         try:
             discard(path)
@@ -173,8 +173,8 @@ def remove(made: Plan) -> Iterator[tuple[str, CNIError | None]]:
             yield path, None
     for directory in {os.path.dirname(path) for path in made.markers}:
         try:
-            os.rmdir(directory)  # which tells every call that nothing is stranded
-        except OSError:  # something is, or another call has removed it
+            os.rmdir(directory)  # its absence shows to every call that nothing is stranded
+        except OSError:  # an attachment is stranded, or another call has removed it
             continue
 
 
@@ -187,7 +187,7 @@ def _free(call: Call, left: Left, older_than: float | None, errors: list[CNIErro
         try:
             found = delete.find_undoable(call, attachment)
             if found is None:
-                return "its own DEL came first"
+                return "the runtime's DEL came first"
             if found.on_disk and not _is_still(left, Entry(call.state.path_of(attachment), found.record), older_than):
                 return "it is in use again"
             environ = environ_of(found.record, call.request.environ)
@@ -202,7 +202,7 @@ def _free(call: Call, left: Left, older_than: float | None, errors: list[CNIErro
 
 
 def _is_still(left: Left, now: Entry, older_than: float | None) -> bool:
-    """Tell whether a record is of what was listed, which may meanwhile have been deleted and added again."""
+    """Return whether a record is still the one listed: the attachment may have been deleted and added again."""
     if now.record.context != left.call:
         return False
     if left.entry is not None and left.entry.record.state == now.record.state == "deleting":
@@ -218,9 +218,9 @@ def facade_of(directory: NetDir, network: str, state_dir: str) -> FacadeFile | N
 
 
 def _call(left: Left, directory: NetDir, bin_dirs: list[str]) -> Call:
-    """Return the DEL that nobody asks for any more.
+    """Return the DEL that no runtime sends any more.
 
-    Raises CNIError 7 if its facade has faults that the plugin doesn't do without, either.
+    Raises CNIError 7 if its facade has faults that the plugin refuses, too.
     """
     file = facade_of(directory, left.attachment.network, left.state_dir)
     facade = Facade() if file is None else file.facade
@@ -247,21 +247,21 @@ def _call(left: Left, directory: NetDir, bin_dirs: list[str]) -> Call:
     log = Log(args, left.attachment.network)
     log.note(f"cni-chain gc: {left.why}")
     if file is not None and file.problems:
-        told = f"{file.path}: {'; '.join(map(str, file.problems))}"
+        faults = f"{file.path}: {'; '.join(map(str, file.problems))}"
         if any(problem.key in ("chainDir", "stateDir") for problem in file.problems):
-            raise CNIError(INVALID_CONFIG, told)
-        log.note(f"{told}: done without")
+            raise CNIError(INVALID_CONFIG, faults)
+        log.note(f"{faults}: ignored")
     return Call(Request(args, conf, version, facade, environ), log)
 
 
 def document(made: Plan, outcomes: list[Outcome], failures: list[str], *, dry_run: bool) -> dict[str, Any]:
-    """Return what was done, or with `dry_run` would be, for a program; `failures` are of no attachment."""
+    """Return what was done, or with `dry_run` would be, for a program; `failures` belong to no attachment."""
     done = {id(outcome.left): outcome for outcome in outcomes}
     return {
         "dryRun": dry_run,
-        "stale": [_told(left, done.get(id(left))) for left in made.stale],
+        "stale": [_document(left, done.get(id(left))) for left in made.stale],
         "stranded": [
-            _told(left, done.get(id(left))) | {"error": left.entry.record.error, "tries": left.entry.marker.tries}
+            _document(left, done.get(id(left))) | {"error": left.entry.record.error, "tries": left.entry.marker.tries}
             for left in made.stranded
             if left.entry
         ],
@@ -272,7 +272,7 @@ def document(made: Plan, outcomes: list[Outcome], failures: list[str], *, dry_ru
     }
 
 
-def _told(left: Left, outcome: Outcome | None) -> dict[str, Any]:
+def _document(left: Left, outcome: Outcome | None) -> dict[str, Any]:
     return attachments.named(left.attachment, left.pod) | {
         "why": left.why,
         "freed": outcome is not None and not outcome.errors and not outcome.kept,
@@ -282,7 +282,7 @@ def _told(left: Left, outcome: Outcome | None) -> dict[str, Any]:
 
 
 def plural(count: int, noun: str) -> str:
-    """Return how many there are of something."""
+    """Return a count with its noun."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 

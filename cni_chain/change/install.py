@@ -1,4 +1,4 @@
-"""`cni-chain install`: the program, the owners' directories and, last, the facade. Plans; `changes` makes it so."""
+"""`cni-chain install`: the program, the owners' directories and, last, the facade. Plans only; `Plan.run` writes."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ LOGROTATE = """\
 }
 """
 FROM_SOURCE = (
-    "this runs from source, and only the frozen program can be installed: make it with `make dist`, unpack the "
-    "archive, and run its bin/cni-chain install"
+    "this program runs from source, and only the frozen program can be installed: build it with `make dist`, unpack "
+    "the archive, and run its bin/cni-chain install"
 )
 
 
 class Options(NamedTuple):
-    """What a person asked for; None: not given."""
+    """The command's options; None: not given."""
 
     bin_dir: str
     net_dir: str
@@ -53,7 +53,7 @@ class Options(NamedTuple):
 
     @property
     def asks_for_a_facade(self) -> bool:
-        """Tell whether anything was asked that a facade holds."""
+        """Whether an option sets a key of the facade."""
         return any(value is not None for value in (self.owners, self.name, self.cni_version, self.chain_dir))
 
 
@@ -94,7 +94,7 @@ def _directory(plan: Plan, path: str) -> None:
     if os.path.isdir(real):
         return
     if os.path.lexists(real):
-        raise RefusedError(f"{path}: is in the way of a directory", "move it elsewhere")
+        raise RefusedError(f"{path}: is not a directory", "move it elsewhere")
     if all(change.path != f"{path}/" for change in plan.changes):
         plan.add("create", f"{path}/", lambda: files.directory(real))
 
@@ -119,7 +119,7 @@ def _logrotate(plan: Plan) -> None:
         return
     try:
         if files.read(f"{real}/{installed.NAME}") != LOGROTATE.encode():
-            plan.notes.append(f"{path} stays as it is: somebody has changed it.")
+            plan.notes.append(f"{path} stays as it is, because it was edited.")
     except FileNotFoundError:
         _put(plan, path, LOGROTATE, None)
     except OSError as error:
@@ -127,19 +127,19 @@ def _logrotate(plan: Plan) -> None:
 
 
 def _facade(tree: Tree, directory: NetDir, options: Options) -> tuple[_Wanted | None, str, list[str]]:
-    """Return the facade to write, None if one stays; and where its owners' directories are."""
+    """Return the facade to write (None: the present one stays), its chain directory, and its owners."""
     path = f"{directory.path}/{options.facade}"
     there = next((file for file in directory.facades if file.path == path), None)
     if directory.facades and not options.asks_for_a_facade and not options.replace_facade:
         kept = there or directory.facades[0]
         return None, kept.facade.chain_dir, [owner.name for owner in kept.facade.owners or []]
     if there is None and os.path.lexists(tree.real(path)):
-        raise RefusedError(f"{path}: is there and is no facade, so it is left alone", "move it away, or see --facade")
+        raise RefusedError(f"{path}: exists and is not a facade, so it stays", "move it away, or pass --facade")
     waiting = path + PENDING
     if there is None and options.with_facade and not options.force and os.path.lexists(tree.real(waiting)):
         raise RefusedError(
-            f"{waiting}: the facade that migrate has proved waits there",
-            "`cni-chain migrate` has the steps, and --switch puts it in place (--force writes another one)",
+            f"{waiting}: migrate has written this facade, and it is not active yet",
+            "`cni-chain migrate` prints the steps, and --switch puts it in place (--force writes another facade)",
         )
     document = _document(tree, directory, options, there)
     plugin = document["plugins"][0]
@@ -151,7 +151,7 @@ def _facade(tree: Tree, directory: NetDir, options: Options) -> tuple[_Wanted | 
     before = None if there is None else tree.read(path).decode()
     if there is not None and not options.replace_facade and options.with_facade:
         raise RefusedError(
-            f"{path}: is there and differs",
+            f"{path}: exists and differs",
             "--replace-facade replaces it, `cni-chain owner` changes its owners",
             details=diff(path, before, text),
         )
@@ -161,7 +161,7 @@ def _facade(tree: Tree, directory: NetDir, options: Options) -> tuple[_Wanted | 
 def _no_other(directory: NetDir, there: FacadeFile | None, path: str, name: str, options: Options) -> None:
     twin = next((file for file in directory.facades if file is not there and file.network == name), None)
     if twin is not None and options.with_facade:
-        raise RefusedError(f"{twin.path}: is a facade of network {name} already, and {path} would be another")
+        raise RefusedError(f"{twin.path}: is already a facade of network {name}, and {path} would be a second one")
 
 
 def _document(tree: Tree, directory: NetDir, options: Options, there: FacadeFile | None) -> dict[str, Any]:
@@ -182,11 +182,11 @@ def _name(tree: Tree, directory: NetDir) -> str:
     name = None if document is None else document.get("name")
     if not isinstance(name, str) or not name:
         raise RefusedError(
-            f"{path}: its network's name can't be read, and pods' addresses are kept by it", "give --name"
+            f"{path}: its network name can't be read, and plugins store addresses under it", "pass --name"
         )
     fault = _fault(name)
     if fault:
-        raise RefusedError(f"{path}: {fault}, and it is {name}", "give --name")
+        raise RefusedError(f"{path}: {fault}; it is {name}", "pass --name")
     return name
 
 
@@ -200,7 +200,7 @@ def _fault(name: str) -> str:
 
 
 def _check(plan: Plan, directory: NetDir, wanted: _Wanted, options: Options) -> None:
-    """Refuse a facade that no pod would get, or that takes the network from a node which has one; warn of the rest."""
+    """Refuse a facade that no runtime would take, or that takes new pods' network away; warn of the rest."""
     _not_before_multus(plan, directory, wanted.path)
     bin_dirs = [options.bin_dir]
     tried = trial.facade(plan.tree, directory, wanted.path, wanted.text, bin_dirs)
@@ -208,16 +208,16 @@ def _check(plan: Plan, directory: NetDir, wanted: _Wanted, options: Options) -> 
         plan.warn(finding)
     refused = usage.never_taken(plan.tree, directory, tried.survey.file.network)
     if refused and not options.force:
-        raise RefusedError(f"{refused}", "--force if CRI-O isn't this node's runtime")
+        raise RefusedError(f"{refused}", "pass --force if CRI-O isn't this node's runtime")
     plan.warnings += [refused] if refused else []
     worse = tried.errors if directory.names else []
     if wanted.before is not None:
         worse = tried.worse_than(trial.facade(plan.tree, directory, wanted.path, wanted.before, bin_dirs))
     if worse and not options.force:
         raise RefusedError(
-            f"{wanted.path}: would take the network from new pods of this node: "
+            f"{wanted.path}: new pods of this node would get no network: "
             f"{'; '.join(finding.text() for finding in worse)}. First let each agent write into its directory "
-            "(install --no-facade makes them), or --force"
+            "(install --no-facade creates them), or pass --force"
         )
     for finding in tried.errors:
         plan.warn(finding, since="for now")
@@ -228,13 +228,13 @@ def _check(plan: Plan, directory: NetDir, wanted: _Wanted, options: Options) -> 
     network = tried.survey.file.network
     if name is not None and name != network and wanted.before is None:
         plan.warnings.append(
-            f"{path}: plugins keep addresses and rules under its name {name}, and this network is called {network}: "
-            "what is left of pods from before may not be found"
+            f"{path}: plugins keep addresses and rules under its name {name}, and the facade's name is {network}: "
+            "they may not find what earlier pods left"
         )
 
 
 def _stays(plan: Plan, directory: NetDir, options: Options) -> None:
-    """Refuse to put a version in place that refuses the facade which stays, as an older one may not have done."""
+    """Refuse a version that rejects the present facade; an older version may have accepted it."""
     plan.notes.append(f"{directory.facades[0].path} stays as it is.")
     for file in directory.facades:
         if file.problems:
@@ -242,17 +242,17 @@ def _stays(plan: Plan, directory: NetDir, options: Options) -> None:
                 f"{file.path}: new pods would get no network from this version: {'; '.join(map(str, file.problems))}"
             )
             if not options.force:
-                raise RefusedError(f"{refused}. Correct the facade first, or --force")
+                raise RefusedError(f"{refused}. Correct the facade first, or pass --force")
             plan.warnings.append(refused)
 
 
 def _not_before_multus(plan: Plan, directory: NetDir, path: str) -> None:
-    """Refuse a place before Multus, which would take it out."""
+    """Refuse a file name before Multus's: Multus would no longer run."""
     for other in usage.others(directory)[:1]:
         behind = os.fsencode(os.path.basename(other)) > os.fsencode(os.path.basename(path))
         is_first = os.path.basename(other) == directory.names[0]
         if behind and is_first and usage.is_multus(usage.read(plan.tree, other) or {}):
             raise RefusedError(
-                f"{other}: is Multus's, and {os.path.basename(path)} before it would take every network of Multus away",
-                "--facade 01-cni-chain.conflist is behind it, and Multus then takes it for the pods' network",
+                f"{other}: is Multus's, and {os.path.basename(path)} before it would disable every network of Multus",
+                "--facade 01-cni-chain.conflist sorts after it, and Multus then takes it for the pods' network",
             )

@@ -1,7 +1,7 @@
 """The installed program: a directory for each version, and one link to the version that runs.
 
-A directory of a version is never changed, because a call that began before still loads its modules from there. A build
-that differs gets a directory of its own, and the link is swapped.
+A version's directory is never changed, because a running call still loads its modules from there. A build that differs
+gets a directory of its own, and the link is replaced.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cni_chain.plugin import answer, delegate, jsontext
 from cni_chain.plugin.errors import CNIError
 
 NAME = "cni-chain"
-_MODULES = "_internal"  # beside the executable: what it needs
+_MODULES = "_internal"  # beside the executable: its modules and libraries
 _SECONDS = 20.0
 
 
@@ -90,7 +90,7 @@ class Programs:
         return [name for name in self.versions() if name not in kept and not self.users(name)]
 
     def users(self, version: str, *, but: int = 0) -> list[int]:
-        """Return the processes that run a version, other than `but`; of another system's tree nobody knows."""
+        """Return the processes of this system that run a version, other than `but`."""
         executable = os.path.realpath(f"{self.directory}/{version}/{NAME}")
         return [pid for pid, running in _executables() if running == executable and pid != but]
 
@@ -99,9 +99,7 @@ def inside(tree: Tree, path: str) -> str:
     """Return where `path`, seen from inside the tree, really is. Raises RefusedError if a link leads out of it."""
     real = os.path.realpath(tree.real(path))
     if not tree.is_this_system and not f"{real}/".startswith(f"{tree.root}/"):
-        raise RefusedError(
-            f"{path}: leads to {real}, which is not below {tree.root}", "name the directory that is meant"
-        )
+        raise RefusedError(f"{path}: leads to {real}, which is not below {tree.root}", "name a directory below it")
     return real
 
 
@@ -131,7 +129,7 @@ def place(plan: Plan, programs: Programs, source: str, *, force: bool) -> str:
         plan.add("create", f"{programs.seen(version)}/", copy, detail=f"{count} files of version {__version__}")
     if os.path.lexists(link) and not os.path.islink(link) and not force:
         raise RefusedError(
-            f"{plan.tree.seen(link)}: is no link, so cni-chain didn't put it there", "--force replaces it"
+            f"{plan.tree.seen(link)}: is not a link, so cni-chain did not create it", "--force replaces it"
         )
     target = programs.target(version)
     if not os.path.islink(link) or os.readlink(link) != target:
@@ -141,7 +139,7 @@ def place(plan: Plan, programs: Programs, source: str, *, force: bool) -> str:
 
 
 def prune(plan: Plan, programs: Programs, version: str) -> None:
-    """Plan the removal of old versions, if the link is about to lead to another one."""
+    """Plan the removal of old versions, if the link will point to another one."""
     if programs.linked() in {None, version}:
         return
     for name in programs.surplus(version):
@@ -154,7 +152,7 @@ def prune(plan: Plan, programs: Programs, version: str) -> None:
 
 
 def removal(path: str) -> Callable[[], Undo]:
-    """Return what removes a directory for good: such changes come last, when all that may fail is done."""
+    """Return a function that removes a directory for good: such changes come last, after all that may fail."""
 
     def remove() -> Undo:
         files.remove_tree(path)
@@ -172,19 +170,20 @@ def _names() -> Iterator[str]:
 
 
 def _try(directory: str, undo: Undo) -> None:
-    """Run the program where it is, before any runtime does. Raises RefusedError, and takes it away, if it can't run."""
+    """Run the program in its place, before any runtime does. If it can't run, remove it and raise RefusedError."""
     file = f"{directory}/{NAME}"
     try:
         environ = {"CNI_COMMAND": "VERSION"}
         answer.versions(delegate.execute(file, environ, jsontext.encode({"cniVersion": "1.0.0"}), _SECONDS))
     except OSError as error:
         undo()
-        why = "; is that file system mounted noexec? See --program-dir" if error.strerror == "Permission denied" else ""
-        raise RefusedError(f"{file}: can't be run there: {error.strerror}{why}") from None
+        denied = error.strerror == "Permission denied"
+        why = "; is its file system mounted noexec? Pass another --program-dir" if denied else ""
+        raise RefusedError(f"{file}: can't be run: {error.strerror}{why}") from None
     except CNIError as error:
         undo()
         details = f": {error.details}" if error.details else ""
-        raise RefusedError(f"{file}: doesn't run there: {error.msg}{details}") from None
+        raise RefusedError(f"{file}: doesn't run: {error.msg}{details}") from None
 
 
 def _executables() -> Iterator[tuple[int, str]]:

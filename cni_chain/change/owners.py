@@ -1,7 +1,7 @@
-"""`cni-chain owner`: who contributes to the chain, told and changed on a live node. Plans; `changes` makes it so.
+"""`cni-chain owner`: changes the owners of the chain on a live node. Plans only; `Plan.run` writes.
 
-A runtime reads the facade again when it is replaced, and pods that are there get their DEL from their records: so the
-owners may change at any time, and only pods that start later are concerned.
+A runtime reads the facade again when it is replaced, and the DEL of running pods uses their records. So the owners may
+change at any time, and only pods that start later are affected.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from cni_chain.node.facades import FacadeFile
 from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
 
-_RUNNING = "pods that are running keep what they have, and get their DEL from their records"
+_RUNNING = "running pods keep their network, and their DEL uses their records"
 
 
 def only(files: list[FacadeFile], net_dir: str) -> FacadeFile:
     """Return the one facade to change. Raises RefusedError."""
     if not files:
-        raise RefusedError(f"{net_dir}: no facade here: `cni-chain install` makes one, or name it with --conf")
+        raise RefusedError(f"{net_dir}: no facade here: create one with `cni-chain install`, or name one with --conf")
     if len(files) > 1:
         raise RefusedError(f"several facades: name one with --conf: {', '.join(file.path for file in files)}")
     return files[0]
@@ -45,18 +45,20 @@ class Edit:
         self.plan = Plan(tree)
         self._real = os.path.join(installed.inside(tree, os.path.dirname(file.path)), os.path.basename(file.path))
         if os.path.islink(self._real):
-            raise RefusedError(f"{file.path}: is a link, and no runtime would notice the change", "--conf its target")
+            raise RefusedError(
+                f"{file.path}: is a link, and no runtime would notice the change", "pass its target as --conf"
+            )
         if file.problems:
-            raise RefusedError(f"{file.path}: {'; '.join(map(str, file.problems))}", "`cni-chain verify` tells where")
+            raise RefusedError(f"{file.path}: {'; '.join(map(str, file.problems))}", "`cni-chain verify` reports where")
         try:
             self._content = tree.read(file.path)
         except OSError as error:
             raise RefusedError(f"{file.path}: can't be read: {error.strerror}") from None
         self._document, locator = locate.decode(self._content)
         if self._document != file.document:
-            raise RefusedError(f"{file.path}: was changed by somebody else just now", "try again")
+            raise RefusedError(f"{file.path}: another process has just changed this file", "try again")
         if locator.duplicates:
-            raise RefusedError(f"{file.path}: key {locator.duplicates[0]} is there twice", "remove one of them first")
+            raise RefusedError(f"{file.path}: key {locator.duplicates[0]} exists twice", "remove one of them first")
         plugin: Any = self._document["plugins"] if file.is_list else [self._document]
         self._owners: list[dict[str, Any]] = plugin[file.index]["owners"]
         self._names: list[str] = [entry["name"] for entry in self._owners]
@@ -67,9 +69,9 @@ class Edit:
         if name in self._names:
             index = self._names.index(name)
             if self._owners[index] == entry and before is None and after is None:
-                self.plan.notes.append(f"{name} is an owner already.")
+                self.plan.notes.append(f"{name} is already an owner.")
                 return self.plan
-            raise RefusedError(f"{self.file.path}: {name} is an owner already", "remove it first, or edit the file")
+            raise RefusedError(f"{self.file.path}: {name} is already an owner", "remove it first, or edit the file")
         index = len(self._names)
         if before is not None:
             index = self._index(before)
@@ -85,13 +87,13 @@ class Edit:
     def remove(self, name: str) -> Plan:
         """Plan the facade without an owner; its directory stays."""
         if name not in self._names:
-            self.plan.notes.append(f"{name} is no owner: {', '.join(self._names)}.")
+            self.plan.notes.append(f"{name} is not an owner; the owners are {', '.join(self._names)}.")
             return self.plan
         index = self._index(name)
         if len(self._names) == 1:
             raise RefusedError(
-                f"{self.file.path}: {name} is the only owner, and a facade needs one: add another first, or take "
-                "cni-chain out with `cni-chain uninstall`"
+                f"{self.file.path}: {name} is the only owner, and a facade needs one: add another first, or remove "
+                "cni-chain with `cni-chain uninstall`"
             )
         survey = Survey(self.tree, self.file, self.bin_dirs)
         run = {link.type for part in survey.parts if part.owner.name == name for link in part.delegates}
@@ -111,7 +113,7 @@ class Edit:
         index = self._index(name)
         word = "required" if required else "optional"
         if self._owners[index].get("required", True) is required:
-            self.plan.notes.append(f"{name} is {word} already.")
+            self.plan.notes.append(f"{name} is already {word}.")
             return self.plan
         self._owners[index]["required"] = required
         plan = self._write(f"{name} {word}")
@@ -121,11 +123,11 @@ class Edit:
 
     def _index(self, name: str) -> int:
         if name not in self._names:
-            raise RefusedError(f"{self.file.path}: {name} is no owner: {', '.join(self._names)}")
+            raise RefusedError(f"{self.file.path}: {name} is not an owner; the owners are {', '.join(self._names)}")
         return self._names.index(name)
 
     def _write(self, detail: str) -> Plan:
-        """Plan the facade as `self._document` has it now, its keys in their order."""
+        """Plan to write `self._document` to the facade, its keys in their order."""
         text = draft.text_of(self._document)
         self._check(text)
         old = self._content.decode()
@@ -140,7 +142,7 @@ class Edit:
         return self.plan
 
     def _check(self, text: str) -> None:
-        """Refuse a change for the worse, unless told otherwise; warn of what is new."""
+        """Refuse a change that breaks new pods' network, unless --force is given; warn of new findings."""
         try:
             directory = facades.look(self.tree, os.path.dirname(self.file.path))
             before, after = (
@@ -153,11 +155,11 @@ class Edit:
         if invalid:
             raise RefusedError(f"{self.file.path}: {'; '.join(finding.text() for finding in invalid)}")
         worse = after.worse_than(before)
-        told = "; ".join(finding.text() for finding in worse)
+        why = "; ".join(finding.text() for finding in worse)
         if worse and not self.force:
-            raise RefusedError(f"{self.file.path}: not changed, because then {told} (--force changes it)")
+            raise RefusedError(f"{self.file.path}: not changed, because then {why} (--force changes it anyway)")
         for finding in worse:
             self.plan.warn(finding, since="from now on")
         for finding in after.newer_than(before):
-            if finding.id != UNLISTED.id:  # that the owner isn't listed is what is meant
+            if finding.id != UNLISTED.id:  # the owner was removed from the list on purpose
                 self.plan.warn(finding)

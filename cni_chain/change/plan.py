@@ -1,4 +1,4 @@
-"""What a command is about to change: told before, made one after the other, and taken back if one of them fails."""
+"""What a command is about to change: printed first, made one after the other, and undone if one of them fails."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from cni_chain.node.tree import Tree
 
 
 class Change(NamedTuple):
-    """One file, link or directory: what becomes of it. The path is as seen from inside the tree."""
+    """What a command does to one file, link or directory. The path is as seen from inside the tree."""
 
     action: str  # create, replace, rename, remove
     path: str
     detail: str
     do: Callable[[], Undo]
     diff: str = ""  # of a text file
-    final: bool = False  # it can't be taken back, so nothing before it is, either
+    final: bool = False  # it can't be undone, so what came before it isn't undone, either
 
 
 class Plan:
-    """All that one command changes, in this order, and what a person should know about it."""
+    """All that one command changes, in this order, and what the operator should know about it."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
         self.changes: list[Change] = []
         self.warnings: list[str] = []
-        self.findings: list[Finding] = []  # what the rules find in what is planned; each is a warning too
+        self.findings: list[Finding] = []  # what the rules find in the planned facade; each is a warning too
         self.notes: list[str] = []  # what stays as it is, and why
 
     def add(
@@ -48,12 +48,12 @@ class Plan:
         self.changes.append(Change(action, path, detail, do, diff, final))
 
     def warn(self, finding: Finding, *, since: str = "") -> None:
-        """Warn of what a rule finds in what is planned; `since` says from when on it is so, else the place is named."""
+        """Add a rule's finding about the planned state as a warning; it begins with `since`, or else with the file."""
         self.findings.append(finding)
         self.warnings.append(f"{since} {finding.text()}" if since else f"{finding.place.path}: {finding.text()}")
 
     def run(self, step: Step = unseen) -> None:
-        """Make the changes; if one fails, take back those before it. Raises RefusedError."""
+        """Make the changes; if one fails, undo those before it. Raises RefusedError."""
         undone: list[Undo] = []
         for change in self.changes:
             step(change.path)
@@ -63,18 +63,18 @@ class Plan:
                 trouble = [] if change.final else _take_back(undone)
                 if not isinstance(error, (OSError, RefusedError)):
                     raise
-                told = str(error) if isinstance(error, RefusedError) else f"{change.path}: {error.strerror or error}"
+                message = str(error) if isinstance(error, RefusedError) else f"{change.path}: {error.strerror or error}"
                 if change.final:
-                    told += "; all before that is done: run it again for the rest"
+                    message += "; the changes before it were made: run the command again for the rest"
                 elif trouble:
-                    told += f"; and could not be taken back: {'; '.join(trouble)}"
+                    message += f"; and the earlier changes could not be undone: {'; '.join(trouble)}"
                 else:
-                    told += "; nothing was changed"
-                raise RefusedError(self.tree.seen(told)) from None
+                    message += "; nothing was changed"
+                raise RefusedError(self.tree.seen(message)) from None
 
 
 def diff(path: str, before: str | None, after: str | None) -> str:
-    """Return a unified diff of a file; None is one that isn't there."""
+    """Return a unified diff of a file; None: it doesn't exist."""
     lines = difflib.unified_diff(
         (before or "").splitlines(keepends=True),
         (after or "").splitlines(keepends=True),

@@ -1,7 +1,7 @@
-"""`cni-chain uninstall`: the way back, so that no pod is ever without a network or without its DEL. Plans only.
+"""`cni-chain uninstall`: removes cni-chain, so that every pod keeps its network and gets its DEL. Plans only.
 
-First the runtime gets another configuration: the one behind the facade. What still has to run DEL stays: CRI-O runs a
-pod's DEL with the configuration of its ADD, so program, fragments and records are needed while a pod has a record.
+First the runtime gets another configuration: the one behind the facade. What DEL needs stays: CRI-O runs a pod's DEL
+with the configuration of its ADD, so program, fragments and records are needed while a pod has a record.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from cni_chain.node.facades import PENDING, FacadeFile, NetDir
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import delegate, facade
 
-ASIDE = ".uninstalled"  # no runtime and no agent takes such a file for a configuration
+ASIDE = ".uninstalled"  # no runtime and no agent reads a file with this suffix
 
 _OURS = frozenset((".lock", ".versions"))  # of the state directory, beside the records
 
 
 class Options(NamedTuple):
-    """What a person asked for."""
+    """The command's options."""
 
     bin_dir: str
     net_dir: str
@@ -41,7 +41,7 @@ class Options(NamedTuple):
 
 
 def plan(tree: Tree, options: Options) -> Plan:
-    """Return what takes cni-chain from a node. Raises RefusedError."""
+    """Return the plan that removes cni-chain from a node. Raises RefusedError."""
     plan = Plan(tree)
     directory = facades.look(tree, tree.path(options.net_dir))
     file = _facade(tree, directory, options)
@@ -63,7 +63,7 @@ def _facade(tree: Tree, directory: NetDir, options: Options) -> FacadeFile | Non
         path = tree.path(options.conf)
         found = next((file for file in directory.facades if file.path == path), None)
         if found is None:
-            raise RefusedError(f"{path}: no facade in {directory.path}, where the runtime would take it")
+            raise RefusedError(f"{path}: is not a facade in {directory.path}, the runtime's directory")
         return found
     if len(directory.facades) > 1:
         named = ", ".join(file.path for file in directory.facades)
@@ -75,27 +75,27 @@ def _readable(directory: NetDir, options: Options) -> None:
     """Refuse where the runtime takes a file that can't be read: it may be the facade."""
     error = directory.unreadable.get(os.path.basename(directory.first or ""))
     if error is not None and not options.without_network:
-        hint = "if it is the facade, remove it, so that the next file counts; or --leave-node-without-network"
+        hint = "if it is the facade, remove it: the runtime takes the next file; or pass --leave-node-without-network"
         raise RefusedError(f"{directory.first}: the runtime takes this file, and it can't be read: {error}", hint)
 
 
 def _restore(plan: Plan, directory: NetDir, options: Options) -> str | None:
-    """Plan to put the configuration back that was named, and return its new name."""
+    """Plan to restore the configuration that --restore names, and return its new name."""
     if options.restore is None:
         return None
     path = plan.tree.path(options.restore)
     document = usage.read(plan.tree, path)
     if document is None or not usage.types(document) or facades.is_facade(document):
-        raise RefusedError(f"{path}: is no configuration to put back: it names no plugin, or can't be read")
+        raise RefusedError(f"{path}: can't be restored: it names no plugin, or can't be read")
     name = os.path.basename(path).removesuffix(".cilium_bak")
     if not name.endswith(".conflist" if "plugins" in document else (".conf", ".json")):
-        raise RefusedError(f"{path}: no runtime reads a file of this name", "rename it")
+        raise RefusedError(f"{path}: no runtime reads a file with this name", "rename it")
     content = plan.tree.read(path)
     target = f"{directory.path}/{name}"
     if name in directory.names:
         if plan.tree.read(target) == content:
             return name
-        raise RefusedError(f"{target}: is there and differs from {path}")
+        raise RefusedError(f"{target}: exists and differs from {path}")
     real = f"{installed.inside(plan.tree, directory.path)}/{name}"
     mode = stat.S_IMODE(os.stat(plan.tree.real(path)).st_mode) & ~0o022
     plan.add("create", target, lambda: files.put(real, content, mode), detail=f"from {path}")
@@ -103,16 +103,16 @@ def _restore(plan: Plan, directory: NetDir, options: Options) -> str | None:
 
 
 def _successor(plan: Plan, directory: NetDir, file: FacadeFile, restored: str | None, options: Options) -> None:
-    """Refuse if the runtime has nothing good to take once the facade is gone; tell what it takes."""
+    """Refuse if the runtime has no working configuration without the facade; note which one it takes."""
     names = sorted({*directory.names, *([restored] if restored else [])}, key=os.fsencode)
     names.remove(os.path.basename(file.path))
-    # What is put back is not there yet, and was read already.
+    # The restored file doesn't exist yet; its source was read already.
     sources = {name: f"{directory.path}/{name}" for name in names}
     if restored and options.restore:
         sources[restored] = plan.tree.path(options.restore)
     renamed = [name for name in _entries(plan.tree, directory) if name.endswith(".cilium_bak")]
     file_named = f"{directory.path}/{renamed[0]}" if renamed else "FILE"
-    hint = f"put the one back that was there before (--restore {file_named}), or --leave-node-without-network"
+    hint = f"restore the previous one (--restore {file_named}), or pass --leave-node-without-network"
     for runtime, first, kind in _takes(plan.tree, directory, sources):
         if first is None:
             trouble = f"{directory.path}: no configuration{kind} is left for {runtime} once {file.path} is gone"
@@ -125,13 +125,13 @@ def _successor(plan: Plan, directory: NetDir, file: FacadeFile, restored: str | 
             plan.warnings.append(f"no new pod gets a network: {trouble}")
         elif first is not None:
             types = usage.types(usage.read(plan.tree, sources[first]) or {})
-            told = [] if facades.TYPE in types else usage.lost(plan.tree, file, f"{directory.path}/{first}", types)
-            plan.warnings += [warning for warning in told if warning not in plan.warnings]
+            lost = [] if facades.TYPE in types else usage.lost(plan.tree, file, f"{directory.path}/{first}", types)
+            plan.warnings += [warning for warning in lost if warning not in plan.warnings]
             plan.notes.append(f"{runtime.replace('the', 'The', 1)} then takes {directory.path}/{first}.")
 
 
 def _takes(tree: Tree, directory: NetDir, sources: dict[str, str]) -> Iterator[tuple[str, str | None, str]]:
-    """Yield each runtime that may be this node's, the file that it takes (None: nothing), and what it looks for."""
+    """Yield each runtime that this node may have, the file that it takes (None: nothing), and what it looks for."""
     documents = {name: usage.read(tree, source) or {} for name, source in sources.items()}
     # Multus takes the file behind its own for the pods' network, so its own is not enough.
     names = [name for name, document in documents.items() if not usage.is_multus(document)]
@@ -140,11 +140,11 @@ def _takes(tree: Tree, directory: NetDir, sources: dict[str, str]) -> Iterator[t
         yield "the runtime" if pin is None else "containerd", next(iter(names), None), ""
     if pin is not None:
         wanted = (name for name in names if documents[name].get("name") == pin.network)
-        yield "CRI-O", next(wanted, None), f" of network {pin.network}, which {pin.file} tells it to take,"
+        yield "CRI-O", next(wanted, None), f" of network {pin.network}, which {pin.file} sets,"
 
 
 def _fault(tree: Tree, path: str, source: str, options: Options) -> str:
-    """Return what is wrong with the configuration that comes next, "" if nothing is."""
+    """Return what is wrong with the configuration that is taken next, "" if nothing is."""
     document = usage.read(tree, source)
     if document is None:
         return f"{path}: the runtime would take this file, and it can't be read"
@@ -169,7 +169,7 @@ def _aside(plan: Plan, file: FacadeFile) -> None:
 
 
 def _put_aside(tree: Tree, directory: NetDir) -> FacadeFile | None:
-    """Return the facade that an earlier uninstall or `migrate --undo` has put aside: it says where the records are."""
+    """Return the facade that an earlier uninstall or `migrate --undo` renamed: it names the state directory."""
     for name in _entries(tree, directory):
         if name.endswith((ASIDE, PENDING)) and os.path.isfile(tree.real(f"{directory.path}/{name}")):
             try:
@@ -195,7 +195,7 @@ def _leave_or_remove(plan: Plan, file: FacadeFile | None, others: list[FacadeFil
     pods = "1 attachment" if len(records) == 1 else f"{len(records)} attachments"
     if others:
         named = ", ".join(other.path for other in others)
-        plan.notes.append(f"Everything but the facade stays, because of {named}.")
+        plan.notes.append(f"Everything but the facade stays, because other facades need it: {named}.")
         return
     if options.keep_program:
         plan.notes.append(f"The program, {chain_dir} and {state_dir} stay: {pods} with a record.")
@@ -203,8 +203,8 @@ def _leave_or_remove(plan: Plan, file: FacadeFile | None, others: list[FacadeFil
     if records:
         raise RefusedError(
             f"{state_dir}: {pods} with a record, whose DEL needs the program, {chain_dir} and these "
-            "records: --keep-program takes the facade away and leaves these; uninstall again when they are gone "
-            "(`cni-chain gc` removes what nobody holds)"
+            "records: --keep-program removes only the facade; uninstall again when the pods are gone "
+            "(`cni-chain gc` frees attachments without a namespace)"
         )
     _state(plan, state_dir)
     _owners(plan, chain_dir)
@@ -213,7 +213,7 @@ def _leave_or_remove(plan: Plan, file: FacadeFile | None, others: list[FacadeFil
 
 
 def _records(tree: Tree, state_dir: str) -> list[str]:
-    """Return the files of the state directory that are a pod's: its record, one being written, a damaged one."""
+    """Return the files of pods in the state directory: records, unfinished ones, damaged ones."""
     try:
         return [name for name in sorted(os.listdir(tree.real(state_dir))) if name not in _OURS and ":" in name]
     except FileNotFoundError:
@@ -260,7 +260,7 @@ def _logrotate(plan: Plan) -> None:
         if files.read(real) == LOGROTATE.encode():
             _remove(plan, path, real)
         else:
-            plan.notes.append(f"{path} stays: somebody has changed it.")
+            plan.notes.append(f"{path} stays, because it was edited.")
 
 
 def _program(plan: Plan, options: Options) -> None:
@@ -268,13 +268,13 @@ def _program(plan: Plan, options: Options) -> None:
     if os.path.islink(programs.link):
         if programs.linked() is None and not options.force:
             raise RefusedError(
-                f"{plan.tree.seen(programs.link)}: leads to {os.readlink(programs.link)}, not into "
+                f"{plan.tree.seen(programs.link)}: points to {os.readlink(programs.link)}, not into "
                 f"{plan.tree.seen(programs.directory)}",
                 "--program-dir names the directory, --force removes the link",
             )
         _remove(plan, plan.tree.seen(programs.link), programs.link)
     linked = programs.linked()
-    versions = sorted(programs.versions(), key=lambda version: version == linked)  # last what this may be running
+    versions = sorted(programs.versions(), key=lambda version: version == linked)  # last the one in use
     for version in versions:
         _idle(programs, version)
         plan.add("remove", f"{programs.seen(version)}/", _removal(programs, version), final=True)
@@ -283,18 +283,18 @@ def _program(plan: Plan, options: Options) -> None:
 
 
 def _idle(programs: Programs, version: str) -> None:
-    """Raise RefusedError if a call is running a version: it still loads modules from there."""
+    """Raise RefusedError if a process runs a version: it still loads modules from there."""
     users = programs.users(version, but=os.getpid())
     if users:
-        told = ", ".join(map(str, users))
-        raise RefusedError(f"{programs.seen(version)}: is running (process {told})", "try again when it has ended")
+        processes = ", ".join(map(str, users))
+        raise RefusedError(f"{programs.seen(version)}: is running (process {processes})", "try again when it has ended")
 
 
 def _removal(programs: Programs, version: str) -> Callable[[], Undo]:
     remove = installed.removal(f"{programs.directory}/{version}")
 
     def remove_if_idle() -> Undo:
-        _idle(programs, version)  # the link is gone by now, so no new call begins
+        _idle(programs, version)  # the link is removed before, so no new call begins
         return remove()
 
     return remove_if_idle

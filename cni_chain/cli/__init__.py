@@ -1,4 +1,4 @@
-"""The command line for people. Nothing of it is ever imported by the plugin."""
+"""The command line. The plugin never imports any of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cni-chain attachments`: what was run for each pod's interface and is not undone yet, for people and for programs."""
+"""`cni-chain attachments`: the plugins that were run for each pod's interface, until their DEL."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def command(
             metavar="[ID]",
             show_default=False,
             autocompletion=completion.of_attachment,
-            help="A container's ID, or its beginning: print everything of it.",
+            help="A container's ID, or its beginning: print all about it.",
         ),
     ] = "",
     json: Json = False,
@@ -39,10 +39,10 @@ def command(
     distro: DistroName = None,
     root: Root = "/",
 ) -> None:
-    """List the attachments: the pods' interfaces for which plugins were run, and that are not undone yet.
+    """List the attachments: the pods' interfaces for which plugins were run with ADD, and not yet with DEL.
 
-    With ID: everything of one container, and how the interfaces, addresses and routes in its network namespace differ
-    from what is recorded. The configurations that its plugins got are in --json only: they may hold credentials.
+    With ID: all about one container, and how the interfaces, addresses and routes in its network namespace differ from
+    the record. The configurations of its plugins are printed with --json only: they may hold credentials.
 
     \b
     Examples:
@@ -51,7 +51,7 @@ def command(
       cni-chain attachments --json | jq -r '.attachments[] | [.pod, .addresses[]] | @tsv'
 
     \b
-    Exit status: 0; 1 if a record is damaged or can't be read, or there is no attachment of that ID.
+    Exit status: 0; 1 if a record is damaged or can't be read, or no attachment has that ID.
     """
     where = Where.given(root, distro, state_dir=state_dir, net_dir=net_dir)
     _, files = where.find()
@@ -68,8 +68,8 @@ def command(
 def _one(tree: Tree, found: list[attachments.StateDir], beginning: str, *, json: bool) -> int:
     entries, damaged = having(found, beginning), damaged_having(found, beginning)
     if not entries and not damaged:
-        told = "".join(f"; {one.path}: {one.failure}" for one in found if one.failure)
-        raise RefusedError(f"no attachment of a container whose ID begins with {beginning!r}{told}")
+        failures = "".join(f"; {one.path}: {one.failure}" for one in found if one.failure)
+        raise RefusedError(f"no attachment of a container whose ID begins with {beginning!r}{failures}")
     if json:
         print_json(
             {
@@ -85,12 +85,12 @@ def _one(tree: Tree, found: list[attachments.StateDir], beginning: str, *, json:
 
 
 def having(found: list[StateDir], beginning: str) -> list[Entry]:
-    """Return the attachments of the containers whose ID begins so."""
+    """Return the attachments of the containers whose ID begins with `beginning`."""
     return [entry for one in found for entry in one.entries if entry.attachment.container_id.startswith(beginning)]
 
 
 def damaged_having(found: list[StateDir], beginning: str) -> list[Damaged]:
-    """Return the damaged records whose name says that they are of such a container."""
+    """Return the damaged records whose name has such a container."""
     return [
         damaged
         for one in found
@@ -100,7 +100,7 @@ def damaged_having(found: list[StateDir], beginning: str) -> list[Damaged]:
 
 
 def document(tree: Tree, found: list[StateDir]) -> dict[str, Any]:
-    """Return what the state directories hold, for a program."""
+    """Return the content of the state directories as a JSON document."""
     return {
         "root": tree.root,
         "stateDirs": [{"path": one.path, "error": one.failure or None} for one in found],
@@ -114,7 +114,7 @@ def document(tree: Tree, found: list[StateDir]) -> dict[str, Any]:
 
 
 def summary(tree: Tree, entry: Entry) -> dict[str, Any]:
-    """Return one attachment as it is listed."""
+    """Return one attachment as the JSON list has it."""
     held = entry.record
     return {
         "file": entry.path,
@@ -136,9 +136,9 @@ def summary(tree: Tree, entry: Entry) -> dict[str, Any]:
 
 
 def everything(tree: Tree, entry: Entry) -> dict[str, Any]:
-    """Return all of one attachment, with the configurations that its delegates got."""
+    """Return all about one attachment, with the configurations of its delegates."""
     held = entry.record
-    told, why = _kernel(tree, entry)
+    different, why = _kernel(tree, entry)
     delegates = [
         _delegate(entry, index)
         | {
@@ -156,7 +156,7 @@ def everything(tree: Tree, entry: Entry) -> dict[str, Any]:
         "runtimeConfig": held.context.get("runtimeConfig"),
         "args": held.context.get("args"),
         "result": held.result,
-        "differences": told,
+        "differences": different,
         "differencesUnknown": why or None,
     }
 
@@ -212,7 +212,7 @@ def _row(tree: Tree, entry: Entry) -> tuple[str, ...]:
 
 
 def text(tree: Tree, entry: Entry) -> list[str]:
-    """Return the lines about one attachment; the configurations, which may hold credentials, are left to --json."""
+    """Return the lines about one attachment; the configurations may hold credentials, so only --json has them."""
     held = entry.record
     what, why = _namespace(tree, entry)
     netns = held.context["netns"] or "-"
@@ -224,16 +224,16 @@ def text(tree: Tree, entry: Entry) -> list[str]:
         ("network", entry.attachment.network),
         ("namespace", netns),
         ("created", f"{_time(held.created)}  ({attachments.words(entry.age)} ago)"),
-        ("state", _told(entry)),
+        ("state", _state(entry)),
         ("addresses", ", ".join(entry.addresses) or "-"),
         ("record", entry.path),
     ]
-    lines = [paint("bold", printable(entry.pod or "a container of no pod"))]
+    lines = [paint("bold", printable(entry.pod or "a container without a pod"))]
     lines += [f"  {name.ljust(9)}  {printable(value)}" for name, value in rows]
     return [*lines, "", *_delegates(held.delegates, held.pending), "", *_result(held.result), *_compared(tree, entry)]
 
 
-def _told(entry: Entry) -> str:
+def _state(entry: Entry) -> str:
     state = attachments.state(entry)
     return f"{state}; {attachments.failure(entry)}" if entry.is_stranded else state
 
@@ -250,7 +250,7 @@ def _delegates(steps: list[RecordedDelegate], pending: Iterable[int]) -> list[st
 
 def _result(result: dict[str, Any] | None) -> list[str]:
     if result is None:
-        return ["  No delegate has given a result."]
+        return ["  No delegate has returned a result."]
     lines = ["  Recorded result:"]
     for interface in result.get("interfaces") or []:
         where = "in the container" if interface.get("sandbox") else "on the node"
@@ -266,17 +266,17 @@ def _result(result: dict[str, Any] | None) -> list[str]:
 
 
 def _compared(tree: Tree, entry: Entry) -> list[str]:
-    told, why = _kernel(tree, entry)
+    different, why = _kernel(tree, entry)
     if why:
-        return ["", *paragraph(f"What its namespace holds can't be told: {why}.", "  ")]
-    if not told:
-        return ["", paint("green", "  Its namespace holds what is recorded.")]
-    lines = [line for difference in told or [] for line in paragraph(difference, "    ")]
+        return ["", *paragraph(f"Its namespace can't be read: {why}.", "  ")]
+    if not different:
+        return ["", paint("green", "  Its namespace agrees with the record.")]
+    lines = [line for difference in different or [] for line in paragraph(difference, "    ")]
     return ["", paint("yellow", "  Its namespace differs from the record:"), *lines]
 
 
 def _kernel(tree: Tree, entry: Entry) -> tuple[list[str] | None, str]:
-    """Return the differences of an attachment's namespace from its record, or why they can't be told."""
+    """Return the differences of an attachment's namespace from its record, or why they are unknown."""
     held = entry.record
     what, why = _namespace(tree, entry)
     if what != attachments.THERE:

@@ -1,4 +1,4 @@
-"""`cni-chain cat`: the files that make the chain, in order, or what each delegate would get on its standard input."""
+"""`cni-chain cat`: the files of the chain, in order, or what each delegate would get on its standard input."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def command(
     distro: DistroName = None,
     root: Root = "/",
 ) -> None:
-    """Print the facade and every owner's files in the order in which they count, each below '# path'.
+    """Print the facade and every owner's files in the order in which they are read, each below '# path'.
 
-    What is ignored or left out has its reason there. With --effective: what each plugin would get for a new pod;
-    <angle brackets> stand for what only a call has. Files may hold credentials, and are printed as they are.
+    That line also says why a file or a plugin is ignored. With --effective: what each plugin would get for a new pod;
+    <angle brackets> mark values that only a call has. Files may hold credentials, and are printed unchanged.
 
     \b
     Examples:
@@ -49,8 +49,8 @@ def command(
       cni-chain cat --effective --pod istio-system/istio-cni-node-x7k2p
       cni-chain cat --effective --json | jq '.facades[0].delegates[].stdin'
 
-    Exit status: 0; 1 if a file keeps its owner from being used, with --effective if the pod gets no network, or without
-    a facade.
+    Exit status: 0; 1 if a file makes its owner unusable, with --effective if the pod gets no network, or without a
+    facade.
     """
     where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     if for_pod is not None and not effective:
@@ -60,10 +60,10 @@ def command(
     if not surveys and not json:
         raise RefusedError(directory.nothing())
     if effective:
-        told = [Effective(one, whose) for one in surveys]
-        documents = [effective_document(one) for one in told] if json else []
-        texts = [] if json else [effective_text(one) for one in told]
-        fine = all(one.error is None for one in told)
+        effectives = [Effective(one, whose) for one in surveys]
+        documents = [effective_document(one) for one in effectives] if json else []
+        texts = [] if json else [effective_text(one) for one in effectives]
+        fine = all(one.error is None for one in effectives)
     else:
         documents = [files_document(one) for one in surveys] if json else []
         texts = [] if json else [_files(one) for one in surveys]
@@ -84,7 +84,7 @@ def _files(one: Survey) -> list[str]:
 
 
 class Shown(NamedTuple):
-    """One file: its content, None if it doesn't count or can't be read, and a remark ("" if nothing is to be said)."""
+    """One file: its content (None if it is ignored or can't be read), and a remark or ""."""
 
     path: str
     owner: str  # "": the facade
@@ -129,7 +129,7 @@ def _shown(path: str, owner: str, remark: str, read: Callable[[str], bytes]) -> 
 
 
 def text(shown: Shown) -> list[str]:
-    """Return the lines of one file: `# path`, what there is to say of it, and what it holds."""
+    """Return the lines of one file: `# path`, its remark, and its content."""
     lines = [paint("bold", f"# {printable(shown.path)}")]
     lines += [paint("yellow", line) for line in paragraph(shown.remark, "#   ")] if shown.remark else []
     content = shown.content or ""
@@ -137,12 +137,12 @@ def text(shown: Shown) -> list[str]:
 
 
 def _length(content: str) -> int:
-    """Return how many lines there are: what follows the last line break is none if it is empty."""
+    """Return the number of lines; an empty rest after the last line break is not a line."""
     return content.count("\n") + (not content.endswith("\n") and bool(content))
 
 
 def files_document(survey: Survey) -> dict[str, Any]:
-    """Return one facade's files for a program."""
+    """Return one facade's files as a JSON document."""
     return {
         "facade": survey.file.path,
         "network": survey.file.network,
@@ -154,7 +154,7 @@ def files_document(survey: Survey) -> dict[str, Any]:
 
 
 class Effective:
-    """What the delegates of one facade would get for a new pod. `pod` is (namespace, name), empty for nobody's."""
+    """What the delegates of one facade would get for a new pod. `pod` is (namespace, name), both empty for any pod."""
 
     def __init__(self, survey: Survey, pod: tuple[str, str]) -> None:
         self.survey = survey
@@ -169,7 +169,7 @@ class Effective:
         self.error = self._error()
 
     def _error(self) -> CNIError | None:
-        """Return what the pod gets instead of a network."""
+        """Return the error that the pod gets instead of a network."""
         survey = self.survey
         if survey.file.problems:
             return CNIError(INVALID_CONFIG, "; ".join(map(str, survey.file.problems)))
@@ -184,14 +184,14 @@ class Effective:
         return next((one for one in map(survey.binary, self.links) if isinstance(one, CNIError)), None)
 
     def spoken(self, link: Delegate) -> tuple[str, str]:
-        """Return the version that a delegate is spoken to in, and a remark if that couldn't be found out."""
+        """Return the version that a delegate is called with, and a remark if that is unknown."""
         version = self._spoken.version(link)
         if version is not None:
             return version, ""
-        return self.version, self._spoken.silence(link) or "not asked which versions it speaks"
+        return self.version, self._spoken.silence(link) or "not asked for its versions"
 
     def stdin(self, index: int, version: str) -> dict[str, Any]:
-        """Return what the delegate `index` gets at ADD. What only a call has is in <angle brackets>."""
+        """Return what the delegate `index` gets at ADD. Values that only a call has are in <angle brackets>."""
         file, link = self.survey.file, self.links[index]
         asked_for = {**file.conf, "name": file.network}
         asked_for["runtimeConfig"] = dict.fromkeys(file.capabilities, "<from the runtime>")
@@ -200,7 +200,7 @@ class Effective:
         )
         if conf.get("prevResult") == {}:
             before = self.links[index - 1].type if index else file.plugins[file.index - 1].get("type")
-            conf["prevResult"] = f"<the result so far, as {before} leaves it, in {version}>"
+            conf["prevResult"] = f"<the result so far, as {before} returns it, in {version}>"
         return conf
 
     def _before(self, index: int) -> dict[str, Any] | None:
@@ -215,8 +215,8 @@ def effective_text(effective: Effective) -> list[str]:
     lines = [paint("bold", f"# {printable(heading)}")]
     lines += [f"# owner {name} is skipped: it exempts this pod" for name in effective.exempt]
     if effective.error is not None:
-        told = f"error {effective.error.code} and no network: {effective.error.msg}"
-        lines += [paint("red", line) for line in paragraph(f"It gets {told}", "# ")]
+        error = f"error {effective.error.code} and no network: {effective.error.msg}"
+        lines += [paint("red", line) for line in paragraph(f"It gets {error}", "# ")]
     for index, link in enumerate(effective.links):
         version, remark = effective.spoken(link)
         lines += ["", paint("bold", printable(f"# {index + 1} {link.owner.name}/{link.type}  {link.path}"))]
@@ -226,7 +226,7 @@ def effective_text(effective: Effective) -> list[str]:
 
 
 def effective_document(effective: Effective) -> dict[str, Any]:
-    """Return one facade's delegates for a program."""
+    """Return one facade's delegates as a JSON document."""
     error = effective.error
     delegates = []
     for index, link in enumerate(effective.links):

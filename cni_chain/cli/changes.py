@@ -1,4 +1,4 @@
-"""What the commands that change a node have in common: their options, and how they tell what they do."""
+"""What the commands that change a node have in common: their options, and how they print their changes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cni_chain.node.tree import Tree
 
 
 class Places(NamedTuple):
-    """Where things are on the node that is changed, as seen from inside its tree; `notes` say what is known of that."""
+    """The directories on the node that is changed, as seen from inside its tree; `notes` give their source."""
 
     tree: Tree
     bin_dir: str
@@ -39,8 +39,8 @@ def places(root: str, distro: str | None, bin_dir: str | None, net_dir: str | No
 
 
 def carry_out(plan: Plan, *, dry_run: bool, json: bool) -> None:
-    """Make the changes, unless `dry_run`, and tell them."""
-    # In words first: a program that takes itself away can load no module of its own any more.
+    """Make the changes, unless `dry_run`, and print them."""
+    # The text first: after `uninstall` the program can't load its own modules any more.
     text = "" if json else "\n".join(text_of(plan, dry_run=dry_run))
     if not dry_run:
         with progress("changing", len(plan.changes)) as step:
@@ -67,7 +67,7 @@ def document(plan: Plan, *, dry_run: bool) -> dict[str, Any]:
 
 
 def text_of(plan: Plan, *, dry_run: bool) -> list[str]:
-    """Return the plan for a person; with `dry_run` also what would be in the files."""
+    """Return the plan as text; with `dry_run` also what would be in the files."""
     lines = table([(change.action, change.path, change.detail) for change in plan.changes], fold=2)
     if dry_run:
         for change in plan.changes:

@@ -1,4 +1,4 @@
-"""Completion in a shell: the scripts that a shell reads, and what they ask this program: what may come next."""
+"""Completion in a shell: the scripts that a shell reads, and the hidden command that gives them the candidates."""
 
 from __future__ import annotations
 
@@ -80,26 +80,26 @@ def command(
       cni-chain completion fish > ~/.config/fish/completions/cni-chain.fish
 
     \b
-    Exit status: 0, 2 for a shell that there is no script for.
+    Exit status: 0, 2 for another shell.
     """
     if shell not in SCRIPTS:
-        raise typer.BadParameter(f"{shell!r}: one of {', '.join(SCRIPTS)}")
+        raise typer.BadParameter(f"{shell!r}: must be one of {', '.join(SCRIPTS)}")
     print(SCRIPTS[shell], end="")
 
 
 def complete(context: typer.Context, words: Annotated[list[str], typer.Argument()]) -> None:
-    """Print what may stand in the place of the last word, for the scripts of `completion`."""
+    """Print the candidates for the last word, for the scripts of `completion`."""
     for line in lines(context, words):
         print(line)
 
 
 def lines(context: typer.Context, words: list[str]) -> Iterator[str]:
-    """Yield what may stand in the place of the last of `words`, each with a tab and its help if it has some.
+    """Yield the candidates for the last of `words`, each with a tab and its help if it has one.
 
-    Nothing: the shell completes file names then.
+    If none is yielded, the shell completes file names.
     """
     *before, incomplete = words or [""]
-    if incomplete == "=":  # bash takes what stands before and behind it for words of their own
+    if incomplete == "=":  # bash splits a word at this character
         incomplete = ""
     command, name = context.find_root().command, "cni-chain"
     while before and (below := getattr(command, "commands", {}).get(before[0])):
@@ -110,12 +110,12 @@ def lines(context: typer.Context, words: list[str]) -> Iterator[str]:
         before, incomplete = [*before, option], value
     asked = command if incomplete.startswith("-") and "--" not in before else _wanted(now, before) or command
     for item in asked.shell_complete(now, incomplete):
-        if item.type == "plain":  # else it says that a file is wanted
+        if item.type == "plain":  # else a file is expected
             yield f"{item.value}\t{item.help}" if item.help else str(item.value)
 
 
 def _wanted(now: Any, before: list[str]) -> Any:
-    """Return the option that waits for its value, or the argument that may have one more; None if neither does."""
+    """Return the option that needs a value, or the argument that can have one more; None if neither exists."""
     taken = now.command.get_params(now)
     options = [one for one in taken if one.param_type_name == "option" and not one.is_flag]
     waiting = [one for one in options if before and before[-1] in one.opts]
@@ -126,7 +126,7 @@ def _wanted(now: Any, before: list[str]) -> Any:
 
 
 def of_distro(incomplete: str) -> list[tuple[str, str]]:
-    """Return the distributions that --distro takes, with the directory that tells them apart."""
+    """Return the distributions that --distro takes, each with its directory of plugins."""
     return [(name, known.bin_dir) for name, known in distros.DISTROS.items() if name.startswith(incomplete)]
 
 
@@ -150,7 +150,7 @@ def of_owner(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
 
 
 def of_attachment(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
-    """Return the containers that have a record, with their network; pods' names would want each record read."""
+    """Return the containers with a record, and their network; pods' names would need each record read."""
     tree = Tree(ctx.params.get("root") or "/")
     given = ctx.params.get("state_dir") or sorted({STATE_DIR, *(file.facade.state_dir for file in _facades(ctx))})
     found: list[Attachment] = []
@@ -162,7 +162,7 @@ def of_attachment(ctx: typer.Context, incomplete: str) -> list[tuple[str, str]]:
 
 
 def _facades(ctx: typer.Context) -> list[FacadeFile]:
-    """Return the facades that the options before mean; where they can't be read there is nothing to complete."""
+    """Return the facades that the given options mean; none if they can't be read."""
     given: dict[str, Any] = ctx.params
     tree = Tree(given.get("root") or "/")
     known = distros.DISTROS.get(given.get("distro") or "kubeadm")

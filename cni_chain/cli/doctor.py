@@ -1,4 +1,4 @@
-"""`cni-chain doctor`: is this node all right. Runs every rule, and says why each finding matters and what to do."""
+"""`cni-chain doctor`: runs every rule on a node, and prints why each finding matters and what to do."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def command(
     distro: DistroName = None,
     root: Root = "/",
 ) -> None:
-    """Find out whether this node is all right: which file the runtime takes, who fights over it, what is left behind.
+    """Check this node: which file the runtime takes, which agents edit it, and what pods have left behind.
 
-    Each finding says what is so, why it matters and what to do; docs/reference/checks.md explains each id. Everything
-    that verify finds is among them. Plugins and runtimes are asked for their versions, and agents' sockets are tried,
-    unless --root is given; nothing changes.
+    Each finding says what is wrong, why it matters and what to do; docs/reference/checks.md explains each id. The
+    findings of verify are among them. Plugins and runtimes are asked for their versions, and agents' sockets are
+    tried, unless --root is given; nothing is changed.
 
     \b
     Examples:
@@ -38,7 +38,7 @@ def command(
       cni-chain doctor --root /mnt/node
 
     \b
-    Exit status: 0 if there is no error (there may be warnings), 1 if there is.
+    Exit status: 0 if no error was found (warnings are not errors), 1 if one was.
     """
     where = Where.given(root, distro, state_dir=state_dir, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     directory, surveys = where.surveys()
@@ -54,7 +54,7 @@ def command(
 
 
 class Diagnosis:
-    """What every rule finds on one node, and which file each runtime takes."""
+    """The findings of all rules on one node, and the file that each runtime takes."""
 
     def __init__(self, node: Node, step: Step) -> None:
         self.node = node
@@ -63,25 +63,25 @@ class Diagnosis:
         self.warnings = len(self.findings) - self.errors
 
     def lines(self) -> list[str]:
-        """Return what a person reads."""
+        """Return the lines of text."""
         lines = [line for runtime in self.node.runtimes for line in paragraph(runtime.text(), "")]
         if not self.node.runtimes:
             first = self.node.directory.first
-            told = f"the file that sorts first is {first}" if first else f"{self.node.directory.path} is empty"
-            lines += paragraph(f"Neither containerd nor CRI-O is installed here; {told}", "")
+            instead = f"the file that sorts first is {first}" if first else f"{self.node.directory.path} is empty"
+            lines += paragraph(f"Neither containerd nor CRI-O is installed here; {instead}", "")
         for finding in self.findings:
             lines += ["", *_text(finding)]
         return [*lines, "", self._verdict()]
 
     def _verdict(self) -> str:
         if not self.findings:
-            return paint("green", "This node is all right.")
-        told = [counted(self.errors, "error")] if self.errors else []
-        told += [counted(self.warnings, "warning")] if self.warnings else []
-        return paint("red" if self.errors else "yellow", ", ".join(told))
+            return paint("green", "No problem was found on this node.")
+        counts = [counted(self.errors, "error")] if self.errors else []
+        counts += [counted(self.warnings, "warning")] if self.warnings else []
+        return paint("red" if self.errors else "yellow", ", ".join(counts))
 
     def document(self) -> dict[str, Any]:
-        """Return the same for a program."""
+        """Return the same as a JSON document."""
         return {
             "root": self.node.tree.root,
             "netDir": self.node.directory.path,

@@ -1,4 +1,4 @@
-"""The command gc: its options, its question and its words. What it does is in `gc` and `forgetting`."""
+"""The command gc: its options, its question and its text. `change.gc` and `change.forget` do the work."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from cni_chain.plugin.errors import CNIError
 
 
 def command(
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask (without a terminal it can't).")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask. Needed without a terminal.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
     older_than: Annotated[
         str | None,
         typer.Option(
             metavar="AGE",
             show_default=False,
-            help="Also attachments of which no namespace is known, if they are older than this (90s, 30m, 12h, 7d).",
+            help="Also free attachments without a recorded namespace that are older than this (90s, 30m, 12h, 7d).",
         ),
     ] = None,
     forget: Annotated[
@@ -34,28 +34,26 @@ def command(
             metavar="ID",
             show_default=False,
             autocompletion=completion.of_attachment,
-            help="Drop the record of this container (its ID or the beginning of it; ID:INTERFACE for one of several), "
+            help="Remove the record of this container (its ID or the beginning of it; ID:INTERFACE for one of many), "
             "run no plugin and do nothing else.",
         ),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="With --forget: also one whose pod runs, or of which that isn't known.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="With --forget: also if the pod runs or may run.")] = False,
     json: Json = False,
     state_dir: StateDirs = None,
     net_dir: NetDirectory = None,
     bin_dir: BinDirs = None,
     distro: DistroName = None,
 ) -> None:
-    """Free what pods have left behind: addresses, rules and endpoints of those that are gone or could not be deleted.
+    """Free what pods have left behind: addresses, rules and endpoints of pods that are gone or whose deletion failed.
 
     An attachment is stale if the path of its network namespace doesn't exist, and stranded if its DEL failed. Their
-    plugins are run with DEL as they are recorded, under a lock; what fails stays recorded. Damaged records that were
-    set aside are removed. Nothing else is touched whose namespace is there. Safe while pods come and go.
+    recorded plugins are run with DEL, under a lock; what fails stays recorded. Damaged records that were set aside are
+    removed. No other attachment whose namespace exists is changed. Safe while pods start and end.
 
-    --forget is for what can't be deleted any more, since whoever made it is gone for good: it drops the record alone,
-    and whatever its plugins keep stays. Refused, without --force, for a pod that runs. Any later DEL of that
-    container takes the chain as it is then.
+    --forget is for an attachment whose agent is gone for good, so that no DEL can succeed: it removes only the record,
+    and what the plugins keep stays. Without --force it refuses a pod that runs. A later DEL of that container
+    uses the chain of that time.
 
     \b
     Examples:
@@ -65,7 +63,7 @@ def command(
       cni-chain gc --forget 3f2a9
 
     \b
-    Exit status: 0; 1 if something failed or was refused, 2 if it can't ask.
+    Exit status: 0; 1 if something failed or was refused, 2 for wrong usage, or no terminal and no --yes.
     """
     where = Where.given("/", distro, state_dir=state_dir, net_dir=net_dir, bin_dir=bin_dir)
     if forget is not None and older_than is not None:
@@ -98,7 +96,7 @@ def command(
 def _free(
     where: Where, made: gc.Plan, directory: NetDir, limit: float | None, *, json: bool
 ) -> tuple[list[gc.Outcome], list[CNIError]]:
-    """Carry the plan out, and unless it is for a program tell each thing that is done; return what became of it."""
+    """Carry the plan out, and without `json` print each step; return the outcomes and the errors."""
     outcomes, errors = [], []
     with progress("freeing", len(made.left)) as step:
         for outcome in gc.carry_out(made, directory, limit, where.bin_dirs, step):
@@ -115,7 +113,7 @@ def _free(
 
 def _ask(question: str) -> None:
     if not sys.stdin.isatty():
-        print("cni-chain: this is no terminal, so nobody can be asked: say --yes (or --dry-run)", file=sys.stderr)
+        print("cni-chain: not a terminal; pass --yes (or --dry-run)", file=sys.stderr)
         raise typer.Exit(2)
     if not typer.confirm(question, err=True):
         raise typer.Exit(1)
@@ -129,9 +127,9 @@ def _print_plan(made: gc.Plan, unseen: list[str]) -> None:
     for damaged in made.damaged:
         if not damaged.set_aside:
             then = (
-                "fails with 5 until that is mended"
+                "fails with error 5 until this is repaired"
                 if damaged.unreadable
-                else "sets it aside (if none comes: gc --forget ID --force)"
+                else "sets it aside (if the runtime sends no DEL: gc --forget ID --force)"
             )
             lines.append(f"left alone: {damaged.path}: {damaged.reason}: its DEL {then}")
     lines += [f"! {failed}" for failed in unseen]
@@ -159,8 +157,8 @@ def _forget(
         forget.guard(targets)
     names = [attachments.name(target.attachment, target.pod) for target in targets]
     if not json:
-        told = [f"to forget: {name}: {target.remains()}" for name, target in zip(names, targets, strict=True)]
-        print("\n".join(map(printable, told)))
+        lines = [f"to forget: {name}: {target.remains()}" for name, target in zip(names, targets, strict=True)]
+        print("\n".join(map(printable, lines)))
     if not dry_run and not yes:
         _ask(f"Forget {gc.plural(len(targets), 'attachment')}, without any plugin's DEL?")
     outcomes = [] if dry_run else [forget.carry_out(target, directory, force=force) for target in targets]

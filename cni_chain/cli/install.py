@@ -26,7 +26,7 @@ def command(
         list[str] | None,
         typer.Option(
             metavar="OWNER=NAMESPACE/PREFIX",
-            show_default="the mesh agents' own, where their charts put them",
+            show_default="the mesh agents' own pods, in their charts' namespaces",
             help="Pods for which an owner is skipped: its agent's own, if that needs the pod network. Repeatable.",
         ),
     ] = None,
@@ -36,7 +36,7 @@ def command(
             "--name",
             metavar="NAME",
             show_default="that of the configuration in use",
-            help="The network's name: plugins keep addresses and rules by it. On a new node: the first owner's.",
+            help="The network's name: plugins keep addresses and rules under it. On a new node: the first owner's.",
         ),
     ] = None,
     cni_version: Annotated[
@@ -44,7 +44,7 @@ def command(
         typer.Option(
             metavar="VERSION",
             show_default="1.0.0, and cniVersions up to 1.1.0",
-            help="The only version of the specification that runtimes are to use.",
+            help="The only version of the specification that runtimes may use.",
         ),
     ] = None,
     bin_dir: BinDir = None,
@@ -59,10 +59,10 @@ def command(
         str, typer.Option(metavar="FILE", help="The facade's name in --net-dir; 01-… goes behind Multus.")
     ] = install.FACADE,
     no_facade: Annotated[
-        bool, typer.Option("--no-facade", help="Everything but the facade: nothing changes for pods.")
+        bool, typer.Option("--no-facade", help="Install everything but the facade: nothing changes for pods.")
     ] = False,
     replace_facade: Annotated[
-        bool, typer.Option("--replace-facade", help="Replace a facade that is there by the one that the options make.")
+        bool, typer.Option("--replace-facade", help="Replace a present facade with the one of the options.")
     ] = False,
     force: Force = False,
     dry_run: DryRun = False,
@@ -72,14 +72,14 @@ def command(
     """Put the program, the owners' directories, the log's rotation and, last, the facade in place.
 
     Run it from the unpacked archive. Each file appears as a whole or not at all, and if one step fails, those before
-    it are taken back. A second run changes nothing. A newer version is put beside the old one, which stays. A facade
-    that is there stays as it is, unless options ask for another one. On a node that has a network, a facade whose
-    chain can't run yet is refused.
+    it are undone. A second run changes nothing. A newer version is put beside the old one, which stays. A present
+    facade stays as it is, unless options ask for another one. On a node that has a network, a facade whose chain
+    can't run yet is refused.
 
     \b
     Examples:
       bin/cni-chain install --dry-run
-      bin/cni-chain install --no-facade       then send each agent to its directory, and install again
+      bin/cni-chain install --no-facade       then move each agent to its directory, and install again
       bin/cni-chain install --distro k3s --owner flannel:flannel --owner linkerd:linkerd-cni --owner local
       bin/cni-chain install --root /host      in a container
 

@@ -1,4 +1,4 @@
-"""`cni-chain migrate`: from the list that agents share to a directory for each, proved, and by one rename."""
+"""`cni-chain migrate`: splits the list that agents share into a directory for each, with a proof and one rename."""
 
 from __future__ import annotations
 
@@ -37,9 +37,7 @@ def command(
         typer.Option("--write", help="Write the fragments, and the facade under a name that no runtime reads."),
     ] = False,
     switch: Annotated[bool, typer.Option("--switch", help="Put the facade in place, by a rename.")] = False,
-    undo: Annotated[
-        bool, typer.Option("--undo", help="Take the facade away, by a rename; the fragments stay.")
-    ] = False,
+    undo: Annotated[bool, typer.Option("--undo", help="Rename the facade away; the fragments stay.")] = False,
     owner: Annotated[
         list[str] | None,
         typer.Option(
@@ -55,7 +53,7 @@ def command(
             metavar="|".join((CONTAINERD, CRIO)),
             show_default=False,
             autocompletion=completion.one_of((CONTAINERD, CRIO)),
-            help="Whose rules say which list is used. By default both, which mostly agree.",
+            help="The runtime whose rules choose the list. By default both, which mostly agree.",
         ),
     ] = None,
     despite: Annotated[
@@ -64,7 +62,7 @@ def command(
             metavar="NAME",
             show_default=False,
             autocompletion=completion.one_of(guards.NAMES),
-            help="With --switch: overrule a refusal that is only a guess; its message has the NAME (repeatable).",
+            help="With --switch: overrule a refusal that is only a guess; its message gives the NAME (repeatable).",
         ),
     ] = None,
     facade: Annotated[
@@ -72,7 +70,7 @@ def command(
     ] = FACADE,
     json: Json = False,
     chain_dir: Annotated[
-        str, typer.Option(metavar="DIR", help="Where the owners' directories are.")
+        str, typer.Option(metavar="DIR", help="The directory of the owners' directories.")
     ] = facade_keys.CHAIN_DIR,
     net_dir: NetDirectory = None,
     bin_dir: BinDirs = None,
@@ -81,21 +79,21 @@ def command(
 ) -> None:
     """Split the list that the runtime uses now into a directory for each agent, and prove that nothing changes.
 
-    Without --write, --switch or --undo nothing is written: it prints whose each plugin is, the proof that each gets
-    the same configuration in the same order as before, each agent's settings, and the order of steps for a node
-    with running pods. --switch proves it again, for what is on the disk then, and refuses an order that would harm
-    pods. Values of the list are printed as they are, credentials too.
+    Without --write, --switch or --undo nothing is written: it prints each plugin's owner, the proof that each plugin
+    gets the same configuration in the same order as before, each agent's settings, and the steps for a node with
+    running pods. --switch proves it again for the files on the disk, and refuses an order of steps that would harm
+    pods. Values of the list are printed unchanged, credentials too.
 
     \b
     Examples:
       cni-chain migrate                                  the plan and the proof; changes nothing
       cni-chain migrate --write                          then move the agents, in the order of the steps
       cni-chain migrate --switch
-      cni-chain migrate --undo                           the old list counts again, at once
+      cni-chain migrate --undo                           the previous list is active again, at once
       cni-chain migrate --owner edge:portmap,bandwidth   the plan, with another owner for these two
 
     \b
-    Exit status: 0 if it is done or could be, 1 if not (the reason is told), 2 for wrong usage.
+    Exit status: 0 if it is done or could be, 1 if not (the reason is printed), 2 for wrong usage.
     """
     where = Where.given(root, distro, net_dir=net_dir, bin_dir=bin_dir)
     owner_of = _usage(write, switch, undo, owner, runtime, despite, facade)
@@ -126,9 +124,9 @@ def _usage(
 ) -> dict[str, str]:
     """Return the owners that were given by type. Raises the usage error."""
     if write + switch + undo > 1:
-        raise typer.BadParameter("one of --write, --switch and --undo at a time: between them, agents are moved")
+        raise typer.BadParameter("pass only one of --write, --switch and --undo: agents are moved between them")
     if owner and (switch or undo):
-        raise typer.BadParameter("--owner belongs to --write: --switch and --undo take what was written")
+        raise typer.BadParameter("--owner goes with --write: --switch and --undo use what was written")
     if runtime not in (None, CONTAINERD, CRIO):
         raise typer.BadParameter(f"--runtime {runtime}: must be {CONTAINERD} or {CRIO}")
     unknown = [name for name in despite or [] if name not in guards.NAMES]
@@ -150,11 +148,11 @@ class _Command:
         self._json = json
 
     def plan(self, owner_of: dict[str, str], *, write: bool) -> None:
-        """Print the plan; with `write` make it so."""
+        """Print the plan; with `write` carry it out."""
         directory = facades.look(self._tree, self._paths.net_dir)
         state = state_of(directory, self._paths, self._tree)
         if state == "switched":
-            self._nothing(state, f"{self._paths.facade} is in place: nothing to migrate (--undo takes it away)")
+            self._nothing(state, f"{self._paths.facade} is in place: nothing to migrate (--undo renames it away)")
             return
         choice = self._choose(directory)
         plan = make(self._tree, self._paths, choice, owner_of)
@@ -167,8 +165,8 @@ class _Command:
         else:
             print("\n".join(plan_text(self._paths, plan)))
             if way:
-                print(f"\n{paint('bold', 'In the way of --switch, as things are now')}")
-                print("\n".join(line for told in way for line in paragraph(told, "  ")))
+                print(f"\n{paint('bold', 'What --switch refuses now')}")
+                print("\n".join(line for reason in way for line in paragraph(reason, "  ")))
         behind = guards.sorts_behind(self._paths, plan.live)
         if behind:
             raise RefusedError(behind.message)
@@ -207,8 +205,8 @@ class _Command:
         refused = bool(standing) or not one.proof.holds
         changed = [] if refused else one.do()
         if self._json:
-            told = {"proof": proof_document(one.proof), "refusals": refusal_lines(standing), "changed": changed}
-            print_json(head(self._tree, self._paths, state if refused else "switched") | told)
+            document = {"proof": proof_document(one.proof), "refusals": refusal_lines(standing), "changed": changed}
+            print_json(head(self._tree, self._paths, state if refused else "switched") | document)
         elif not refused:
             print("\n".join([*proof_text(one.proof), f"{self._paths.facade} is in place: new pods get the chain."]))
         if not one.proof.holds:
@@ -220,7 +218,7 @@ class _Command:
             raise typer.Exit(1)
 
     def undo(self) -> None:
-        """Take the facade away."""
+        """Rename the facade away."""
         directory = facades.look(self._tree, self._paths.net_dir)
         if not any(file.path == self._paths.facade for file in directory.facades):
             self._nothing("live", f"{self._paths.facade} is not in place: nothing to undo")
@@ -228,10 +226,10 @@ class _Command:
         choice = self._choose(directory)
         changed, warnings = moves.undo(self._tree, self._paths, directory, choice)
         if self._json:
-            told: dict[str, Any] = {"changed": changed, "warnings": warnings}
-            print_json(head(self._tree, self._paths, "written") | told)
+            document: dict[str, Any] = {"changed": changed, "warnings": warnings}
+            print_json(head(self._tree, self._paths, "written") | document)
         else:
-            print(f"{choice.live.path} counts again; the facade waits as {self._paths.pending}")
+            print(f"{choice.live.path} is active again; the facade waits as {self._paths.pending}")
             print("\n".join(f"{paint('yellow', 'warning')}: {printable(warning)}" for warning in warnings), end="")
             print("\n" if warnings else "", end="")
 
@@ -249,7 +247,7 @@ def _print_changed(changed: list[str]) -> None:
     for path in changed:
         print(f"written  {printable(path)}")
     if not changed:
-        print("Nothing to change: all of it is there.")
+        print("Nothing to change: every file exists.")
 
 
 def _complain(lines: list[str]) -> None:

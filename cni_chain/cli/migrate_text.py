@@ -1,4 +1,4 @@
-"""What `migrate` prints, for people and for programs."""
+"""What `migrate` prints, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cni_chain.node.tree import Tree
 
 
 def plan_document(tree: Tree, paths: Paths, plan: Plan, state: str) -> dict[str, Any]:
-    """Return everything about a plan, for a program."""
+    """Return a whole plan as a JSON document."""
     return {
         **head(tree, paths, state),
         "live": {
@@ -47,7 +47,7 @@ def plan_document(tree: Tree, paths: Paths, plan: Plan, state: str) -> dict[str,
 
 
 def head(tree: Tree, paths: Paths, state: str) -> dict[str, Any]:
-    """Return what every document begins with."""
+    """Return the first keys of every document."""
     return {
         "root": tree.root,
         "netDir": paths.net_dir,
@@ -59,7 +59,7 @@ def head(tree: Tree, paths: Paths, state: str) -> dict[str, Any]:
 
 
 def proof_document(proof: Proof) -> dict[str, Any]:
-    """Return the proof for a program: what each plugin gets before and after, and what differs."""
+    """Return the proof as a JSON document: what each plugin gets before and after, and what differs."""
     return {
         "same": proof.holds,
         "differences": [_difference(one) for one in proof.differences],
@@ -80,13 +80,13 @@ def proof_document(proof: Proof) -> dict[str, Any]:
 
 
 def _difference(one: Difference) -> dict[str, Any]:
-    """Return a difference; a side that has nothing has no key, so that it can be told from null."""
+    """Return a difference; a side without a value has no key, because null is a value."""
     sides = {"before": one.before, "after": one.after}
     return {"key": one.key} | {side: value for side, value in sides.items() if value is not ...}
 
 
 def plan_text(paths: Paths, plan: Plan) -> list[str]:
-    """Return the plan for a person: the split, the facade, the proof, the agents' settings, the steps."""
+    """Return the plan as text: the split, the facade, the proof, the agents' settings, the steps."""
     live = plan.live
     lines = [
         f"{paint('bold', f'network {live.network}')}  {live.path}, cniVersion {live.version}",
@@ -100,8 +100,8 @@ def plan_text(paths: Paths, plan: Plan) -> list[str]:
         *proof_text(plan.proof),
     ]
     if plan.unusable is not None:
-        told = f"A new pod would get error {plan.unusable.code}: {plan.unusable.msg}"
-        lines += [paint("red", line) for line in paragraph(told, "")]
+        text = f"A new pod would get error {plan.unusable.code}: {plan.unusable.msg}"
+        lines += [paint("red", line) for line in paragraph(text, "")]
     lines += _settings(plan, paths)
     lines += ["", paint("bold", "Steps, each on every node before the next")]
     for number, step in enumerate(steps(plan.shares, live, paths), 1):
@@ -119,7 +119,7 @@ def _table(paths: Paths, plan: Plan) -> list[str]:
             number += 1
             step = steps_of[index if len(steps_of) == len(share.plugins) else 0]
             path = step.path.removeprefix(f"{paths.chain_dir}/")
-            action = "to be written" if step.action == WRITE else "there already"
+            action = "to be written" if step.action == WRITE else "exists already"
             rows.append([str(number), plugin["type"], share.owner, path, action])
     return table(rows, styles=["bold"], fold=3)
 
@@ -133,7 +133,7 @@ def _facade(plan: Plan) -> list[str]:
 
 
 def proof_text(proof: Proof) -> list[str]:
-    """Return what differs, or that nothing does."""
+    """Return the differences, or that nothing differs."""
     title = paint("bold", "Proof")
     count = len(proof.delegates)
     lines = []
@@ -153,13 +153,13 @@ def proof_text(proof: Proof) -> list[str]:
 
 
 def where(delegate: Delegate) -> str:
-    """Return the words that say which plugin a difference is about."""
+    """Return the beginning of a line that names a difference's plugin."""
     file = f" ({delegate.link.path})" if delegate.link else ""
     return f"{delegate.number} {delegate.type}{file}: "
 
 
 def worded(difference: Difference) -> str:
-    """Return a difference as a person reads it."""
+    """Return a difference as text."""
     before, after = (
         "nothing" if value is ... else json.dumps(value) for value in (difference.before, difference.after)
     )
@@ -172,13 +172,13 @@ def _settings(plan: Plan, paths: Paths) -> list[str]:
         lines += ["", paint("bold", f"Settings of {one.owner}")]
         for remark in one.remarks:
             lines += paragraph(remark, "  # ")
-        lines += [f"  {command}" for command in one.commands]  # whole lines, to be copied
+        lines += [f"  {command}" for command in one.commands]  # whole lines, for copying
     return lines
 
 
 def refusal_lines(refusals: list[Refusal]) -> list[str]:
     """Return each refusal on a line, with the option that overrules it if there is one."""
     return [
-        printable(one.message + (f" (or --despite {one.name}, if you know that it doesn't)" if one.despite else ""))
+        printable(one.message + (f" (or pass --despite {one.name}, if this is wrong)" if one.despite else ""))
         for one in refusals
     ]

@@ -1,4 +1,4 @@
-"""The options that several commands have, and what they stand for."""
+"""The options that several commands have, and their meaning."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Root = Annotated[
     str,
     typer.Option(
         metavar="DIR",
-        help="Look at the file system tree below DIR instead of this system's. Every path given and printed is as "
-        "seen from inside it, and nothing of it is run.",
+        help="Read the file system tree below DIR instead of this system's. Every path, given or printed, is as "
+        "seen from inside it, and no program in it is run.",
     ),
 ]
 DistroName = Annotated[
@@ -30,7 +30,7 @@ DistroName = Annotated[
         "--distro",
         metavar="NAME",
         show_default=False,
-        help=f"Take --bin-dir and --net-dir from what is known of {', '.join(distros.DISTROS)}.",
+        help=f"Use this distribution's --bin-dir and --net-dir: {', '.join(distros.DISTROS)}.",
         autocompletion=completion.of_distro,
     ),
 ]
@@ -45,7 +45,9 @@ NetDirectory = Annotated[
 ]
 Conf = Annotated[
     str | None,
-    typer.Option("--conf", metavar="FILE", show_default=False, help="Look at this facade alone, wherever it is."),
+    typer.Option(
+        "--conf", metavar="FILE", show_default=False, help="Use only this facade, which may be in any directory."
+    ),
 ]
 BinDirs = Annotated[
     list[str] | None,
@@ -53,7 +55,7 @@ BinDirs = Annotated[
         "--bin-dir",
         metavar="DIR",
         show_default=survey.BIN_DIR,
-        help="Where the runtime has its plugins (CNI_PATH); repeat the option or separate by ':'.",
+        help="The runtime's plugin directories (CNI_PATH); repeat the option, or separate with ':'.",
     ),
 ]
 StateDirs = Annotated[
@@ -62,24 +64,24 @@ StateDirs = Annotated[
         "--state-dir",
         metavar="DIR",
         show_default=False,
-        help="Where the records are (repeatable). By default where the facades say, and in /var/lib/cni/chain.",
+        help="Directory of the records (repeatable). By default those that the facades name, and /var/lib/cni/chain.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document, with everything in it.")]
+Json = Annotated[bool, typer.Option("--json", help="Print everything as one JSON document.")]
 
 # Of the commands that change a node.
 ChangedRoot = Annotated[
     str,
     typer.Option(
         metavar="DIR",
-        help="Change the file system tree below DIR instead of this system's. Every path given and printed is as "
-        "seen from inside it, and nothing of it is run.",
+        help="Change the file system tree below DIR instead of this system's. Every path, given or printed, is as "
+        "seen from inside it, and no program in it is run.",
     ),
 ]
 DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Tell what would be changed, with the text of files, and change nothing.")
+    bool, typer.Option("--dry-run", help="Print what would change, with the text of files, and change nothing.")
 ]
-Force = Annotated[bool, typer.Option("--force", help="Do what is refused for the reason that the message gives.")]
+Force = Annotated[bool, typer.Option("--force", help="Do what the command has refused; its message gives the reason.")]
 BinDir = Annotated[
     str | None,
     typer.Option(
@@ -96,7 +98,7 @@ ProgramDir = Annotated[
 ]
 OneConf = Annotated[
     str | None,
-    typer.Option("--conf", metavar="FILE", show_default=False, help="The facade, if there are several."),
+    typer.Option("--conf", metavar="FILE", show_default=False, help="The facade, if several exist."),
 ]
 
 _AGE = re.compile(r"(\d+)([smhd])")
@@ -104,13 +106,13 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Where(NamedTuple):
-    """Where things are that a command looks at. Paths are as seen from inside the tree."""
+    """The directories and files that a command reads. Paths are as seen from inside the tree."""
 
     tree: Tree
     net_dir: str
     bin_dirs: list[str]
     conf: str | None
-    state_dirs: list[str]  # those given; none: where the facades say
+    state_dirs: list[str]  # those given; none: those that the facades name
 
     @classmethod
     def given(
@@ -147,7 +149,7 @@ class Where(NamedTuple):
         except UnreadableError as error:
             raise RefusedError(f"{Place(self.conf, error.at)}: {error}") from None
         if file is None:
-            raise RefusedError(f"{self.conf}: no facade: it has no plugin of type {facades.TYPE}")
+            raise RefusedError(f"{self.conf}: is not a facade: it has no plugin of type {facades.TYPE}")
         return directory, [file]
 
     def surveys(self) -> tuple[NetDir, list[Survey]]:
@@ -157,16 +159,16 @@ class Where(NamedTuple):
 
 
 def tree_at(root: str) -> Tree:
-    """Return the tree below a directory. Raises RefusedError: in one that doesn't exist nothing would seem wrong."""
+    """Return the tree below a directory. Raises RefusedError if it doesn't exist: it would seem to have no problem."""
     if not os.path.isdir(root):
         raise RefusedError(f"--root {root}: no such directory")
     return Tree(root)
 
 
 def distribution(name: str | None) -> distros.Distro:
-    """Return where a distribution has its files. Raises the usage error if none is called so."""
+    """Return where a distribution has its files. Raises the usage error for an unknown name."""
     if name is not None and name not in distros.DISTROS:
-        raise typer.BadParameter(f"--distro {name}: one of {', '.join(distros.DISTROS)}")
+        raise typer.BadParameter(f"--distro {name}: must be one of {', '.join(distros.DISTROS)}")
     return distros.DISTROS[name or "kubeadm"]
 
 
@@ -176,15 +178,15 @@ def directories(tree: Tree, given: list[str]) -> list[str]:
 
 
 def age(text: str) -> float:
-    """Return the seconds that a person wrote as 90s, 30m, 12h or 7d. Raises the usage error otherwise."""
+    """Return the seconds of a time span such as 90s, 30m, 12h or 7d. Raises the usage error otherwise."""
     match = _AGE.fullmatch(text)
     if match is None:
-        raise typer.BadParameter(f"{text!r} is no time span like 90s, 30m, 12h or 7d")
+        raise typer.BadParameter(f"{text!r} is not a time span like 90s, 30m, 12h or 7d")
     return float(int(match[1]) * _UNITS[match[2]])
 
 
 def pod(text: str) -> tuple[str, str]:
-    """Return the pod that a person wrote as NAMESPACE/NAME. Raises the usage error otherwise."""
+    """Return the pod given as NAMESPACE/NAME. Raises the usage error otherwise."""
     namespace, slash, name = text.partition("/")
     if not (namespace and slash and name) or "/" in name:
         raise typer.BadParameter(f"{text!r} is not NAMESPACE/NAME")

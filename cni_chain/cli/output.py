@@ -1,6 +1,6 @@
-"""How things look: columns, colour and progress where a person reads, the same plain text in a pipe, or JSON.
+"""Output: columns, colour and progress on a terminal, the same plain text in a pipe, or JSON.
 
-The one module that uses rich, and only once something is to be printed: a completion and the help do without.
+Only this module uses rich, and loads it when something is printed: completion and help don't need it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from cni_chain.node.progress import Step, unseen
 if TYPE_CHECKING:
     from rich.console import Console
 
-WIDTH = 100  # of text that is read; a terminal may have less
+WIDTH = 100  # of lines of text; a terminal may be narrower
 
 _GAP = "  "  # between columns
-_NARROW = 16  # what a column that is folded keeps at least
-_PATIENCE = 0.5  # seconds that may pass without a sign
+_NARROW = 16  # the least width of a folded column
+_PATIENCE = 0.5  # seconds before the progress bar appears
 
 
 @functools.cache
@@ -50,7 +50,7 @@ def width() -> int:
 
 
 def paint(style: str, text: str) -> str:
-    """Return `text` in a colour or style of rich's, where that is wanted."""
+    """Return `text` in a colour or style of rich, if the output has colours."""
     if not text or not style or not sys.stdout.isatty() or _console().color_system is None:
         return text
     from rich.text import Text
@@ -61,7 +61,7 @@ def paint(style: str, text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """Return `text` with escapes for whatever would move a terminal's cursor or can't be encoded: names are alien."""
+    """Return `text` with escapes for what would move the cursor or can't be encoded: names come from other programs."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
@@ -107,7 +107,7 @@ def table(rows: Sequence[Sequence[str]], *, styles: Sequence[str] = (), indent: 
 def progress(label: str, steps: int) -> Iterator[Step]:
     """Yield what is to be called, with its name, as each step begins.
 
-    Where a person waits longer than a moment, a bar on standard error shows how far it is, and goes when it is done.
+    On a terminal, a bar on standard error shows the progress of a long command, and disappears at its end.
     """
     if not sys.stderr.isatty() or os.environ.get("TERM") == "dumb":
         yield unseen
@@ -121,7 +121,7 @@ def progress(label: str, steps: int) -> Iterator[Step]:
         TimeElapsedColumn(),
         console=_console(stderr=True),
         transient=True,
-        redirect_stdout=sys.stdout.isatty(),  # what is printed meanwhile comes above the bar
+        redirect_stdout=sys.stdout.isatty(),  # other output appears above the bar
     )
     task = bar.add_task(label, total=steps)
     begun = 0
@@ -138,10 +138,10 @@ def progress(label: str, steps: int) -> Iterator[Step]:
         yield step
     finally:
         patience.cancel()
-        patience.join()  # so that nothing starts the bar once it has been stopped
+        patience.join()  # so that nothing starts the bar after it was stopped
         bar.stop()
 
 
 def print_json(document: object) -> None:
-    """Print `document` for a program to read."""
+    """Print `document` as JSON."""
     print(json.dumps(document, indent=2))

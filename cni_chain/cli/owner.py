@@ -1,4 +1,4 @@
-"""The commands about a facade's owners. What they do is in `owner`."""
+"""The commands about a facade's owners. `change.owners` does the work."""
 
 from __future__ import annotations
 
@@ -34,13 +34,12 @@ OwnerName = Annotated[
     typer.Argument(metavar="NAME", show_default=False, autocompletion=completion.of_owner, help="The owner's name."),
 ]
 
-_OWNER = """Look at the owners of the chain, and change them on a live node.
+_OWNER = """List the owners of the chain, and change them on a live node.
 
-    A runtime reads the facade again by itself. Only pods that start later are concerned: those that run get their DEL
-    from their records. The facade is written anew: all its keys stay, in their order, in the layout of `install`.
+    A runtime reads the facade again by itself. Only pods that start later are affected: the DEL of running pods uses
+    their records. The facade is rewritten: all its keys stay, in their order, in the layout of `install`.
 
-    An agent that is to be uninstalled must leave the facade first, or no new pod starts without it:
-    cni-chain owner remove NAME, and then uninstall the agent.
+    Before you uninstall an agent, remove its owner, or new pods may not start: cni-chain owner remove NAME.
     """
 app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help=_OWNER)
 
@@ -54,10 +53,10 @@ def owner_list(
     distro: DistroName = None,
     root: Root = "/",
 ) -> None:
-    """List the owners in the order in which they run, what each may run and does, and the pods that it is not for.
+    """List the owners in the order in which they run, what each may run and runs, and the pods for which it is skipped.
 
     \b
-    Exit status: 0 if there is a facade without a faulty key, 1 if not.
+    Exit status: 0 if a facade exists and has no invalid key, 1 if not.
     """
     where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     directory, surveys = where.surveys()
@@ -101,7 +100,7 @@ def owner_add(
         list[str] | None,
         typer.Option(
             metavar="NAMESPACE/PREFIX",
-            show_default="a mesh agent's own",
+            show_default="a mesh agent's own pods",
             help="Pods for which it is skipped. Repeatable.",
         ),
     ] = None,
@@ -114,8 +113,8 @@ def owner_add(
     distro: DistroName = None,
     root: ChangedRoot = "/",
 ) -> None:
-    """Add an owner, and make its directory. Refused if no new pod would get a network then, as it is while a required
-    owner has no fragment: add it with --optional, and require it when its agent has written.
+    """Add an owner, and create its directory. Refused if new pods would get no network, for example because a required
+    owner has no fragment yet: add it with --optional, and require it when its agent has written.
 
     \b
     Examples:
@@ -140,7 +139,7 @@ def owner_add(
     )
 
 
-@app.command("remove", short_help="Take an owner out, for instance before its agent is uninstalled.")
+@app.command("remove", short_help="Remove an owner, for example before its agent is uninstalled.")
 def owner_remove(
     name: OwnerName,
     force: Force = False,
@@ -152,18 +151,18 @@ def owner_remove(
     distro: DistroName = None,
     root: ChangedRoot = "/",
 ) -> None:
-    """Take an owner out: new pods start without it. Its directory stays. Do it before its agent is uninstalled.
+    """Remove an owner: new pods start without it. Its directory stays. Do this before you uninstall its agent.
 
-    Refused if no new pod would get a network then.
+    Refused if new pods would get no network.
 
     \b
-    Exit status: 0 if it is no owner any more, 1 if that was refused or failed.
+    Exit status: 0 if it is not an owner now, 1 if that was refused or failed.
     """
     where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     _change(where, lambda edit: edit.remove(name), force=force, dry_run=dry_run, json=json)
 
 
-@app.command("require", short_help="Let new pods wait for an owner, or not.")
+@app.command("require", short_help="Set whether new pods wait for an owner.")
 def owner_require(
     name: OwnerName,
     no: Annotated[bool, typer.Option("--no", help="Let new pods start without it.")] = False,
@@ -178,17 +177,17 @@ def owner_require(
 ) -> None:
     """Let new pods wait until an owner has a usable fragment; with --no, let them start without it.
 
-    Refused if no new pod would get a network then.
+    Refused if new pods would get no network.
 
     \b
-    Exit status: 0 if it is so, 1 if that was refused or failed.
+    Exit status: 0 if it is set, 1 if that was refused or failed.
     """
     where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     _change(where, lambda edit: edit.require(name, required=not no), force=force, dry_run=dry_run, json=json)
 
 
 def _change(where: Where, plan: Callable[[owners.Edit], Plan], *, force: bool, dry_run: bool, json: bool) -> None:
-    """Make the change that `plan` makes of the one facade that is meant, while nobody else changes it."""
+    """Make the change that `plan` returns for the one facade, under a lock."""
     with files.locked(where.tree, os.path.dirname(where.conf) if where.conf else where.net_dir):
         directory, found = where.find()
         if not found and directory.unreadable:
@@ -198,7 +197,7 @@ def _change(where: Where, plan: Callable[[owners.Edit], Plan], *, force: bool, d
 
 
 def _document(tree: Tree, surveys: list[Survey]) -> dict[str, Any]:
-    """Return the owners of every facade, for a program."""
+    """Return the owners of every facade as a JSON document."""
     return {
         "root": tree.root,
         "facades": [
@@ -227,7 +226,7 @@ def _document(tree: Tree, surveys: list[Survey]) -> dict[str, Any]:
 
 
 def _text(survey: Survey) -> list[str]:
-    """Return the owners of one facade for a person."""
+    """Return the owners of one facade as text."""
     rows = [["#", "OWNER", "", "MAY RUN", "RUNS", "NOT FOR"]]
     for number, part in enumerate(survey.parts, 1):
         rows.append(
@@ -241,13 +240,13 @@ def _text(survey: Survey) -> list[str]:
             ]
         )
     heading = paint("bold", f"network {printable(survey.file.network)}") + f"  {printable(survey.file.path)}"
-    told = [heading, "", *table(rows, styles=["bold"], fold=5)]
+    lines = [heading, "", *table(rows, styles=["bold"], fold=5)]
     for part in survey.parts:
         error = error_of(part)
         if error is not None:
-            told += [paint("red", line) for line in paragraph(error.msg, "   ")]
+            lines += [paint("red", line) for line in paragraph(error.msg, "   ")]
     for fault in survey.file.faults:
-        told += [paint("red", line) for line in paragraph(f"{survey.file.path}: {fault}", "")]
+        lines += [paint("red", line) for line in paragraph(f"{survey.file.path}: {fault}", "")]
     for path in survey.unlisted:
-        told += paragraph(f"{path} isn't listed, so nothing in it is run.", "")
-    return told
+        lines += paragraph(f"{path} isn't listed, so nothing in it is run.", "")
+    return lines

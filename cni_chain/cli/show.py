@@ -1,4 +1,4 @@
-"""`cni-chain show`: the effective chain of each facade, for people and for programs."""
+"""`cni-chain show`: the effective chain of each facade, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from cni_chain.plugin.chain import Delegate, OwnerChain, SkippedPlugin
 from cni_chain.plugin.errors import CNIError
 
 _NONE = "-"
-_CNI = 3  # the place of a column that is left out where nothing is known for it
+_CNI = 3  # the index of a column that is omitted if no version is known
 
 
 def command(
     everything: Annotated[
         bool,
         typer.Option(
-            "--all", help="Also list ignored files, plugins that a file before has, and directories that aren't listed."
+            "--all", help="Also list ignored files, plugins that an earlier file has, and unlisted directories."
         ),
     ] = False,
     json: Json = False,
@@ -38,10 +38,11 @@ def command(
     distro: DistroName = None,
     root: Root = "/",
 ) -> None:
-    """Show the effective chain: which plugins run for a new pod, in which order, whose they are, and what is left out.
+    """Show the effective chain: the plugins that run for a new pod, their order, their owners, and what is left out.
 
-    A line that begins with '!' can't run; below it is what a new pod gets instead of a network. CNI is the version in
-    which a plugin is spoken to. For it plugins are asked (VERSION, which changes nothing) unless --root is given.
+    What begins with '!' can't run; the line below it has the error that a new pod gets instead of a network. CNI is
+    the version that a plugin is called with. For it plugins are asked (VERSION, which changes nothing) unless --root
+    is given.
 
     \b
     Examples:
@@ -67,7 +68,7 @@ def command(
 
 
 class Shown(NamedTuple):
-    """One facade, what its plugins speak, and the errors that `verify` finds of it."""
+    """One facade, its plugins' versions, and the errors that `verify` finds in it."""
 
     node: Node
     survey: Survey
@@ -75,12 +76,12 @@ class Shown(NamedTuple):
 
     @property
     def spoken(self) -> Spoken:
-        """The versions that the chain's plugins speak."""
+        """The versions that the chain's plugins support."""
         return self.node.spoken(self.survey)
 
 
 def document(node: Node, shown: list[Shown]) -> dict[str, Any]:
-    """Return everything that `show` knows, for a program."""
+    """Return all that `show` knows as a JSON document."""
     return {
         "root": node.tree.root,
         "netDir": node.directory.path,
@@ -153,7 +154,7 @@ def _owner(survey: Survey, spoken: Spoken, part: OwnerChain) -> dict[str, Any]:
 
 
 def text(shown: Shown, *, everything: bool) -> list[str]:
-    """Return the lines about one facade; with `everything` also what is left out as it should be."""
+    """Return the lines about one facade; with `everything` also what is left out on purpose."""
     return [
         *_heading(shown.node.directory, shown.survey.file),
         "",
@@ -177,7 +178,7 @@ def _heading(directory: NetDir, file: FacadeFile) -> list[str]:
 
 
 class _Row(NamedTuple):
-    """One row of the table, and what is said below it."""
+    """One row of the table, and the error below it."""
 
     cells: list[str]
     error: str
@@ -206,9 +207,9 @@ def _table(shown: Shown) -> list[str]:
     below: list[str] = []
     errors = iter(["", *(row.error for row in rows)])
     for line in table(table_of, styles=["bold"], fold=len(table_of[0]) - 1):
-        if not line.startswith(" "):  # else the row before goes on
+        if not line.startswith(" "):  # else the row before continues
             lines += below
-            below = [paint("red", told) for told in paragraph(next(errors), indent)]
+            below = [paint("red", part) for part in paragraph(next(errors), indent)]
         lines.append(line)
     return lines + below
 
@@ -236,7 +237,7 @@ def _owner_notes(survey: Survey, part: OwnerChain) -> list[str]:
 
 
 def _left_out(survey: Survey, *, everything: bool) -> list[str]:
-    """Return what is there but doesn't run; without `everything` only what an owner's `types` leave out."""
+    """Return the plugins and files that don't run; without `everything` only what an owner's `types` leave out."""
     filtered: list[tuple[str, str]] = []
     masked: list[tuple[str, str]] = []
     for part in survey.parts:
@@ -262,7 +263,7 @@ def _is_filtered(part: OwnerChain, dropped: SkippedPlugin) -> bool:
 
 
 def _ignored(survey: Survey) -> list[tuple[str, str]]:
-    """Return the files that are no fragments and the entries that are no owner's directory, with the reasons."""
+    """Return the files that are not fragments and the entries that are not an owner's directory, with the reasons."""
     files = [
         (f"{part.directory.path}/{name}", reason) for part in survey.parts for name, reason in part.directory.ignored
     ]
@@ -270,7 +271,7 @@ def _ignored(survey: Survey) -> list[tuple[str, str]]:
 
 
 def _verdict(shown: Shown) -> list[str]:
-    """Return what becomes of a new pod: the lines agree with `verify`, whose errors they name."""
+    """Return what a new pod gets: the lines agree with `verify`, whose errors they name."""
     survey, refusal = shown.survey, shown.survey.refusal()
     stopping = [one for one in shown.errors if registry.stops(one) and not registry.is_about_chain(one)]
     lines = [f"No new pod gets this chain: {'; '.join(one.text() for one in stopping)}"] if stopping else []
@@ -280,15 +281,15 @@ def _verdict(shown: Shown) -> list[str]:
         why = "and no network: see above" if in_table else f"and no network: {refusal.msg}"
         lines.append(f"A new pod gets error {refusal.code} {why}")
     elif not stopping:
-        told = f"A new pod runs {counted(len(survey.links), 'plugin')}"
+        runs = f"A new pod runs {counted(len(survey.links), 'plugin')}"
         if not shown.errors:
-            return [paint("green", f"{told}.")]
-        lines.append(_spoilt(told, shown.errors))
+            return [paint("green", f"{runs}.")]
+        lines.append(_spoilt(runs, shown.errors))
     return [paint("red", part) for line in lines for part in paragraph(line, "")]
 
 
-def _spoilt(told: str, errors: list[Finding]) -> str:
+def _spoilt(runs: str, errors: list[Finding]) -> str:
     stopping = [one for one in errors if registry.stops(one)]
     if stopping:
         return f"No new pod gets a network: {'; '.join(one.text() for one in stopping)}"
-    return f"{told}, but not as it is meant: {'; '.join(one.text() for one in errors)}"
+    return f"{runs}, but with errors: {'; '.join(one.text() for one in errors)}"

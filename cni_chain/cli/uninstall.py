@@ -1,4 +1,4 @@
-"""`cni-chain uninstall`: give a node back to the configuration before."""
+"""`cni-chain uninstall`: remove cni-chain from a node."""
 
 from __future__ import annotations
 
@@ -32,30 +32,28 @@ def command(
         typer.Option(
             metavar="FILE",
             show_default=False,
-            help="First put this configuration into --net-dir; a name that Cilium gave it (.cilium_bak) is undone.",
+            help="First restore this configuration to --net-dir, without Cilium's suffix .cilium_bak.",
         ),
     ] = None,
     keep_program: Annotated[
         bool,
-        typer.Option("--keep-program", help="Take only the facade away: what pods' DEL still needs stays."),
+        typer.Option("--keep-program", help="Remove only the facade: what the DEL of pods needs stays."),
     ] = False,
     leave: Annotated[
         bool,
-        typer.Option(
-            "--leave-node-without-network", help="Go on although the runtime has no configuration behind the facade."
-        ),
+        typer.Option("--leave-node-without-network", help="Go on although the runtime has no other configuration."),
     ] = False,
     force: Force = False,
     dry_run: DryRun = False,
     json: Json = False,
     root: ChangedRoot = "/",
 ) -> None:
-    """Give the node back to the configuration that was there before cni-chain.
+    """Remove cni-chain from a node; the runtime uses the previous configuration again.
 
-    The facade is renamed, and the runtime takes the file behind it: there must be one, and it should have every plugin
-    of the chain; what it lacks is warned of. Send the agents back after that. While pods have records, only
-    --keep-program goes on, since their DEL needs the program; without it, uninstall again when they are gone. Fragments
-    stay, they are their owners'. To uninstall an agent, not cni-chain: cni-chain owner remove NAME first.
+    The facade is renamed, and the runtime takes the file behind it: one must exist, and the command warns of each
+    plugin of the chain that it lacks. Move the agents back after that. While pods have records, only --keep-program
+    goes on, because their DEL needs the program: uninstall again without it when the pods are gone. Fragments stay,
+    because they belong to their owners. To uninstall an agent, not cni-chain: cni-chain owner remove NAME first.
 
     \b
     Examples:
@@ -64,7 +62,7 @@ def command(
       cni-chain uninstall
 
     \b
-    Exit status: 0 if it is gone, 1 if that was refused or failed, 2 wrong usage.
+    Exit status: 0 if it is removed, 1 if that was refused or failed, 2 wrong usage.
     """
     where = places(root, distro, bin_dir, net_dir, program_dir)
     options = uninstall.Options(

@@ -21,7 +21,7 @@ def command(
         typer.Argument(
             metavar="[FILE]...",
             show_default=False,
-            help="Facades or fragments that are not in place yet, by the path that you see: each is checked by itself.",
+            help="Facades or fragments that are not in place yet (not below --root); each is checked by itself.",
         ),
     ] = None,
     json: Json = False,
@@ -31,11 +31,11 @@ def command(
     distro: DistroName = None,
     root: Root = "/",
 ) -> None:
-    """Find every problem at once: in the facade, the owners' fragments, their plugins, and who may write them.
+    """Find every problem at once: in the facade, the owners' fragments, their plugins, and the permissions of all.
 
     Each line is 'path:line:column: severity [id]: message', errors first; docs/reference/checks.md explains each id.
-    The last line counts. Plugins are asked for the versions that they speak (VERSION, which changes nothing) unless
-    --root is given.
+    The last line has the counts. Plugins are asked for their versions (VERSION, which changes nothing) unless --root is
+    given.
 
     \b
     Examples:
@@ -44,7 +44,7 @@ def command(
       cni-chain verify --root ./image --bin-dir /opt/cni/bin --bin-dir /usr/lib/cni
 
     \b
-    Exit status: 0 if there is no error (there may be warnings), 1 if there is.
+    Exit status: 0 if no error was found (warnings are not errors), 1 if one was.
     """
     where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     if file:
@@ -63,7 +63,7 @@ def command(
 
 
 class Report:
-    """All findings, errors first, and how many files were looked at."""
+    """All findings, errors first, and the checked files."""
 
     def __init__(self, findings: list[Finding], files: set[str]) -> None:
         self.findings = findings
@@ -77,7 +77,7 @@ class Report:
         return f"{files} checked: {counted(self.errors, 'error')}, {counted(self.warnings, 'warning')}"
 
     def document(self) -> dict[str, Any]:
-        """Return the report for a program."""
+        """Return the report as a JSON document."""
         return {
             "findings": [finding.document() | {"message": finding.what} for finding in self.findings],
             "files": len(self.files),
@@ -87,7 +87,7 @@ class Report:
 
 
 def of_node(node: Node) -> Report:
-    """Return what is wrong with a node's facades, with what they lead to, and with their runtime's directory."""
+    """Return what is wrong with a node's facades, with the chains behind them, and with the runtime's directory."""
     files = {f"{node.directory.path}/{name}" for name in node.directory.unreadable}
     for survey in node.surveys:
         files.add(survey.file.path)

@@ -1,4 +1,4 @@
-"""What would go wrong if the facade were put in place now: the unsafe orders that can be seen on a node. Reads only."""
+"""What would fail if the facade were put in place now: steps in an unsafe order, as seen on a node. Reads only."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
 
 _BACKUP = ".cilium_bak"
-_EDITORS = {agent.owner: agent for agent in BY_OWNER.values() if agent.edits and agent is not ISTIO}  # it has its own
+# Istio has a guard of its own.
+_EDITORS = {agent.owner: agent for agent in BY_OWNER.values() if agent.edits and agent is not ISTIO}
 
 
 class Refusal(NamedTuple):
-    """Why not now. With `despite` it is a guess from what lies there, and a person may know better."""
+    """Why the switch is refused. With `despite` it is a guess from the files, and --despite overrules it."""
 
     name: str
     message: str
@@ -34,7 +35,7 @@ class Refusal(NamedTuple):
 
 
 class Scene:
-    """What the guards look at: the list as it was and as it is, and the chain behind the facade."""
+    """What the guards read: the list as it was and as it is, and the chain behind the facade."""
 
     def __init__(self, tree: Tree, paths: Paths, survey: Survey, before: Live, live: Live) -> None:
         self.tree = tree
@@ -44,18 +45,18 @@ class Scene:
         self.live = live
 
     def plugins(self, owner: str) -> list[dict[str, Any]]:
-        """Return what the list had of an owner."""
+        """Return the plugins of an owner that the list had."""
         types = next((part.owner.types for part in self.survey.parts if part.owner.name == owner), None) or ()
         return [plugin for plugin in self.before.plugins if plugin["type"] in types]
 
     def fragment(self, owner: str) -> str:
-        """Return the file that an owner's plugin comes from, "" if it has none."""
+        """Return the file that has an owner's plugin, "" if none does."""
         return next((link.path for link in self.survey.links if link.owner.name == owner), "")
 
     def is_copy(self, owner: str) -> bool:
-        """Tell whether an owner's fragment is still migrate's own copy, so that its agent has not written there.
+        """Return whether an owner's fragment is still the copy that migrate wrote, so its agent has not written it yet.
 
-        Agents lay their files out in their own ways, none of them as migrate does.
+        No agent formats its files as migrate does.
         """
         for file in split.files(Share(owner, self.plugins(owner)), self.before):
             try:
@@ -66,7 +67,7 @@ class Scene:
         return False
 
     def time(self, path: str, *, renamed: bool = False) -> int:
-        """Return when a file was written, or with `renamed` when it got its name; 0 if there is none."""
+        """Return when a file was written, or with `renamed` when it got its name; 0 if it doesn't exist."""
         try:
             status = os.stat(self.tree.real(path))
         except OSError:
@@ -75,7 +76,7 @@ class Scene:
 
 
 def refusals(scene: Scene) -> list[Refusal]:
-    """Return all that stands in the way."""
+    """Return every reason not to switch."""
     return [refusal for guard in _GUARDS for refusal in guard(scene)]
 
 
@@ -86,22 +87,23 @@ def _place(scene: Scene) -> Iterator[Refusal]:
 
 
 def sorts_behind(paths: Paths, live: Live) -> Refusal | None:
-    """Return why the facade would not be taken, None if it sorts before the list."""
+    """Return why no runtime would take the facade, None if it sorts before the list."""
     name = os.path.basename(paths.facade)
     if os.fsencode(name) < os.fsencode(live.name):
         return None
     return Refusal(
         OUTSORTED.id,
-        f"{live.path}: sorts before {name}, so no runtime would take the facade: name it otherwise, --facade NAME",
+        f"{live.path}: sorts before {name}, so no runtime would take the facade: choose another name, --facade NAME",
     )
 
 
 def _programs(scene: Scene) -> Iterator[Refusal]:
     bin_dirs = scene.survey.bin_dirs
     if not any(os.access(scene.tree.real(f"{directory}/cni-chain"), os.X_OK) for directory in bin_dirs):
-        yield Refusal("program-missing", f"{bin_dirs[0]}/cni-chain: not there or not executable: install it first")
+        file = f"{bin_dirs[0]}/cni-chain"
+        yield Refusal("program-missing", f"{file}: is missing or not executable: run cni-chain install first")
     node = Node(scene.tree, NetDir(scene.paths.net_dir), [scene.survey], bin_dirs)
-    # What the plugins refuse, they refuse from the list that is in use as well.
+    # A configuration that a plugin refuses is refused in the active list as well.
     for finding in registry.of_chain(node):
         if registry.refused(finding):
             yield Refusal(finding.id, f"{scene.survey.file.path}: no new pod would get a network: {finding.text()}")
@@ -116,25 +118,25 @@ def _cilium(scene: Scene) -> Iterator[Refusal]:
     if os.path.exists(scene.tree.real(hidden)):
         yield Refusal(
             "cilium-took-facade",
-            f"{hidden}: Cilium has set the facade aside: set cni.confPath to {directory}, wait until Cilium has "
+            f"{hidden}: Cilium has renamed the facade to this: set cni.confPath to {directory}, wait until Cilium has "
             "written there, then remove this file",
         )
     if scene.is_copy(CILIUM.owner):
         yield Refusal(
             "cilium-not-moved",
-            f"{fragment}: is still migrate's copy, so Cilium still writes to {scene.paths.net_dir}, and unless "
-            f"cni.exclusive is false it would set the facade aside: set cni.confPath to {directory} first",
+            f"{fragment}: is still the copy that migrate wrote, so Cilium still writes to {scene.paths.net_dir}, and "
+            f"unless cni.exclusive is false it would rename the facade: set cni.confPath to {directory} first",
             despite=True,
         )
     written = scene.time(fragment)
-    # A mesh's agent that has moved took its plugin out: then its writing is the newest.
+    # A mesh's agent that has moved removed its plugin from the list: then its write is the newest.
     is_stripped = scene.live.types != scene.before.types and not stripped(scene)
     for name in (CILIUM.file, *CILIUM.older):
         path = f"{scene.paths.net_dir}/{name}"
         if scene.time(path) > written and not (is_stripped and path == scene.live.path):
             yield Refusal(
                 "cilium-writes-net-dir",
-                f"{path}: is newer than {fragment}: does Cilium still write here? Set cni.confPath to {directory}",
+                f"{path}: is newer than {fragment}, so Cilium may still write here: set cni.confPath to {directory}",
                 despite=True,
             )
     yield from _set_aside(scene, fragment, hidden)
@@ -147,8 +149,8 @@ def _set_aside(scene: Scene, fragment: str, hidden: str) -> Iterator[Refusal]:
         if name.endswith(_BACKUP) and path != hidden and scene.time(path, renamed=True) > since:
             yield Refusal(
                 "cilium-sets-aside",
-                f"{path}: was set aside after {fragment} was written: a Cilium that is exclusive still watches "
-                f"{scene.paths.net_dir}; wait until its agent has been restarted with the new cni.confPath",
+                f"{path}: Cilium renamed this file after {fragment} was written, so with cni.exclusive it still "
+                f"watches {scene.paths.net_dir}: wait until its agent has restarted with the new cni.confPath",
                 despite=True,
             )
 
@@ -160,13 +162,13 @@ def _istio(scene: Scene) -> Iterator[Refusal]:
         yield Refusal(
             "istio-edits-first-file",
             f"{scene.live.path}: has istio-cni, but {directory} has no fragment with it: Istio would append itself to "
-            "the facade; run migrate --write first",
+            "the facade; run cni-chain migrate --write first",
         )
     elif plugins and scene.is_copy(ISTIO.owner) and not istio.leaves_others_first(plugins[0]):
         yield Refusal(
             "istio-edits-first-file",
-            f"{scene.fragment(ISTIO.owner)}: is still migrate's copy, and an Istio before 1.27 appends itself to "
-            f"whatever file is first, the facade then: set cniConfFileName to {scene.live.name} first",
+            f"{scene.fragment(ISTIO.owner)}: is still the copy that migrate wrote, and Istio before 1.27 appends "
+            f"itself to the first file, then the facade: set cniConfFileName to {scene.live.name} first",
             despite=True,
         )
 
@@ -177,8 +179,9 @@ def _editors(scene: Scene) -> Iterator[Refusal]:
         if agent is not None and scene.plugins(agent.owner) and scene.is_copy(agent.owner):
             yield Refusal(
                 f"{agent.owner}-edits-lists",
-                f"{scene.fragment(agent.owner)}: is still migrate's copy, so {agent.owner}'s agent still edits the "
-                f"lists in {scene.paths.net_dir} and would edit the facade: move it first, with the node cordoned",
+                f"{scene.fragment(agent.owner)}: is still the copy that migrate wrote, so {agent.owner}'s agent still "
+                f"edits the lists in {scene.paths.net_dir} and would edit the facade: cordon the node and move it "
+                "first",
                 despite=True,
             )
 
@@ -194,9 +197,9 @@ NAMES = (
 
 
 def stripped(scene: Scene) -> str:
-    """Return what of the list has changed since the fragments were written, "" if nothing that matters.
+    """Return how the list has changed since the fragments were written, "" if in no way that matters.
 
-    An agent that has moved strips its own plugin from the list; the copy of before has it.
+    An agent that has moved removes its own plugin from the list; the copy from before has it.
     """
     before, live = scene.before, scene.live
     if live.path != before.path:
@@ -213,7 +216,7 @@ def stripped(scene: Scene) -> str:
             continue
         owner = OWNER_OF.get(kind, "")
         if not owner or not scene.fragment(owner) or scene.is_copy(owner):
-            return f"{live.path}: {kind} is gone, and no agent of it has written a fragment of its own"
+            return f"{live.path}: {kind} was removed, and its agent has not written a fragment"
     if rest:
-        return f"{live.path}: {rest[0]['type']} has come since the fragments were written"
+        return f"{live.path}: {rest[0]['type']} was added since the fragments were written"
     return ""

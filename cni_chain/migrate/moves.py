@@ -1,4 +1,4 @@
-"""The three things that `migrate` does to a node: write, switch, undo. All is checked before anything changes."""
+"""The three changes that `migrate` makes on a node: write, switch, undo. All is checked before anything changes."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
 
 _FACADE_MODE = 0o644
-# Seconds for which a facade is watched, and between two looks; agents that watch the directory need milliseconds.
+# Seconds for which a new facade is watched, and between two reads; agents that watch react in milliseconds.
 _WATCH, _INTERVAL = 0.5, 0.02
 
 
 def write(tree: Tree, paths: Paths, plan: Plan) -> list[str]:
-    """Write what is missing, the facade under its waiting name last; return the paths. Raises RefusedError."""
+    """Write the missing files, the facade last and under its waiting name; return the paths. Raises RefusedError."""
     if plan.unusable is not None:
         raise RefusedError(f"{paths.facade}: a new pod would get error {plan.unusable.code}: {plan.unusable.msg}")
     if not plan.proof.holds:
-        raise RefusedError(f"{plan.live.path}: plugins would not get the same as before; nothing was written")
+        file = plan.live.path
+        raise RefusedError(f"{file}: plugins would not get the same configuration as before; nothing was written")
     behind = guards.sorts_behind(paths, plan.live)
     if behind:
         raise RefusedError(behind.message)
@@ -54,10 +55,10 @@ def _not_less_than_recorded(tree: Tree, paths: Paths, live: Live) -> None:
     gone = [kind for kind in before.types if kind not in live.types]
     if gone or before.path != live.path:
         record = paths.record(before)
-        why = f"{live.path} no longer has {', '.join(gone)}" if gone else f"{live.path} is another list"
+        why = f"{live.path} no longer has {', '.join(gone)}" if gone else f"the runtime now takes {live.path}"
         raise RefusedError(
-            f"{record}: {why}, which it had when fragments were written: migrate --switch goes on from there; "
-            "to begin anew from the list as it is now, remove this file"
+            f"{record}: the fragments were written from this copy, and {why}: continue with cni-chain migrate "
+            "--switch, or remove this file to start again from the current list"
         )
 
 
@@ -85,10 +86,10 @@ def _run(tree: Tree, paths: Paths, changes: Changes) -> list[str]:
 
 
 class Switch:
-    """What stands between the node and the facade that waits: the proof for what is on the disk, and the guards."""
+    """What is checked before the waiting facade is put in place: the proof for what is on the disk, and the guards."""
 
     def __init__(self, tree: Tree, paths: Paths, choice: Choice, bin_dirs: list[str]) -> None:
-        """Raises RefusedError if there is nothing to switch to."""
+        """Raises RefusedError if no usable facade waits."""
         self.tree = tree
         self.paths = paths
         self.live = choice.live
@@ -108,7 +109,7 @@ class Switch:
             self.refusals.insert(0, Refusal("list-changed", f"{changed}: run cni-chain migrate --write again"))
 
     def standing(self, despite: list[str]) -> list[Refusal]:
-        """Return the refusals that a person hasn't overruled."""
+        """Return the refusals that --despite hasn't overruled."""
         return [refusal for refusal in self.refusals if not (refusal.despite and refusal.name in despite)]
 
     def do(self) -> list[str]:
@@ -116,7 +117,7 @@ class Switch:
 
         def check_again() -> None:
             if conflists.load(self.tree, self.live.path).content != self.live.content:
-                raise RefusedError(f"{self.live.path}: was changed by somebody just now", "try again")
+                raise RefusedError(f"{self.live.path}: another process has just changed this file", "try again")
 
         content = self.tree.read(self.paths.pending)
         changed = _move(self.tree, self.paths, self.paths.pending, self.paths.facade, check_again)
@@ -124,7 +125,7 @@ class Switch:
         return changed
 
     def _stays(self, content: bytes) -> None:
-        """Watch the facade for a moment: who fights over the directory does so at once. Raises RefusedError."""
+        """Watch the facade for a moment: an agent that still owns the directory reacts at once. Raises RefusedError."""
         facade = self.paths.facade
         until = time.monotonic() + _WATCH
         while time.monotonic() < until:
@@ -133,12 +134,12 @@ class Switch:
                 now = self.tree.read(facade)
             except OSError:
                 raise RefusedError(
-                    f"{facade}: was taken away again at once (by Cilium, if there is a {facade}.cilium_bak), and "
-                    f"{self.live.path} counts again: some agent still owns this directory"
+                    f"{facade}: was removed again at once (by Cilium, if {facade}.cilium_bak exists), and "
+                    f"{self.live.path} is active again: an agent still manages this directory, move it first"
                 ) from None
             if now != content:
                 raise RefusedError(
-                    f"{facade}: was edited by somebody at once: cni-chain migrate --undo, and move that agent first"
+                    f"{facade}: an agent edited it at once: run cni-chain migrate --undo, and move that agent first"
                 )
 
 
@@ -152,11 +153,13 @@ def _waiting(tree: Tree, paths: Paths) -> FacadeFile:
             ) from None
         raise RefusedError(f"{paths.pending}: {error}") from None
     if facade is None or not facade.is_list:
-        raise RefusedError(f"{paths.pending}: is no facade", "run cni-chain migrate --write again")
+        raise RefusedError(f"{paths.pending}: is not a facade", "run cni-chain migrate --write again")
     if facade.faults:
         raise RefusedError(f"{paths.pending}: {facade.faults[0]}")
     if facade.facade.chain_dir != paths.chain_dir:
-        raise RefusedError(f"{paths.pending}: key chainDir: is not {paths.chain_dir}: say --chain-dir, as with --write")
+        raise RefusedError(
+            f"{paths.pending}: key chainDir: is not {paths.chain_dir}", "pass the same --chain-dir as with --write"
+        )
     return facade
 
 
@@ -172,13 +175,13 @@ def _move(tree: Tree, paths: Paths, old: str, new: str, check: Callable[[], None
 
 
 def undo(tree: Tree, paths: Paths, directory: NetDir, choice: Choice) -> tuple[list[str], list[str]]:
-    """Take the facade away, so that the old list counts again; return the paths and warnings. Raises RefusedError."""
+    """Rename the facade, so that the previous list is active; return the paths and warnings. Raises RefusedError."""
     facade = next(file for file in directory.facades if file.path == paths.facade)
     live = choice.live
     if live.network != facade.network:
         raise RefusedError(
-            f"{live.path}: is network {live.network}, not {facade.network}: it isn't what the facade stands for, and "
-            "pods of now could not be deleted through it"
+            f"{live.path}: is network {live.network}, not {facade.network}: the facade did not replace this list, and "
+            "running pods could not be deleted through it"
         )
     warnings = usage.lost(tree, facade, live.path, live.types)
     return _move(tree, paths, paths.facade, paths.pending, lambda: None), warnings

@@ -1,7 +1,7 @@
-"""What `migrate` would do on a node: the shares, the files that are missing, and the proof for what is then there.
+"""What `migrate` would do on a node: the shares, the missing files, and the proof for the resulting files.
 
-Reads only. The proof is made with what the plugin itself reads and decides (`fragments`, `chain`, `request`): the bytes
-that would be written are parsed like those that are there.
+Reads only. The proof uses the plugin's own modules (`fragments`, `chain`, `request`): the bytes that would be written
+are parsed like those of existing files.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from cni_chain.plugin.errors import CNIError
 from cni_chain.plugin.facade import Owner
 
 FACADE = "00-cni-chain.conflist"
-# No runtime and no agent takes such a file for a configuration.
+# No runtime and no agent reads a file with this suffix.
 _RECORD = ".before-cni-chain"
-_NO_POD = ("", "")  # nobody's: no owner exempts it
+_NO_POD = ("", "")  # no pod: no owner exempts it
 
 WRITE, KEEP = "write", "keep"
 
@@ -41,7 +41,7 @@ class Paths:
         self.pending = self.facade + PENDING
 
     def record(self, live: Live) -> str:
-        """Return where a copy of the list is kept: agents strip theirs when they move."""
+        """Return where a copy of the list is kept: an agent that moves removes its plugin from the list."""
         return f"{self.net_dir}/{live.name}{_RECORD}"
 
     def directory(self, owner: str) -> str:
@@ -50,7 +50,7 @@ class Paths:
 
 
 class Step(File):
-    """A fragment of the plan: to be written, or there already (as this file or as another)."""
+    """A fragment of the plan: to be written, or existing already (as this file or as another)."""
 
     def __init__(self, file: File, path: str, action: str) -> None:
         super().__init__(file.owner, file.name, file.document, file.types)
@@ -59,7 +59,7 @@ class Step(File):
 
 
 class Plan:
-    """All that follows from one list and what is on the node already."""
+    """All that follows from one list and the node's existing files."""
 
     def __init__(self, choice: Choice, shares: list[Share], facade: FacadeFile, content: bytes) -> None:
         self.choice = choice
@@ -70,22 +70,22 @@ class Plan:
         self.steps: list[Step] = []
         self.links: list[Delegate] = []
         self.proof = proof.Proof()
-        self.unusable: CNIError | None = None  # why the chain can't run as it would then be
+        self.unusable: CNIError | None = None  # why the planned chain can't run
 
 
 def state_of(directory: NetDir, paths: Paths, tree: Tree) -> str:
-    """Return how far the node is: `switched`, `written` or `live`. Raises RefusedError."""
+    """Return the node's state: `switched`, `written` or `live`. Raises RefusedError."""
     if any(file.path == paths.facade for file in directory.facades):
         return "switched"
     if os.path.exists(tree.real(paths.facade)):
-        raise RefusedError(f"{paths.facade}: is there already and is no facade: choose another name, --facade NAME")
+        raise RefusedError(f"{paths.facade}: exists and is not a facade: choose another name, --facade NAME")
     if directory.first is not None and any(file.path == directory.first for file in directory.facades):
-        raise RefusedError(f"{directory.first}: is a facade, so this node's chain is cni-chain's already")
+        raise RefusedError(f"{directory.first}: is a facade, so this node uses cni-chain already")
     return "written" if os.path.exists(tree.real(paths.pending)) else "live"
 
 
 def make(tree: Tree, paths: Paths, choice: Choice, owner_of: dict[str, str]) -> Plan:
-    """Return the plan for the list that `choice` is. Raises RefusedError."""
+    """Return the plan for the chosen list. Raises RefusedError."""
     live = choice.live
     check(tree, live)
     shares = split.split(live, owner_of)
@@ -100,11 +100,11 @@ def make(tree: Tree, paths: Paths, choice: Choice, owner_of: dict[str, str]) -> 
 
 
 def check(tree: Tree, live: Live) -> None:
-    """Refuse what nobody can split from here. Raises RefusedError."""
+    """Refuse a list that can't be split. Raises RefusedError."""
     if live.types[0] in MULTUS.types:
         raise RefusedError(
-            f"{live.path}: Multus is first: it runs another list as its default network, and that one is what "
-            "cni-chain could stand for, behind Multus' own file; see docs/guides/multus.md"
+            f"{live.path}: Multus is first, and runs another list as its default network: cni-chain can replace only "
+            "that list, behind Multus' own file; see docs/guides/multus.md"
         )
     if "cni-chain" in live.types:
         raise RefusedError(f"{live.path}: has a plugin of type cni-chain: it is a facade, or was one")
@@ -112,7 +112,7 @@ def check(tree: Tree, live: Live) -> None:
     if appended:
         raise RefusedError(
             f"{appended}: containerd 2.1, CRI-O 1.33 and later append this plugin to network {live.network}, older "
-            f"ones don't: list it in {live.path} or take it away, then nobody has to guess"
+            f"ones don't: add it to {live.path}, or remove it"
         )
 
 
@@ -133,7 +133,7 @@ def _fill(plan: Plan, tree: Tree, paths: Paths) -> None:
 
 
 def links_of(parts: list[OwnerChain]) -> tuple[list[Delegate], CNIError | None]:
-    """Return the chain that a new pod gets, or what there is of it and why it can't run."""
+    """Return the chain that a new pod gets, or its usable part and why it can't run."""
     try:
         return chain.required_delegates(parts), None
     except CNIError as error:
@@ -141,7 +141,7 @@ def links_of(parts: list[OwnerChain]) -> tuple[list[Delegate], CNIError | None]:
 
 
 def _action(file: File, there: fragments.Directory, owner: Owner) -> str:
-    """Return whether a file is written; what is there is never overwritten, but for a seed that lists nothing."""
+    """Return whether a file is written; an existing one is never overwritten, except a seed without plugins."""
     path = f"{there.path}/{file.name}"
     if any(fault.path == path for fault in there.faults):
         return KEEP
@@ -171,8 +171,8 @@ def recorded(tree: Tree, paths: Paths) -> Live | None:
     except OSError:
         return None
     if len(names) > 1:
-        told = ", ".join(sorted(names))
-        raise RefusedError(f"{paths.net_dir}: {told}: which of these lists is to be migrated? Remove the others")
+        copies = ", ".join(sorted(names))
+        raise RefusedError(f"{paths.net_dir}: {copies}: keep only the copy of the list to migrate, remove the others")
     if not names:
         return None
     path = f"{paths.net_dir}/{names[0]}"

@@ -1,8 +1,8 @@
-"""Would every plugin get the same configuration, in the same order, as before? Pure.
+"""Proves that every plugin gets the same configuration, in the same order, as before. Pure.
 
 Before: what libcni derives from the list (`libcni/api.go`, buildOneConfig). After: what cni-chain derives from the
 fragments, by its own code, from what libcni derives for it from the facade. They are compared value by value, once
-with everything that a runtime may send and once with nothing of it.
+with everything that a runtime may send, and once without.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from cni_chain.node.facades import FacadeFile
 from cni_chain.plugin import request
 from cni_chain.plugin.chain import Delegate as ChainDelegate
 
-_EXACT = 2**53  # from here on not every integer is a float64, which is what libcni makes of all of them
+_EXACT = 2**53  # above this not every integer is a float64, and libcni converts all of them to float64
 
 
 class Difference(NamedTuple):
-    """One value that isn't the same; `...` stands for none."""
+    """One value that differs; `...` means that it doesn't exist."""
 
     key: str
     before: Any
@@ -42,7 +42,7 @@ class Delegate:
 
 
 class Proof:
-    """All places, what differs in the list as such, and what is worth knowing though nothing differs."""
+    """All places, the differences of the list itself, and remarks about harmless differences."""
 
     def __init__(self) -> None:
         self.delegates: list[Delegate] = []
@@ -51,7 +51,7 @@ class Proof:
 
     @property
     def holds(self) -> bool:
-        """Tell whether nothing differs."""
+        """Whether nothing differs."""
         return not self.differences and not any(delegate.differences for delegate in self.delegates)
 
 
@@ -110,7 +110,7 @@ def _compare(
     assert delegate.link is not None
     prev_result = None if delegate.number == 1 else {"cniVersion": version, "ips": ["<of the plugin before>"]}
     before = libcni(plugin, live.network, version, prev_result, given)
-    before.pop("capabilities", None)  # what a plugin has no use for; the specification wants it taken out
+    before.pop("capabilities", None)  # plugins don't need it; the specification says to remove it
     asked = libcni(facade.conf, facade.network, version, None, given)
     conf = delegate.link.conf
     after = request.derive(request.own_part(conf), request.capabilities(conf), asked, version, prev_result)
@@ -125,11 +125,11 @@ def _compare(
 
 
 def _harmless(difference: Difference, delegate: Delegate, net_dir: str) -> str:
-    """Return the words for a difference that is meant, "" for any other."""
+    """Return a remark for a difference that is intended, "" for any other."""
     key, before, after = difference
     if key == "runtimeConfig" and after is ... and _hollow(before):
         return f"{delegate.type}: the empty runtimeConfig in the list isn't passed on"
-    # Agents keep their credentials beside their configuration, and take them along when they move.
+    # Agents keep their credentials beside their configuration, and move both together.
     directory = os.path.dirname(delegate.link.path) if delegate.link else ""
     if isinstance(before, str) and f"{before}/".startswith(f"{net_dir}/"):
         moved = directory + before.removeprefix(net_dir)
@@ -151,7 +151,7 @@ def differences(before: Any, after: Any, key: str = "") -> Iterator[Difference]:
 
 
 def _hollow(value: Any) -> bool:
-    """Tell whether a value holds nothing that a plugin could read."""
+    """Return whether a value is empty for a plugin that reads it."""
     if isinstance(value, dict):
         return all(map(_hollow, value.values()))
     return value is None or value in ("", [])

@@ -1,4 +1,4 @@
-"""What sends each agent to its directory, as commands to copy, and the order of steps for a live node. Pure."""
+"""The commands that move each agent to its directory, and the order of steps for a live node. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cni_chain.node.conflists import Live
 
 
 class Setting(NamedTuple):
-    """One agent's: commands that a shell takes as they are, and what to know first."""
+    """One agent's commands, ready for a shell, and what to know before."""
 
     owner: str
     commands: list[str]
@@ -24,8 +24,8 @@ class Setting(NamedTuple):
 
 
 _UNMOVED = (
-    "an agent that can't be moved goes on writing its file behind the facade, where nobody reads it; its fragment is "
-    "then yours to keep up to date"
+    "an agent that can't be moved still writes its file behind the facade, where no runtime reads it: keep its "
+    "fragment up to date yourself"
 )
 
 
@@ -48,12 +48,12 @@ def settings(shares: list[Share], paths: Paths) -> list[Setting]:
 
 
 def _upgrade(chart: Chart, values: dict[str, str]) -> list[str]:
-    # Without --version Helm takes the newest chart there is, which is another change.
+    # Without --version Helm takes the newest chart, which is another change.
     version = f"helm get metadata {chart.release} --namespace {chart.namespace} -o json | jq -r .version"
-    told = " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in values.items())
+    options = " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in values.items())
     upgrade = (
         f'helm upgrade {chart.release} {chart.name} --namespace {chart.namespace} --version "$({version})" '
-        f"--reuse-values {told}"
+        f"--reuse-values {options}"
     )
     commands = [upgrade]
     if chart.daemonset:
@@ -64,43 +64,41 @@ def _upgrade(chart: Chart, values: dict[str, str]) -> list[str]:
 
 
 def steps(shares: list[Share], live: Live, paths: Paths) -> list[str]:
-    """Return the order of steps in which no pod is without a network or outside its mesh."""
+    """Return the steps in the order in which no pod loses its network or its mesh."""
     owners = {share.owner: share for share in shares}
     editors = [
         share.owner for share in shares if share.agent is not None and share.agent.edits and share.agent is not ISTIO
     ]
-    told = ["cni-chain migrate --write    (fragments, and the facade under a name that no runtime reads)"]
+    lines = ["cni-chain migrate --write    (fragments, and the facade under a name that no runtime reads)"]
     if CILIUM.owner in owners:
-        told.append(
-            f"Move Cilium (its settings above). Each node's agent writes {paths.directory(CILIUM.owner)} as it "
-            "restarts, and leaves the runtime's directory alone from then on; pods start and end meanwhile."
+        lines.append(
+            f"Move Cilium (its settings above). Each node's agent writes {paths.directory(CILIUM.owner)} when it "
+            "restarts, and no longer writes to the runtime's directory; pods can start and end meanwhile."
         )
     if ISTIO.owner in owners and not istio.leaves_others_first(owners[ISTIO.owner].plugins[0]):
-        told.append(
-            f"Istio before 1.27 edits whatever file is first: pin it, cniConfFileName={live.name}, still chained. "
-            "Don't move it yet: when it stops it takes its plugin out of the list that is still in use."
+        lines.append(
+            f"Istio before 1.27 edits the first file: pin it, cniConfFileName={live.name}, still chained. "
+            "Don't move it yet: when it stops, it removes its plugin from the list that is still in use."
         )
     elif ISTIO.owner in owners:
-        told.append("Don't restart or move Istio yet: the list that is still in use would lose it.")
+        lines.append("Don't restart or move Istio yet: the list that is still in use would lose it.")
     if editors:
-        told.append(
-            f"kubectl cordon NODE, then move {', '.join(editors)}: its old agent takes its plugin out of the list that "
+        lines.append(
+            f"kubectl cordon NODE, then move {', '.join(editors)}: its old agent removes its plugin from the list that "
             "is still in use, so no pod should start on this node until the next step is done."
         )
-    told.append("cni-chain migrate --switch    (the facade is there from one moment to the next)")
+    lines.append("cni-chain migrate --switch    (one rename puts the facade in place)")
     if editors:
-        told.append("kubectl uncordon NODE")
+        lines.append("kubectl uncordon NODE")
     if ISTIO.owner in owners:
-        told.append("Move Istio (its settings above), at once: its agent replaces the copy of its fragment by its own.")
-    told_already = (CILIUM.owner, ISTIO.owner, *editors)
-    others = [
-        share.owner for share in shares if share.agent and share.agent.movable and share.owner not in told_already
-    ]
+        lines.append("Move Istio (its settings above), at once: its agent replaces the copy with its own fragment.")
+    named = (CILIUM.owner, ISTIO.owner, *editors)
+    others = [share.owner for share in shares if share.agent and share.agent.movable and share.owner not in named]
     if others:
-        told.append(f"Move {', '.join(others)}, whenever it suits.")
-    told.append("cni-chain verify, crictl info (lastCNILoadStatus: OK), start a pod, and delete one from before.")
-    told.append(
-        f"Later, when every agent has moved and no pod of before is left: remove {live.path} and its copy. Until then "
-        "cni-chain migrate --undo brings it back at once."
+        lines.append(f"Move {', '.join(others)}, whenever it suits.")
+    lines.append("cni-chain verify, crictl info (lastCNILoadStatus: OK), start a pod, and delete one from before.")
+    lines.append(
+        f"Later, when every agent has moved and no pod from before is left: remove {live.path} and its copy. Until "
+        "then cni-chain migrate --undo makes it active again at once."
     )
-    return told
+    return lines

@@ -1,4 +1,4 @@
-"""A list that agents share is split into what each of them owns: directories, files, and the facade. Pure."""
+"""Splits a list that agents share into what each of them owns: directories, files, and the facade. Pure."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _LIST_FLAGS = ("disableCheck", "disableGC")
 
 
 class File:
-    """One fragment that is to be written."""
+    """One fragment to write."""
 
     def __init__(self, owner: str, name: str, document: dict[str, Any], types: list[str]) -> None:
         self.owner = owner
         self.name = name
         self.document = document
-        self.content = text_of(document).encode()  # tells migrate's copies from an agent's own files
+        self.content = text_of(document).encode()  # how migrate's copies differ from an agent's own files
         self.types = types
 
 
 class Share:
-    """What one owner has of the list: plugins that follow each other in it."""
+    """One owner's part of the list: plugins that follow each other in it."""
 
     def __init__(self, owner: str, plugins: list[dict[str, Any]]) -> None:
         self.owner = owner
@@ -43,12 +43,12 @@ class Share:
 
     @property
     def repeats(self) -> bool:
-        """Tell whether a type is there twice, in files of its own each time."""
+        """Whether a type exists twice, each in a file of its own."""
         return self.agent is None and len(self.types) < len(self.plugins)
 
 
 def split(live: Live, owner_of: dict[str, str]) -> list[Share]:
-    """Return the shares in the list's order; `owner_of` decides for a type, else what is known of its agent.
+    """Return the shares in the list's order; `owner_of` names a type's owner, else the table of agents does.
 
     A directory has one place in the chain, so an owner's plugins must follow each other. The administrator may have
     several directories: `local`, then `local-2`. Raises RefusedError.
@@ -73,8 +73,8 @@ def split(live: Live, owner_of: dict[str, str]) -> list[Share]:
         foreign = [kind for kind in share.types if share.agent and kind not in share.agent.types]
         if foreign and share.agent and share.agent.exempt:
             raise RefusedError(
-                f"{live.path}: --owner {share.owner}:{foreign[0]}: {share.owner}'s agent writes its file anew, with "
-                "its own plugin alone",
+                f"{live.path}: --owner {share.owner}:{foreign[0]}: {share.owner}'s agent rewrites its file with "
+                "only its own plugin",
                 "choose another owner",
             )
     return shares
@@ -92,7 +92,7 @@ def _name_local_parts(shares: list[Share]) -> None:
 
 
 def _torn(owner: str, shares: list[Share]) -> str:
-    """Word why an owner in two places of the chain can't be, and the option with which it is in one."""
+    """Return why one owner can't have two places in the chain, and the option that gives it one."""
     places = [index for index, share in enumerate(shares) if share.owner == owner]
     inner = shares[places[0] : places[-1] + 1]
     own = list(dict.fromkeys(kind for share in inner if share.owner == owner for kind in share.types))
@@ -100,7 +100,7 @@ def _torn(owner: str, shares: list[Share]) -> str:
     everything = ",".join(dict.fromkeys(kind for share in inner for kind in share.types))
     return (
         f"owner {owner} has {' and '.join(own)} with {', '.join(between)} between them, and its directory has one "
-        f"place in the chain: give it all of them, --owner {owner}:{everything}, or the administrator, "
+        f"place in the chain: give all of them to it, --owner {owner}:{everything}, or to the administrator, "
         f"--owner {LOCAL}:{everything}"
     )
 
@@ -122,7 +122,7 @@ def files(share: Share, live: Live) -> list[File]:
         stem = f"{number * 10:0{width}}-{word}"
         if fragments.ignored_because(f"{stem}.conf"):
             stem = f"{number * 10:0{width}}-plugin"
-        if "plugins" in plugin:  # by itself it would be taken for a list
+        if "plugins" in plugin:  # by itself it would be read as a list
             found.append(_list(share.owner, f"{stem}.conflist", live.network, [plugin], live))
         else:
             found.append(_single(share.owner, f"{stem}.conf", plugin, live))
@@ -148,7 +148,7 @@ def _list_keys(live: Live) -> dict[str, Any]:
 
 
 def facade(live: Live, shares: list[Share], chain_dir: str) -> dict[str, Any]:
-    """Return the facade that stands for the list: its name and versions, and the shares' owners in order."""
+    """Return the facade that replaces the list: its name and versions, and the shares' owners in order."""
     declared = dict.fromkeys(CAPABILITIES, True)
     for plugin in live.plugins:
         declared |= dict.fromkeys(request.capabilities(plugin), True)
@@ -175,7 +175,7 @@ def _owner(share: Share, *, is_first: bool) -> dict[str, Any]:
         # An agent writes whole lists; only its own plugin is taken from them.
         owner["types"] = share.types
     elif not is_first:
-        owner["required"] = False  # as it is shipped: without the administrator's extras a pod still has its network
+        owner["required"] = False  # the default for `local`: a pod has its network without the administrator's plugins
     exempt = exempt_pods(share)
     if exempt:
         owner["exempt"] = [{"namespace": namespace, "podNamePrefix": prefix} for namespace, prefix in exempt]
@@ -185,7 +185,7 @@ def _owner(share: Share, *, is_first: bool) -> dict[str, Any]:
 
 
 def exempt_pods(share: Share) -> list[tuple[str, str]]:
-    """Return the pods of the share's own agent, which have to start without it."""
+    """Return the pods of the share's own agent, which must start without it."""
     return [] if share.agent is None else list(share.agent.own_pods(share.plugins[0]))
 
 
@@ -206,7 +206,7 @@ def parse_owners(given: list[str]) -> dict[str, str]:
 
 
 def versions(live: Live) -> list[str]:
-    """Return the versions that a runtime may send for the list, the one of old runtimes first."""
+    """Return the versions that a runtime may send for the list, that of old runtimes first."""
     listed = live.document.get("cniVersions") if live.is_list else None
     more = [version for version in listed if version in spec.VERSIONS] if isinstance(listed, list) else []
     return list(dict.fromkeys([live.version, *more]))

@@ -222,7 +222,7 @@ def test_why_the_kernel_is_not_asked_is_said(pods: Pods, path: str) -> None:
     why = (
         "it is gone" if netns.startswith(str(pods.host.root)) else "/nowhere doesn't exist here: is this the runtime's"
     )
-    assert f"What its namespace holds can't be told: {why}" in told
+    assert f"Its namespace can't be read: {why}" in told
 
 
 def ip(*words: str) -> None:
@@ -251,7 +251,7 @@ def test_a_namespace_that_holds_what_is_recorded(pods: Pods, namespace: Path) ->
     pods.host.plugin("cilium-cni").does("ADD", prints=answer)
     pods.host.call("ADD", "c2", CNI_NETNS=str(namespace))
 
-    assert pods.run("attachments", "c2").stdout.endswith("\n  Its namespace holds what is recorded.\n")
+    assert pods.run("attachments", "c2").stdout.endswith("\n  Its namespace agrees with the record.\n")
     assert pods.json("attachments", "c2")["attachments"][0]["differences"] == []
 
 

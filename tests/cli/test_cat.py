@@ -134,14 +134,14 @@ def test_effective_is_what_each_plugin_would_get(node: Node) -> None:
         "name": "cilium",
         "cniVersion": "1.1.0",
     }
-    assert second["prevResult"] == "<the result so far, as cilium-cni leaves it, in 1.1.0>"
+    assert second["prevResult"] == "<the result so far, as cilium-cni returns it, in 1.1.0>"
     assert (second["name"], second["exclude_namespaces"]) == ("cilium", ["kube-system"])
     assert third == {
         "type": "portmap",
         "snat": True,
         "name": "cilium",
         "cniVersion": "1.1.0",
-        "prevResult": "<the result so far, as istio-cni leaves it, in 1.1.0>",
+        "prevResult": "<the result so far, as istio-cni returns it, in 1.1.0>",
         "runtimeConfig": {"portMappings": "<from the runtime>"},
     }
 
@@ -154,11 +154,11 @@ def test_effective_has_each_plugin_below_its_owner_and_file(node: Node) -> None:
     assert [line for line in lines if line.startswith("#")] == [
         "# ADD of a new pod, network cilium, cniVersion 1.1.0",
         f"# 1 cilium/cilium-cni  {CILIUM}",
-        "#   not asked which versions it speaks",
+        "#   not asked for its versions",
         f"# 2 istio/istio-cni  {ISTIO}",
-        "#   not asked which versions it speaks",
+        "#   not asked for its versions",
         f"# 3 local/portmap  {LOCAL}/10-portmap.conf",
-        "#   not asked which versions it speaks",
+        "#   not asked for its versions",
     ]
     documents = "\n".join("" if line.startswith("#") else line for line in lines).split("\n\n\n")
     assert [json.loads(one)["type"] for one in documents if one.strip()] == ["cilium-cni", "istio-cni", "portmap"]
@@ -172,7 +172,7 @@ def test_a_pod_that_an_owner_exempts_skips_it(node: Node) -> None:
 
     assert (agent["exempt"], agent["error"]) == (["istio"], None)
     assert [one["type"] for one in agent["delegates"]] == ["cilium-cni", "portmap"]
-    assert agent["delegates"][1]["stdin"]["prevResult"] == "<the result so far, as cilium-cni leaves it, in 1.1.0>"
+    assert agent["delegates"][1]["stdin"]["prevResult"] == "<the result so far, as cilium-cni returns it, in 1.1.0>"
     assert (other["exempt"], other["error"]["code"]) == ([], 11)
     assert "# owner istio is skipped: it exempts this pod" in (
         node.run("cat", "--effective", "--pod", "istio-system/istio-cni-node-x7k2p").stdout

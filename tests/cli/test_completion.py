@@ -129,10 +129,10 @@ def test_a_shell_that_there_is_no_script_for(program: str) -> None:
     status, stdout, stderr = run(program, "completion", "tcsh")
 
     assert (status, stdout) == (2, "")
-    assert "'tcsh': one of bash, zsh, fish" in stderr
+    assert "'tcsh': must be one of bash, zsh, fish" in stderr
 
 
 def test_completing_is_quiet_about_what_was_typed_wrong(program: str) -> None:
     assert run(program, "__complete", "--", "show", "--root", "/nowhere", "--conf", "x", "--j") == Result(
-        0, "--json\tPrint one JSON document, with everything in it.\n", ""
+        0, "--json\tPrint everything as one JSON document.\n", ""
     )

@@ -165,9 +165,9 @@ class TestUninstall:
 
         assert (result.status, result.stdout) == (1, "")
         assert result.stderr == (
-            f"cni-chain: /etc/cni/net.d: no configuration of network cilium, which {DROP_IN} tells it to take, is left "
-            f"for CRI-O once {FACADE} is gone; put the one back that was there before (--restore {BEFORE}.cilium_bak), "
-            "or --leave-node-without-network\n"
+            f"cni-chain: /etc/cni/net.d: no configuration of network cilium, which {DROP_IN} sets, is left "
+            f"for CRI-O once {FACADE} is gone; restore the previous one (--restore {BEFORE}.cilium_bak), "
+            "or pass --leave-node-without-network\n"
         )
         assert chained.files() == before
 

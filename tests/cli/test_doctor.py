@@ -97,7 +97,7 @@ def test_a_node_on_which_all_is_well_gives_no_finding(node: Node) -> None:
         0,
         (
             f"Neither containerd nor CRI-O is installed here; the file that sorts first is\n{FACADE}\n\n"
-            "This node is all right.\n"
+            "No problem was found on this node.\n"
         ),
         "",
     )
@@ -163,7 +163,7 @@ def renamed_before(node: Node) -> None:
 
 
 def undone(node: Node) -> None:
-    """As `migrate --undo` leaves it: the old list counts again."""
+    """As `migrate --undo` leaves it: the previous list is active again."""
     beside(node, "05-cilium.conflist", {"name": "cilium", "plugins": [{"type": "cilium-cni"}]}, later=-60)
     node.facade.rename(node.facade.with_name("00-cni-chain.conflist.ready"))
 

@@ -138,7 +138,7 @@ def here(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Here]
 def test_a_running_node_on_which_all_is_well(here: Here) -> None:
     result = here.doctor()
 
-    assert (result.status, result.stdout.splitlines()[-1]) == (0, "This node is all right.")
+    assert (result.status, result.stdout.splitlines()[-1]) == (0, "No problem was found on this node.")
     told = " ".join(result.stdout.split())
     assert (
         f"containerd 2.1.4 takes {here.node.facade}: it sorts first; it picks the highest of cniVersions, and calls "

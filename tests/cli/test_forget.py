@@ -35,7 +35,7 @@ def test_it_is_in_the_log_with_what_may_be_left_behind(pods: Pods) -> None:
     assert (line["verb"], line["pod"], line["level"], line["containerID"]) == ("DEL", "default/web-1", "info", "c1")
     assert line["notes"] == [
         (
-            "cni-chain gc --forget: the record was dropped and no plugin was run; left behind: addresses "
+            "cni-chain gc --forget: the record was removed and no plugin was run; left behind: addresses "
             "(10.1.0.5/24), rules and endpoints of cilium/cilium-cni, istio/istio-cni may stay"
         )
     ]
@@ -58,7 +58,7 @@ def test_without_a_terminal_it_does_not_act_unasked(pods: Pods) -> None:
     status, stdout, stderr = forget(pods, "c1")
 
     assert (status, stdout) == (2, TO_FORGET)
-    assert "say --yes" in stderr
+    assert "pass --yes" in stderr
     assert forget(pods, "c1", "--dry-run") == (0, TO_FORGET, "")
     assert pods.host.records == [pods.record("c1")]
 
@@ -66,7 +66,7 @@ def test_without_a_terminal_it_does_not_act_unasked(pods: Pods) -> None:
 def test_a_pod_that_runs_is_not_forgotten_for_a_yes_alone(pods: Pods) -> None:
     netns = pods.host.netns("c1")
 
-    why = f"its pod runs: {netns} is there (--force forgets it all the same)"
+    why = f"its pod runs: {netns} exists (--force forgets it anyway)"
     refused = (1, "", f"cni-chain: default/web-1 eth0 (c1) is not forgotten: {why}\n")
     assert forget(pods, "c1", "--yes") == refused
     assert pods.record("c1").exists()
@@ -119,7 +119,7 @@ def test_a_beginning_that_several_containers_have_is_refused(pods: Pods) -> None
     status, stdout, stderr = forget(pods, "d", "--yes")
 
     assert (status, stdout) == (1, "")
-    assert stderr == "cni-chain: 'd' begins the IDs of several containers: d4, d44, d5\n"
+    assert stderr == "cni-chain: 'd': several container IDs begin so: d4, d44, d5; give more of the ID\n"
     assert forget(pods, "d4", "--yes")[0] == 0, "an ID in full is that container's"
     assert pods.record("d44").exists()
 
@@ -157,9 +157,9 @@ def test_a_record_that_tells_nothing_needs_force(pods: Pods, damage: str) -> Non
         pods.record("c1").chmod(0o666)
 
     refused = forget(pods, "c1", "--yes")
-    assert (refused[0], "its record can't tell whether its pod runs" in refused[2]) == (1, True)
+    assert (refused[0], "its record does not show whether its pod runs" in refused[2]) == (1, True)
 
-    assert "of a chain that isn't known may stay" in forget(pods, "c1", "--yes", "--force")[1]
+    assert "of an unknown chain may stay" in forget(pods, "c1", "--yes", "--force")[1]
     assert pods.host.records == []
 
 

@@ -89,7 +89,7 @@ def test_without_a_terminal_it_does_not_act_unasked(pods: Pods) -> None:
     result = pods.run("gc")
 
     assert (result.status, result.stdout) == (2, STALE)
-    assert result.stderr == "cni-chain: this is no terminal, so nobody can be asked: say --yes (or --dry-run)\n"
+    assert result.stderr == "cni-chain: not a terminal; pass --yes (or --dry-run)\n"
     assert pods.host.ran == before
 
 
@@ -378,7 +378,7 @@ def test_nothing_is_run_for_a_record_that_others_could_have_written(pods: Pods) 
 
     assert result.stdout.startswith(
         f"left alone: {pods.record('c1')}: not owned by root, or writable by users other than root: its DEL fails with "
-        "5 until that is mended"
+        "error 5 until this is repaired"
     )
     assert "Nothing to free." in pods.run("gc", "--older-than", "0s").stdout
     assert pods.host.ran == before
@@ -421,7 +421,7 @@ def test_a_faulty_key_of_the_facade_stops_it_no_more_than_it_stops_the_plugins_d
     pods.loses_its_namespace("c1")
 
     assert pods.run("gc", "--yes").status == 0
-    assert "key logLevel: must be one of error, info, debug: done without" in pods.host.log_lines[-1]["notes"][1]
+    assert "key logLevel: must be one of error, info, debug: ignored" in pods.host.log_lines[-1]["notes"][1]
     assert pods.host.records == []
 
 

@@ -319,7 +319,7 @@ def test_a_place_where_programs_can_t_run_is_found_out_before_any_runtime_does(l
     done = subprocess.run([*command, *where], capture_output=True, text=True, check=False)
 
     assert done.returncode == 1
-    assert f"{live.programs}/{__version__}/cni-chain: can't be run there: Permission denied; is that" in done.stderr
+    assert f"{live.programs}/{__version__}/cni-chain: can't be run: Permission denied; is its" in done.stderr
     assert done.stderr.endswith("nothing was changed\n")
     assert live.files() == before
 

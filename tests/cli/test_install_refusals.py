@@ -36,7 +36,7 @@ def test_a_facade_whose_chain_can_t_run_on_a_node_that_has_a_network(live: Bare)
 
     error = refused(live)
 
-    assert error.startswith(f"cni-chain: {FACADE}: would take the network from new pods of this node: ")
+    assert error.startswith(f"cni-chain: {FACADE}: new pods of this node would get no network: ")
     assert "owner istio has no fragment yet" in error
     assert "[owner-without-fragment]" in error
     assert "install --no-facade makes them" in error
@@ -51,7 +51,7 @@ def test_another_facade_than_the_one_that_migrate_has_proved(live: Bare) -> None
 
     error = refused(live)
 
-    assert error.startswith(f"cni-chain: {FACADE}.ready: the facade that migrate has proved waits there")
+    assert error.startswith(f"cni-chain: {FACADE}.ready: migrate has written this facade, and it is not active yet")
     assert "cni-chain migrate" in error
     assert live.run("install", "--no-facade").status == 0
     assert live.run("install", "--force").status == 0
@@ -70,7 +70,7 @@ def test_another_facade_than_the_one_that_is_there(live: Bare) -> None:
     error = refused(live, "--owner", "cilium:cilium-cni")
 
     assert error == (
-        f"cni-chain: {FACADE}: is there and differs; --replace-facade replaces it, `cni-chain owner` changes its owners"
+        f"cni-chain: {FACADE}: exists and differs; --replace-facade replaces it, `cni-chain owner` changes its owners"
     )
     shown = live.run("install", "--owner", "cilium:cilium-cni")
     assert '-          "name": "local",\n' in shown.stderr
@@ -91,7 +91,7 @@ def test_a_second_facade_of_the_same_network(live: Bare) -> None:
     error = refused(live, "--facade", "01-other.conflist", "--owner", "cilium:cilium-cni")
 
     assert error == (
-        f"cni-chain: {FACADE}: is a facade of network cilium already, and /etc/cni/net.d/01-other.conflist would be "
+        f"cni-chain: {FACADE}: is already a facade of network cilium, and /etc/cni/net.d/01-other.conflist would be "
         "another"
     )
 
@@ -99,13 +99,13 @@ def test_a_second_facade_of_the_same_network(live: Bare) -> None:
 def test_a_file_of_that_name_that_is_somebody_else_s(live: Bare) -> None:
     live.conflist("00-cni-chain.conflist", "theirs", "bridge")
 
-    assert "00-cni-chain.conflist: is there and is no facade, so it is left alone" in refused(live)
+    assert "00-cni-chain.conflist: exists and is not a facade, so it stays" in refused(live)
 
 
 def test_a_configuration_whose_name_can_t_be_read(live: Bare) -> None:
     (live.net_dir / "05-cilium.conflist").write_text("{")
 
-    assert "05-cilium.conflist: its network's name can't be read" in refused(live)
+    assert "05-cilium.conflist: its network name can't be read" in refused(live)
 
 
 def test_a_configuration_whose_name_no_facade_may_have(live: Bare) -> None:
@@ -114,13 +114,13 @@ def test_a_configuration_whose_name_no_facade_may_have(live: Bare) -> None:
     error = refused(live)
 
     assert error.startswith("cni-chain: /etc/cni/net.d/05-cilium.conflist: key name: ")
-    assert "and it is our net; give --name" in error
+    assert "; it is our net; pass --name" in error
 
 
 def test_a_place_before_multus(live: Bare) -> None:
     live.conflist("00-multus.conf", "multus-cni-network", "multus-shim")
 
-    assert "00-multus.conf: is Multus's, and 00-cni-chain.conflist before it would take" in refused(live)
+    assert "00-multus.conf: is Multus's, and 00-cni-chain.conflist before it would disable" in refused(live)
 
     result = live.run("install", "--facade", "01-cni-chain.conflist")
     assert (result.status, result.stderr) == (0, "")
@@ -143,7 +143,7 @@ def test_a_plugin_of_that_name_that_is_no_link(live: Bare) -> None:
     live.plugin("cni-chain")
 
     assert refused(live) == (
-        "cni-chain: /opt/cni/bin/cni-chain: is no link, so cni-chain didn't put it there; --force replaces it"
+        "cni-chain: /opt/cni/bin/cni-chain: is not a link, so cni-chain did not create it; --force replaces it"
     )
     assert live.run("install", "--force").status == 0
     assert live.link.is_symlink()
@@ -152,7 +152,7 @@ def test_a_plugin_of_that_name_that_is_no_link(live: Bare) -> None:
 def test_a_file_where_a_directory_must_be(live: Bare) -> None:
     (live.chain_dir / "local.d").write_text("")
 
-    assert refused(live) == "cni-chain: /etc/cni/chain.d/local.d: is in the way of a directory; move it elsewhere"
+    assert refused(live) == "cni-chain: /etc/cni/chain.d/local.d: is not a directory; move it elsewhere"
 
 
 def test_a_root_that_is_not_there_is_not_made(live: Bare, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_a_link_that_leads_out_of_the_tree(live: Bare, tmp_path: Path) -> None:
 def test_a_rotation_that_somebody_has_changed_stays(live: Bare) -> None:
     (live.root / "etc/logrotate.d/cni-chain").write_text("# mine\n")
 
-    assert "/etc/logrotate.d/cni-chain stays as it is: somebody has changed it." in live.run("install").stdout
+    assert "/etc/logrotate.d/cni-chain stays as it is, because it was edited." in live.run("install").stdout
     assert (live.root / "etc/logrotate.d/cni-chain").read_text() == "# mine\n"
 
 
@@ -226,6 +226,6 @@ def test_a_version_that_refuses_the_facade_which_stays(live: Bare) -> None:
     assert error.startswith(
         f"cni-chain: {FACADE}: new pods would get no network from this version: key owners[1].type: "
     )
-    assert error.endswith("did you mean types?. Correct the facade first, or --force")
+    assert error.endswith("did you mean types?. Correct the facade first, or pass --force")
     assert live.run("install", "--force").status == 0
     assert live.facade.read_text() == text

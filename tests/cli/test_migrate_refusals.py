@@ -99,7 +99,7 @@ def test_multus_first(node: Before) -> None:
     node.install("multus-shim")
     node.write(f"{NET}/00-multus.conf", {"name": "multus-cni-network", "type": "multus-shim", "cniVersion": "1.0.0"})
 
-    assert refused(node).startswith(f"{NET}/00-multus.conf: Multus is first: ")
+    assert refused(node).startswith(f"{NET}/00-multus.conf: Multus is first, and runs another list")
 
 
 def test_plugins_that_newer_runtimes_append_from_a_directory(node: Before) -> None:
@@ -113,7 +113,7 @@ def test_plugins_that_newer_runtimes_append_from_a_directory(node: Before) -> No
 def test_a_facade_of_another_name_in_use_already(node: Before) -> None:
     node.write(f"{NET}/00-mine.conflist", {"name": "a", "plugins": [{"type": "cni-chain"}]})
 
-    assert refused(node) == f"{NET}/00-mine.conflist: is a facade, so this node's chain is cni-chain's already"
+    assert refused(node) == f"{NET}/00-mine.conflist: is a facade, so this node uses cni-chain already"
 
 
 def test_an_owner_in_two_places_of_the_chain_with_the_option_that_solves_it(make: MakeNode) -> None:
@@ -154,7 +154,7 @@ def test_a_name_that_does_not_sort_before_the_list(node: Before) -> None:
     node.path(LIST).rename(node.path(f"{NET}/00-a.conflist"))
     reason = (
         f"{NET}/00-a.conflist: sorts before 00-cni-chain.conflist, so no runtime would take the facade: "
-        "name it otherwise, --facade NAME"
+        "choose another name, --facade NAME"
     )
 
     assert refused(node, "--write") == reason
@@ -165,7 +165,7 @@ def test_a_name_that_does_not_sort_before_the_list(node: Before) -> None:
 def test_a_name_that_another_file_has(node: Before) -> None:
     node.write(FACADE, {"name": "other", "plugins": [{"type": "bridge"}]})
 
-    assert refused(node) == f"{FACADE}: is there already and is no facade: choose another name, --facade NAME"
+    assert refused(node) == f"{FACADE}: exists and is not a facade: choose another name, --facade NAME"
 
 
 def test_a_file_that_sorts_first_came_after_the_write(ready: Before) -> None:
@@ -192,7 +192,7 @@ def test_a_fragment_that_is_there_and_says_otherwise(node: Before) -> None:
     assert node.files() == before
     told = " ".join(stderr.split())
     assert f'2 istio-cni ({ISTIO}): exclude_namespaces[1]: before nothing, after "dmz"' in told
-    assert f"{LIST}: plugins would not get the same as before; nothing was written" in told
+    assert f"{LIST}: plugins would not get the same configuration as before; nothing was written" in told
 
 
 @pytest.mark.parametrize(
@@ -218,7 +218,9 @@ def test_a_fragment_that_the_plugin_would_not_take(node: Before, content: str, m
 def test_a_list_that_has_lost_what_it_had_at_the_first_write(ready: Before) -> None:
     ready.change_list(plugins=ready.plugins()[:1])
 
-    assert refused(ready, "--write").startswith(f"{LIST}.before-cni-chain: {LIST} no longer has istio-cni, which it")
+    assert refused(ready, "--write").startswith(
+        f"{LIST}.before-cni-chain: the fragments were written from this copy, and "
+    )
 
 
 # Of the order.
@@ -234,7 +236,9 @@ def test_a_cilium_that_has_not_moved(ready: Before) -> None:
 
     reason = refused(ready, "--switch")
 
-    assert reason.startswith(f"{CILIUM}: is still migrate's copy, so Cilium still writes to {NET}, and unless ")
+    assert reason.startswith(
+        f"{CILIUM}: is still the copy that migrate wrote, so Cilium still writes to {NET}, and unless "
+    )
     assert "--despite cilium-not-moved" in reason
     assert ready.migrate("--switch", "--despite", "cilium-not-moved").status == 0
 
@@ -244,7 +248,7 @@ def test_a_cilium_that_has_written_into_net_d_since(ready: Before) -> None:
 
     reason = refused(ready, "--switch")
 
-    assert reason.startswith(f"{LIST}: is newer than {CILIUM}: does Cilium still write here?")
+    assert reason.startswith(f"{LIST}: is newer than {CILIUM}, so Cilium may still write here")
     assert ready.migrate("--switch", "--despite", "cilium-writes-net-dir").status == 0
 
 
@@ -259,13 +263,15 @@ def test_a_cilium_that_sets_files_aside(ready: Before) -> None:
 
     old.rename(ready.path(f"{NET}/10-kindnet.conflist.cilium_bak"))
 
-    assert refused(ready, "--switch").startswith(f"{NET}/10-kindnet.conflist.cilium_bak: was set aside after {CILIUM}")
+    assert refused(ready, "--switch").startswith(
+        f"{NET}/10-kindnet.conflist.cilium_bak: Cilium renamed this file after {CILIUM}"
+    )
 
 
 def test_a_facade_that_cilium_has_set_aside(ready: Before) -> None:
     ready.write(f"{FACADE}.cilium_bak", "{}")
 
-    assert refused(ready, "--switch").startswith(f"{FACADE}.cilium_bak: Cilium has set the facade aside: ")
+    assert refused(ready, "--switch").startswith(f"{FACADE}.cilium_bak: Cilium has renamed the facade to this: ")
 
 
 def test_an_istio_whose_fragment_is_not_there(ready: Before) -> None:
@@ -285,7 +291,7 @@ def test_an_istio_that_edits_whatever_is_first(make: MakeNode) -> None:
 
     reason = refused(node, "--switch")
 
-    assert "an Istio before 1.27 appends itself to whatever file is first" in reason
+    assert "Istio before 1.27 appends itself to the first file" in reason
     assert "set cniConfFileName to 05-cilium.conflist first" in reason
     assert node.migrate("--switch", "--despite", "istio-edits-first-file").status == 0
 
@@ -304,7 +310,9 @@ def test_an_agent_that_edits_every_list(make: MakeNode, case: str, owner: str, f
 
     reason = refused(node, "--switch")
 
-    assert reason.startswith(f"{CHAIN}/{owner}.d/{file}: is still migrate's copy, so {owner}'s agent still edits")
+    assert reason.startswith(
+        f"{CHAIN}/{owner}.d/{file}: is still the copy that migrate wrote, so {owner}'s agent still edits"
+    )
     node.agent_writes(f"{CHAIN}/{owner}.d/{file}")
     assert node.migrate("--switch").status == 0
 
@@ -320,7 +328,10 @@ def test_a_plugin_that_is_not_installed(ready: Before) -> None:
 def test_cni_chain_itself_not_installed(ready: Before) -> None:
     (ready.root / "opt/cni/bin/cni-chain").chmod(0o644)
 
-    assert refused(ready, "--switch") == "/opt/cni/bin/cni-chain: not there or not executable: install it first"
+    assert (
+        refused(ready, "--switch")
+        == "/opt/cni/bin/cni-chain: is missing or not executable: run cni-chain install first"
+    )
 
 
 def test_a_list_that_has_changed_since(ready: Before) -> None:
@@ -369,11 +380,11 @@ def test_a_waiting_facade_that_is_another_network(ready: Before, change: dict[st
     ("content", "words"),
     [
         ("{", "not JSON"),
-        ('{"name": "cilium", "plugins": [{"type": "bridge"}]}', "is no facade"),
+        ('{"name": "cilium", "plugins": [{"type": "bridge"}]}', "is not a facade"),
         ('{"name": "cilium", "plugins": [{"type": "cni-chain", "stateDir": "here"}]}', "key stateDir"),
         (
             '{"name": "cilium", "plugins": [{"type": "cni-chain", "chainDir": "/other", "owners": [{"name": "a"}]}]}',
-            "say --chain-dir",
+            "pass the same --chain-dir",
         ),
         ('{"name": "cilium", "plugins": [{"type": "cni-chain", "owner": [{"name": "a"}]}]}', "did you mean owners?"),
         (
@@ -413,7 +424,7 @@ def test_a_facade_that_an_exclusive_cilium_takes_away_at_once(ready: Before) -> 
 
     cilium.join()
     assert (status, stdout) == (1, "")
-    assert stderr.startswith(f"cni-chain: {FACADE}: was taken away again at once (by Cilium, if there is a {FACADE}.")
+    assert stderr.startswith(f"cni-chain: {FACADE}: was removed again at once (by Cilium, if {FACADE}.")
 
 
 def test_a_facade_that_an_agent_edits_at_once(ready: Before) -> None:
@@ -428,7 +439,7 @@ def test_a_facade_that_an_agent_edits_at_once(ready: Before) -> None:
 
     istio.join()
     assert status == 1
-    assert stderr.startswith(f"cni-chain: {FACADE}: was edited by somebody at once: cni-chain migrate --undo")
+    assert stderr.startswith(f"cni-chain: {FACADE}: an agent edited it at once: run cni-chain migrate --undo")
     assert ready.migrate("--undo").status == 0
 
 

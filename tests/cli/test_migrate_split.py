@@ -65,7 +65,7 @@ def test_whose_plugins_do_not_follow_each_other_is_told_what_to_do() -> None:
 
     assert str(caught.value).partition(": ")[2] == (
         "owner aws has aws-cni and egress-cni with portmap, tuning between them, and its directory has one place in "
-        "the chain: give it all of them, --owner aws:aws-cni,portmap,tuning,egress-cni, or the administrator, "
+        "the chain: give all of them to it, --owner aws:aws-cni,portmap,tuning,egress-cni, or to the administrator, "
         "--owner local:aws-cni,portmap,tuning,egress-cni"
     )
 
@@ -74,7 +74,7 @@ def test_a_mesh_owns_nothing_else_because_its_agent_would_write_it_away() -> Non
     with pytest.raises(RefusedError) as caught:
         owners("bridge", "tuning", "istio-cni", tuning="istio")
 
-    assert ": --owner istio:tuning: istio's agent writes its file anew" in str(caught.value)
+    assert ": --owner istio:tuning: istio's agent rewrites its file" in str(caught.value)
 
 
 def resolved(live: Live, owner_of: dict[str, str] | None = None) -> tuple[FacadeFile, list[Delegate]]:

@@ -144,7 +144,7 @@ def test_write_that_fails_at_its_last_file_leaves_nothing(node: Before) -> None:
     status, stdout, stderr = node.migrate("--write")
 
     assert (status, stdout) == (1, "")
-    assert stderr == f"cni-chain: {WAITING}: is no regular file, and is left alone; nothing was changed\n"
+    assert stderr == f"cni-chain: {WAITING}: is not a regular file, so it is not changed; nothing was changed\n"
     assert node.files() == before
 
 
@@ -201,7 +201,7 @@ def test_undo_is_the_rename_back_and_keeps_the_fragments(written: Before) -> Non
     status, stdout, stderr = written.migrate("--undo")
 
     assert (status, stderr) == (0, "")
-    assert stdout == f"{LIST} counts again; the facade waits as {WAITING}\n"
+    assert stdout == f"{LIST} is active again; the facade waits as {WAITING}\n"
     assert written.files() == before
     assert written.migrate("--switch").status == 0
 
@@ -305,9 +305,9 @@ def test_the_dry_look_tells_what_is_in_the_way_of_the_switch(node: Before) -> No
     status, stdout, _ = node.migrate()
 
     assert status == 0
-    assert "In the way of --switch" in stdout
+    assert "What --switch refuses now" in stdout
     (refusal,) = node.document()["refusals"]
-    assert refusal.startswith(f"{CILIUM}: is still migrate's copy")
+    assert refusal.startswith(f"{CILIUM}: is still the copy that migrate wrote")
 
 
 def test_json_has_the_whole_plan(node: Before) -> None:

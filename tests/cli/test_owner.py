@@ -93,7 +93,7 @@ def test_a_mesh_is_taken_out_and_nothing_else_of_the_file_changes(node: Node) ->
     told = done(node, "remove", "istio")
 
     assert node.facade.read_text() == written(lambda owners: owners.pop(1))
-    assert "warning: without istio-cni every new pod is outside the mesh; pods that are running keep" in told
+    assert "warning: without istio-cni every new pod is outside the mesh; running pods keep" in told
     assert (node.chain_dir / "istio.d/10-istio.conf").exists()
     assert node.run("verify").status == 0
 
@@ -123,9 +123,11 @@ def test_a_second_run_changes_nothing_and_says_so(node: Node) -> None:
     done(node, "remove", "istio")
     inode = node.facade.stat().st_ino
 
-    assert done(node, "remove", "istio").endswith("istio is no owner: cilium, local.\nNothing to change.\n")
-    assert done(node, "require", "cilium").endswith("cilium is required already.\nNothing to change.\n")
-    assert done(node, "add", "cilium:cilium-cni").endswith("cilium is an owner already.\nNothing to change.\n")
+    assert done(node, "remove", "istio").endswith(
+        "istio is not an owner; the owners are cilium, local.\nNothing to change.\n"
+    )
+    assert done(node, "require", "cilium").endswith("cilium is already required.\nNothing to change.\n")
+    assert done(node, "add", "cilium:cilium-cni").endswith("cilium is already an owner.\nNothing to change.\n")
     assert node.facade.stat().st_ino == inode
 
 
@@ -162,7 +164,7 @@ def test_a_required_owner_whose_agent_has_written_nothing_is_refused_since_pods_
     error = refused(node, "add", "kuma:kuma-cni")
 
     assert "not changed, because then owner kuma has no fragment yet" in error
-    assert "[owner-without-fragment] (--force changes it)" in error
+    assert "[owner-without-fragment] (--force changes it anyway)" in error
     assert not (node.chain_dir / "kuma.d").exists()
     dry = json.loads(done(node, "add", "kuma:kuma-cni", "--force", "--dry-run", "--json"))
     assert [(one["id"], one["severity"]) for one in dry["findings"]] == [("owner-without-fragment", "error")]
@@ -251,7 +253,7 @@ def test_a_key_that_is_there_twice_is_left_to_a_person(node: Node) -> None:
     node.facade.write_text(SHIPPED.replace('{"name": "istio",', '{"name": "mesh", "name": "istio",'))
 
     assert refused(node, "remove", "istio") == (
-        f"cni-chain: {FACADE}: key plugins[0].owners[1].name is there twice; remove one of them first\n"
+        f"cni-chain: {FACADE}: key plugins[0].owners[1].name exists twice; remove one of them first\n"
     )
 
 
@@ -374,7 +376,7 @@ def test_wrong_usage_is_status_2(node: Node, arguments: list[str]) -> None:
 
 def test_an_unknown_owner_is_named(node: Node) -> None:
     for arguments in (["require", "kuma"], ["add", "x", "--optional", "--before", "kuma"]):
-        assert refused(node, *arguments).endswith("kuma is no owner: cilium, istio, local\n")
+        assert refused(node, *arguments).endswith("kuma is not an owner; the owners are cilium, istio, local\n")
 
 
 @pytest.mark.parametrize("command", ["list", "add", "remove", "require"])
@@ -383,4 +385,4 @@ def test_the_help_tells_what_a_command_does_and_its_exit_status(program: str, co
 
     assert told.status == 0
     assert "Exit status:" in told.stdout
-    assert "uninstalled must leave the facade first" in " ".join(run(program, "owner", "--help").stdout.split())
+    assert "Before you uninstall an agent, remove its owner" in " ".join(run(program, "owner", "--help").stdout.split())

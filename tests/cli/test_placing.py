@@ -102,7 +102,7 @@ def test_a_killed_process_s_left_over_is_no_hindrance_and_is_not_followed(tmp_pa
 def test_what_somebody_else_has_just_changed_is_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"theirs")
 
-    with pytest.raises(RefusedError, match="changed by somebody else"):
+    with pytest.raises(RefusedError, match="another process has just changed this file"):
         files.put(str(tmp_path / "a"), b"mine", 0o644, expected=b"what I read")
 
     assert (tmp_path / "a").read_bytes() == b"theirs"
@@ -113,14 +113,14 @@ def test_links_and_directories_in_the_place_of_a_file_are_left_alone(tmp_path: P
     (tmp_path / "directory").mkdir()
 
     for name in ("link", "directory"):
-        with pytest.raises(RefusedError, match=f"{name}: is no regular file"):
+        with pytest.raises(RefusedError, match=f"{name}: is not a regular file"):
             files.put(str(tmp_path / name), b"{}", 0o644)
 
 
 def test_a_disk_that_doesn_t_keep_what_was_written_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "read", lambda _: b"something else")
 
-    with pytest.raises(RefusedError, match="a: doesn't hold what was written"):
+    with pytest.raises(RefusedError, match="a: differs from what was written"):
         files.put(str(tmp_path / "a"), b"{}", 0o644)
 
 

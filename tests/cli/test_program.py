@@ -131,7 +131,7 @@ def test_a_distribution_that_nobody_knows_is_wrong_usage(program: str, command: 
     status, _, stderr = run(program, *command.split(), "--distro", "k9s")
 
     assert status == 2
-    assert "--distro k9s: one of kubeadm, k3s, rke2" in stderr
+    assert "--distro k9s: must be one of kubeadm, k3s, rke2" in stderr
 
 
 def test_the_plugin_never_imports_it() -> None:

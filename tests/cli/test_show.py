@@ -174,7 +174,7 @@ def test_a_key_that_is_misspelt_is_told_though_pods_get_a_network(node: Node) ->
     assert result.status == 1
     assert result.stdout.endswith(
         """
-A new pod runs 3 plugins, but not as it is meant: key chaindir: unknown key; did you mean chainDir?
+A new pod runs 3 plugins, but with errors: key chaindir: unknown key; did you mean chainDir?
 [facade-key-misspelt]
 """
     )
@@ -275,7 +275,7 @@ def test_a_facade_that_can_not_be_read_is_named_with_the_place(node: Node, comma
     ("content", "message"),
     [
         ('{"name": "a"\n}}', "/facade:2:2: not JSON: Extra data"),
-        ('{"type": "bridge"}', "/facade: no facade: it has no plugin of type cni-chain"),
+        ('{"type": "bridge"}', "/facade: is not a facade: it has no plugin of type cni-chain"),
         (None, "/facade: can't be read: No such file or directory"),
     ],
 )

@@ -109,7 +109,7 @@ def test_without_a_configuration_behind_it_the_facade_stays(node: Bare) -> None:
     error = refused(node)
 
     assert f"no configuration is left for the runtime once {FACADE} is gone" in error
-    assert "(--restore FILE), or --leave-node-without-network" in error
+    assert "(--restore FILE), or pass --leave-node-without-network" in error
     told = done(node, "--leave-node-without-network")
     assert "warning: no new pod gets a network: " in told
     assert taken(node) == []
@@ -187,9 +187,7 @@ def test_what_is_no_configuration_isn_t_put_back(node: Bare, name: str, text: st
 def test_one_of_that_name_that_differs_is_not_overwritten(node: Bare) -> None:
     (node.root / "05-cilium.conflist").write_text('{"name": "x", "plugins": [{"type": "cilium-cni"}]}')
 
-    assert f"{BEFORE}: is there and differs from /05-cilium.conflist" in refused(
-        node, "--restore", "/05-cilium.conflist"
-    )
+    assert f"{BEFORE}: exists and differs from /05-cilium.conflist" in refused(node, "--restore", "/05-cilium.conflist")
 
 
 @pytest.mark.parametrize("name", ["cilium:c1:eth0", "other:c1:eth0", ".damaged-cilium:c1:eth0", ".new-cilium:c1:eth0"])
@@ -248,7 +246,7 @@ def test_another_facade_needs_the_program_too(node: Bare) -> None:
 
     told = done(node, "--conf", FACADE)
 
-    assert "Everything but the facade stays, because of /etc/cni/net.d/10-other.conflist.\n" in told
+    assert "Everything but the facade stays, because other facades need it: /etc/cni/net.d/10-other.conflist.\n" in told
     assert node.link.exists()
 
 
@@ -256,13 +254,13 @@ def test_a_link_that_leads_elsewhere_is_not_ours(node: Bare) -> None:
     node.link.unlink()
     node.link.symlink_to("/usr/local/bin/cni-chain")
 
-    assert "/opt/cni/bin/cni-chain: leads to /usr/local/bin/cni-chain, not into /opt/cni/cni-chain" in refused(node)
+    assert "/opt/cni/bin/cni-chain: points to /usr/local/bin/cni-chain, not into /opt/cni/cni-chain" in refused(node)
 
 
 def test_a_rotation_that_somebody_has_changed_stays(node: Bare) -> None:
     (node.root / "etc/logrotate.d/cni-chain").write_text("# mine\n")
 
-    assert "/etc/logrotate.d/cni-chain stays: somebody has changed it.\n" in done(node)
+    assert "/etc/logrotate.d/cni-chain stays, because it was edited.\n" in done(node)
 
 
 def test_if_a_step_fails_the_facade_is_back(node: Bare) -> None:

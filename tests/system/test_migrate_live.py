@@ -157,7 +157,7 @@ def test_what_the_agents_then_write_means_what_migrate_wrote_for_them(node: Shar
     told = {setting["owner"]: flags(setting["commands"]) for setting in plan["settings"]}
     copies = {agent: node.content(file) for agent, file in FILES.items()}
     status, _, refused = node.chain("migrate", "--switch")
-    assert (status, f"{FILES[CILIUM]}: is still migrate's copy" in refused) == (1, True)
+    assert (status, f"{FILES[CILIUM]}: is still the copy that migrate wrote" in refused) == (1, True)
 
     node.start(CILIUM, *told[CILIUM])
     node.wait_for_own(CILIUM, copies[CILIUM])
@@ -211,7 +211,7 @@ def test_an_exclusive_cilium_that_has_not_moved_takes_the_facade_away_and_migrat
 
     status, out, err = node.chain("migrate", "--switch", "--despite", "cilium-not-moved")
     assert (status, out) == (1, "")
-    assert f"{NET}/{FACADE}: was taken away again at once (by Cilium, if there is a {NET}/{FACADE}.cilium_bak)" in err
+    assert f"{NET}/{FACADE}: was removed again at once (by Cilium, if {NET}/{FACADE}.cilium_bak exists)" in err
     assert sorted(node.net_dir()) == sorted(
         [Path(LIST).name, f"{Path(LIST).name}.before-cni-chain", f"{FACADE}.cilium_bak"]
     )
@@ -219,7 +219,10 @@ def test_an_exclusive_cilium_that_has_not_moved_takes_the_facade_away_and_migrat
 
     node.document("migrate", "--write")
     status, _, err = node.chain("migrate", "--switch")
-    assert (status, f"{FACADE}.cilium_bak: Cilium has set the facade aside: set cni.confPath to" in err) == (1, True)
+    assert (status, f"{FACADE}.cilium_bak: Cilium has renamed the facade to this: set cni.confPath to" in err) == (
+        1,
+        True,
+    )
 
     copy = node.content(FILES[CILIUM])
     node.start(CILIUM, *flags(plan["settings"][0]["commands"]))

@@ -203,4 +203,4 @@ def test_crio_takes_the_network_that_it_is_told_and_no_other(kind: type[Runtime]
         assert status == 1
         assert f"/etc/crio/crio.conf: key crio.network.cni_default_network: is {PINNED}" in refused
         assert not taken_by_force
-        assert f"no configuration of network {PINNED}, which /etc/crio/crio.conf tells it to take, is left" in stays
+        assert f"no configuration of network {PINNED}, which /etc/crio/crio.conf sets, is left" in stays

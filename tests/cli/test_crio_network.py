@@ -62,7 +62,7 @@ class TestInstall:
         assert result.stderr == (
             f"cni-chain: {DROP_IN}: key crio.network.cni_default_network: is k8s, and CRI-O takes no other network: no "
             "pod would get the chain of a facade called cilium. Pass --name k8s, or remove that key and restart CRI-O; "
-            "--force if CRI-O isn't this node's runtime\n"
+            "pass --force if CRI-O isn't this node's runtime\n"
         )
         assert frozen.files() == before
 

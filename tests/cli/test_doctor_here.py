@@ -20,7 +20,8 @@ from tests.support.files.pods import WEB, Pods, pods
 
 __all__ = ["pods"]
 
-pytestmark = pytest.mark.root
+# One worker: the agents of two tests at once have sockets of one name in the kernel's list.
+pytestmark = [pytest.mark.root, pytest.mark.xdist_group("agents' sockets")]
 
 
 class Listening(socket.socket):
@@ -322,7 +323,6 @@ def test_each_agent_by_its_own_sign(here: Here, plugin: str) -> None:
         assert here.found_with_run_dir() == []
 
 
-@pytest.mark.xdist_group("127.0.0.1:6784")
 def test_an_agent_with_a_port_of_the_nodes_own(here: Here) -> None:
     here.node.change_owner("cilium", types=["weave-net"])
     here.node.write("cilium.d/05-cilium.conflist", {"plugins": [{"type": "weave-net"}]})

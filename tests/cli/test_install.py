@@ -186,7 +186,7 @@ def test_another_name_is_warned_of(live: Bare) -> None:
     result = live.run("install", "--name", "other")
 
     assert live.document()["name"] == "other"
-    assert f"warning: {BEFORE}: plugins keep addresses and rules under its name cilium, and this" in result.stdout
+    assert f"warning: {BEFORE}: plugins keep addresses and rules under its name cilium, and the" in result.stdout
 
 
 def test_a_new_node_s_network_is_called_like_its_first_owner(bare: Bare) -> None:

@@ -39,7 +39,7 @@ def test_a_facade_whose_chain_can_t_run_on_a_node_that_has_a_network(live: Bare)
     assert error.startswith(f"cni-chain: {FACADE}: new pods of this node would get no network: ")
     assert "owner istio has no fragment yet" in error
     assert "[owner-without-fragment]" in error
-    assert "install --no-facade makes them" in error
+    assert "install --no-facade creates them" in error
     assert live.run("install", "--force").status == 0
     assert live.facade.exists()
 
@@ -92,7 +92,7 @@ def test_a_second_facade_of_the_same_network(live: Bare) -> None:
 
     assert error == (
         f"cni-chain: {FACADE}: is already a facade of network cilium, and /etc/cni/net.d/01-other.conflist would be "
-        "another"
+        "a second one"
     )
 
 

@@ -21,7 +21,8 @@ from tests.support.files.node import Json, Node, Result
 
 __all__ = ["here"]
 
-pytestmark = pytest.mark.root  # whose files are root's
+# root owns the files; one worker, as test_doctor_here
+pytestmark = [pytest.mark.root, pytest.mark.xdist_group("agents' sockets")]
 
 _OF_OWNERS = {"owner-without-fragment", "fragment-unusable"}
 

@@ -11,8 +11,10 @@ PY     := $(VENV)/bin/python
 FROZEN := out/frozen/bin/cni-chain
 # Suites whose tests share nothing run on all cores. Those with daemons, and with counts that a busy core changes, don't.
 PARALLEL := tests/plugin tests/cli
+# Their agents' sockets and ports have the same names in two tests at once.
+ALONE    := tests/cli/test_doctor_here.py tests/cli/test_rules.py
 SERIAL   := tests/release tests/system
-ALL_CORES := -n auto --dist loadgroup
+ALL_CORES := -n auto $(addprefix --ignore=,$(ALONE))
 BOTH      = --program source --program $(FROZEN)
 export CACHE
 # Each file that says which shell runs it.
@@ -33,7 +35,7 @@ demo-war: frozen tools ## Cilium's and Istio's own writers in one directory, the
 
 test: plan lint frozen tools multus runtimes agents unit ## every test, against the source and against the frozen program (root for all of them)
 	$(PY) -m pytest $(BOTH) $(ALL_CORES) $(PARALLEL)
-	$(PY) -m pytest $(BOTH) $(SERIAL)
+	$(PY) -m pytest $(BOTH) $(ALONE) $(SERIAL)
 
 .PHONY: plan quick
 plan: ## what `make test` runs, in which order, and what has to be built before

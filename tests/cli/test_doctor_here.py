@@ -20,8 +20,7 @@ from tests.support.files.pods import WEB, Pods, pods
 
 __all__ = ["pods"]
 
-# One worker: the agents of two tests at once have sockets of one name in the kernel's list.
-pytestmark = [pytest.mark.root, pytest.mark.xdist_group("agents' sockets")]
+pytestmark = pytest.mark.root
 
 
 class Listening(socket.socket):

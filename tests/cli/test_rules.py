@@ -21,8 +21,7 @@ from tests.support.files.node import Json, Node, Result
 
 __all__ = ["here"]
 
-# root owns the files; one worker, as test_doctor_here
-pytestmark = [pytest.mark.root, pytest.mark.xdist_group("agents' sockets")]
+pytestmark = pytest.mark.root  # whose files are root's
 
 _OF_OWNERS = {"owner-without-fragment", "fragment-unusable"}
 

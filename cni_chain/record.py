@@ -141,12 +141,15 @@ def _sealed(document: dict[str, Any]) -> bytes:
 
 def _unsealed(line: bytes) -> tuple[Any, bool]:
     """Return what a line holds, and whether it has a checksum. Raises ValueError if that isn't the line's."""
-    if line[-_CHECKSUM_LENGTH:].startswith(_CHECKSUM_START):
-        text = line[:-_CHECKSUM_LENGTH] + b"}"
-        if line[-_CHECKSUM_LENGTH:] != (_CHECKSUM % crc32(text)).encode():
-            raise ValueError("its checksum is wrong")
-        return jsontext.decode(text, _DEPTH), True
-    return jsontext.decode(line, _DEPTH), False
+    try:
+        if line[-_CHECKSUM_LENGTH:].startswith(_CHECKSUM_START):
+            text = line[:-_CHECKSUM_LENGTH] + b"}"
+            if line[-_CHECKSUM_LENGTH:] != (_CHECKSUM % crc32(text)).encode():
+                raise ValueError("its checksum is wrong")
+            return jsontext.decode(text, _DEPTH), True
+        return jsontext.decode(line, _DEPTH), False
+    except UnicodeDecodeError:
+        raise ValueError("bytes that are not text") from None
 
 
 # What each key of a record holds; a file that says otherwise was damaged, or is somebody else's.
@@ -176,6 +179,8 @@ _ERROR: Kinds = {"msg": str}
 def parse(text: bytes) -> Record:
     """Return the record in a file's bytes. Raises ValueError if its intent can't be read."""
     intent, newline, rest = text.partition(b"\n")
+    if not text:
+        raise ValueError("empty")
     if not newline:
         raise ValueError("cut short in its first line")
     later = rest.split(b"\n")[:-1]

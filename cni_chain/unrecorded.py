@@ -6,7 +6,7 @@ import time
 
 from cni_chain import system as os
 from cni_chain.call import Call, io_error
-from cni_chain.errors import CNIError
+from cni_chain.errors import IO_FAILURE, CNIError
 from cni_chain.fragments import REFUSED, UNREADABLE
 from cni_chain.record import Record
 from cni_chain.undoing import Found
@@ -26,8 +26,8 @@ def present_chain(call: Call, attachment: Attachment, *, damaged: str = "") -> F
     links = []
     try:
         parts = call.parts()
-        if not any(part.links for part in parts):
-            os.stat(call.facade.chain_dir)
+        if not any(part.links for part in parts) and not os.path.exists(call.facade.chain_dir):
+            raise CNIError(IO_FAILURE, f"chainDir {call.facade.chain_dir} is missing, so what to delete is not known")
     except CNIError as error:
         parts, unknown = [], [error]
     except OSError as error:

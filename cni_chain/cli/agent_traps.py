@@ -47,6 +47,8 @@ def lacks_retry(conf: dict[str, object]) -> bool:
 
 
 def _exempt(survey: Survey, places: Places) -> Iterator[Finding]:
+    if survey.facade.owners is None:
+        return  # the facade's owners can't be told, and directories exempt nobody
     for part in survey.parts:
         owner = part.owner
         meshes = MESHES & ({link.type for link in part.links} | (owner.types or frozenset()))

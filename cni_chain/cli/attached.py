@@ -186,7 +186,7 @@ def _take(tree: Tree, found: StateDir, name: str, marker: Marker, *, strict: boo
         if not set_aside and entry.attachment.file != name:
             raise ValueError(f"the record of {entry.attachment.file}")
     except ValueError as error:
-        found.damaged.append(Damaged(path, "empty" if is_file and not content else str(error), set_aside, age))
+        found.damaged.append(Damaged(path, str(error), set_aside, age))
         return
     if set_aside:
         found.damaged.append(Damaged(path, "can be read, but was set aside", set_aside, age))

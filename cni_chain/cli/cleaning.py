@@ -62,7 +62,7 @@ def gc_command(
       cni-chain gc --forget 3f2a9
 
     \b
-    Exit status: 0 if nothing is left to free, 1 if something failed or was refused, 2 if it can't ask.
+    Exit status: 0; 1 if something failed or was refused, 2 if it can't ask.
     """
     if forget is not None and older_than is not None:
         raise typer.BadParameter("--forget and --older-than exclude each other")
@@ -124,7 +124,11 @@ def _print_plan(made: gc.Plan, unseen: list[str]) -> None:
     lines += [f"left alone: {gc.name(entry.attachment, entry.pod)}: {why}" for entry, why in made.kept]
     for damaged in made.damaged:
         if not damaged.set_aside:
-            then = "fails with 5 until that is mended" if damaged.unreadable else "sets it aside"
+            then = (
+                "fails with 5 until that is mended"
+                if damaged.unreadable
+                else "sets it aside (if none comes: gc --forget ID --force)"
+            )
             lines.append(f"left alone: {damaged.path}: {damaged.reason}: its DEL {then}")
     lines += [f"! {failed}" for failed in unseen]
     if made.empty:

@@ -58,7 +58,7 @@ _ISTIO_AWAY = (
     "pod and has died with it (Unauthorized). Pods that run are not affected, and pods are deleted as ever."
 )
 _ISTIO_BACK = (
-    "Look at the istio-cni-node pod of this node. Pods that wait come up by themselves, mostly within 45 s after it is "
+    "Look at the istio-cni-node pod of this node. Pods that wait come up by themselves, mostly within 48 s after it is "
     "back: istio-cni tries for 31 s with the token that it has read, and the kubelet tries again 12 to 15 s later. "
     "timeoutSeconds of the owner shortens that (docs/agents.md)."
 )

@@ -45,7 +45,7 @@ def _unreadable(state: StateDir) -> Iterator[Trouble]:
             "records-unreadable",
             state.path,
             state.failure,
-            "Without its record a pod is deleted by the chain as it is now, which may not be what was run for it.",
+            "Every ADD and every DEL fails with 5: no new pod starts, and pods stay Terminating.",
             "Run doctor as root; if it already was, look at the file system.",
         )
 
@@ -73,7 +73,8 @@ def _damaged(state: StateDir) -> Iterator[Trouble]:
             "records-set-aside",
             aside[0],
             f"{_count(len(aside), 'damaged record')} set aside",
-            "Their pods were deleted by the chain as it was then; something of an older chain may be left of them.",
+            "Their pods were deleted by the chain as it was then, so something of an older chain may be left of them. "
+            "(Version 0.1.0 sets the records of later versions aside, also of pods that run.)",
             "Look for what spoils files here (a full disk, a power loss), then cni-chain gc removes them.",
             warning=True,
         )
@@ -96,7 +97,8 @@ def _damaged(state: StateDir) -> Iterator[Trouble]:
                 one.path,
                 one.reason,
                 "What was run for this attachment is not known: its DEL takes the chain as it is now.",
-                "Nothing, if its pod still runs: its DEL sets the record aside. Else cni-chain gc --older-than 1h.",
+                "Nothing, if its pod still runs: its DEL sets the record aside. If its pod is gone: cni-chain gc "
+                "--older-than 1h. It frees every damaged record of that age: first see that none of their pods runs.",
                 warning=True,
             )
 
@@ -143,7 +145,8 @@ def _stranded(state: StateDir) -> Iterator[Trouble]:
             what,
             "The pod stays Terminating, or is gone and its addresses, rules and endpoints are still held.",
             "Mend the cause that the error names. The DEL is then retried by itself, when another pod comes or goes; "
-            "cni-chain gc retries at once. What can never be deleted: cni-chain gc --forget ID drops its record.",
+            "cni-chain gc retries at once. What can never be deleted: cni-chain gc --forget ID drops its record; "
+            'if the runtime goes on asking, "onDelError": "ignore" on its owner lets the pod go.',
             warning=True,
         )
 

@@ -6,6 +6,7 @@ stays with them, so a person is told what that may be, and a pod that may still 
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple
 
 from cni_chain import results
@@ -86,7 +87,10 @@ def chosen(found: list[StateDir], asked: str) -> list[Target]:
     if not meant:
         told = "".join(f"; {one.path}: {one.failure}" for one in found if one.failure)
         interface = f" with an interface {ifname}" if ifname else ""
-        raise ForgetError(f"no attachment of a container{interface} whose ID begins with {beginning!r}{told}")
+        raise ForgetError(
+            f"no attachment of a container{interface} whose ID begins with {beginning!r}{told}; "
+            "cni-chain attachments lists them"
+        )
     containers = sorted({target.attachment.container_id for target in meant})
     if len(containers) > 1:
         raise ForgetError(f"{beginning!r} begins the IDs of several containers: {', '.join(containers)}")
@@ -123,6 +127,8 @@ def carry_out(target: Target, directory: NetDir, *, force: bool) -> Outcome:
         try:
             if not force and _is_another(state, target):
                 return Outcome(target, None, "it is in use again")
+            if target.damaged is not None and os.path.isdir(target.damaged.path):
+                gc.discard(target.damaged.path)
             state.remove(target.attachment)
             Stranded(state.stranded).unmark(target.attachment.file)
         finally:

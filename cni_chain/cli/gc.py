@@ -150,11 +150,19 @@ def carry_out(
         yield Outcome(left, errors, kept)
 
 
+def discard(path: str) -> None:
+    """Remove what lies in a record's place: a file, or an empty directory. Raises OSError."""
+    if os.path.isdir(path) and not os.path.islink(path):
+        os.rmdir(path)
+    else:
+        os.unlink(path)
+
+
 def remove(made: Plan) -> Iterator[tuple[str, CNIError | None]]:
     """Remove the files of which nothing can be learnt, one after another; yield each, and what failed."""
     for path in made.removed:
         try:
-            os.unlink(path)
+            discard(path)
         except FileNotFoundError:
             continue
         except OSError as error:

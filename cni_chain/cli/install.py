@@ -79,7 +79,7 @@ def plan(tree: Tree, options: Options, source: str) -> Plan:
             _directory(plan, net_dir)
             _put(plan, wanted.path, wanted.text, wanted.before)
         elif directory.facades:
-            plan.notes.append(f"{directory.facades[0].path} stays as it is.")
+            _stays(plan, directory, options)
             never = [in_use.never_taken(tree, directory, file.network) for file in directory.facades]
             plan.warnings += never[:1] if all(never) else []
     installed.prune(plan, programs, version)
@@ -220,6 +220,19 @@ def _check(plan: Plan, directory: NetDir, wanted: _Wanted, options: Options) -> 
             f"{path}: plugins keep addresses and rules under its name {name}, and this network is called {network}: "
             "what is left of pods from before may not be found"
         )
+
+
+def _stays(plan: Plan, directory: NetDir, options: Options) -> None:
+    """Refuse to put a version in place that refuses the facade which stays, as an older one may not have done."""
+    plan.notes.append(f"{directory.facades[0].path} stays as it is.")
+    for file in directory.facades:
+        if file.problems:
+            refused = (
+                f"{file.path}: new pods would get no network from this version: {'; '.join(map(str, file.problems))}"
+            )
+            if not options.force:
+                raise RefusedError(f"{refused}. Correct the facade first, or --force")
+            plan.warnings.append(refused)
 
 
 def _order(plan: Plan, directory: NetDir, path: str) -> None:

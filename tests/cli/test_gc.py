@@ -495,3 +495,21 @@ def test_an_age_that_is_none_is_wrong_usage(pods: Pods, age: str) -> None:
 
 def test_where_there_is_no_state_there_is_nothing_to_do(host: Host) -> None:
     assert Pods(host).run("gc", "--yes") == (0, "Nothing to free.\n", "")
+
+
+def test_a_directory_in_a_records_place_can_be_cleared(pods: Pods) -> None:
+    place = pods.record("c1")
+    place.unlink()
+    place.mkdir()
+    aside = place.with_name(f".damaged-{place.name}")
+    aside.mkdir()
+    (aside / "somebody's").touch()
+
+    refused = pods.run("gc", "--yes")
+    assert (refused.status, refused.stderr) == (1, f"cni-chain: {aside}: Directory not empty\n")
+    (aside / "somebody's").unlink()
+    assert pods.run("gc", "--yes").status == 0
+    assert pods.run("gc", "--forget", "c1", "--force", "--yes").status == 0
+
+    assert not aside.exists()
+    assert not place.exists()

@@ -205,3 +205,19 @@ def test_a_facade_that_is_there_is_never_touched_by_an_upgrade_even_if_it_is_wro
 
     assert live.run("install").status == 0
     assert live.facade.read_bytes() == before
+
+
+def test_a_version_that_refuses_the_facade_which_stays(live: Bare) -> None:
+    """A misspelt key that an older version let pass would stop every new pod of the node."""
+    live.run("install")
+    text = live.facade.read_text().replace('"types": ["istio-cni"]', '"type": ["istio-cni"]')
+    live.facade.write_text(text)
+
+    error = refused(live)
+
+    assert error.startswith(
+        f"cni-chain: {FACADE}: new pods would get no network from this version: key owners[1].type: "
+    )
+    assert error.endswith("did you mean types?. Correct the facade first, or --force")
+    assert live.run("install", "--force").status == 0
+    assert live.facade.read_text() == text

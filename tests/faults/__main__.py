@@ -59,7 +59,7 @@ def run(options: argparse.Namespace, root: Path) -> list[campaign.Found]:
         print(f"{scene.name}: {tried.summary()}, {time.monotonic() - start:.0f} s", flush=True)
         print(*campaign.table(found), *campaign.kinds(found), sep="\n", flush=True)
         everything += found
-    print("", "all scenes:", *campaign.kinds(everything), sep="\n")
+    print("", "all scenes:", *(list(campaign.kinds(everything)) or ["no violation"]), sep="\n")
     return everything
 
 

@@ -63,7 +63,7 @@ def test_a_record_whose_intent_was_cut_short_is_damaged() -> None:
     text = a_record().text()
 
     for length in range(len(text)):
-        with pytest.raises(ValueError, match="cut short in its first line"):
+        with pytest.raises(ValueError, match="^(empty|cut short in its first line)$"):
             parse(text[:length])
 
 

@@ -34,6 +34,7 @@ class Kubelet:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.node = runtime.node
+        self.leaves_rules = False  # a plugin of the test can't take its own rules away
 
     @property
     def client(self) -> Client:

@@ -245,6 +245,7 @@ class Node:
 
         def plug() -> None:
             if self.sandbox.run("ip", "link", "show", DEVICE, check=False).returncode:
+                self._wait_for_the_peer_to_go()
                 self.sandbox.run(*f"ip link add {DEVICE} type veth peer name {DEVICE}-peer".split())
 
         plug()
@@ -252,6 +253,13 @@ class Node:
             yield plug
         finally:
             self.sandbox.run("ip", "link", "delete", DEVICE, check=False)
+
+    def _wait_for_the_peer_to_go(self) -> None:
+        """Wait for the kernel, which ends a deleted namespace's devices, and with them their peers, some time later."""
+        until = time.monotonic() + 10
+        while not self.sandbox.run("ip", "link", "show", f"{DEVICE}-peer", check=False).returncode:
+            assert time.monotonic() < until, f"{DEVICE}-peer is still there"
+            time.sleep(0.05)
 
     def usual_chain(self) -> None:
         """The facade, and what each of the three owners writes."""

@@ -205,7 +205,7 @@ def _carry_out(
             _refuse_own_namespace(args.netns, environ)
         call = Call(Request(args, conf, version, facade, environ), log, executor)
         return _verb(args.command)(call), call
-    except BaseException as error:  # noqa: BLE001  # as in `main`
+    except BaseException as error:  # noqa: BLE001  # as in `dispatch`
         failure = _as_failure(error)
         raise failure from None
     finally:

@@ -89,9 +89,9 @@ def crashes(kubelet: Kubelet) -> Iterator[None]:
 
 @contextlib.contextmanager
 def not_undone(kubelet: Kubelet) -> Iterator[None]:
-    # The runtime deletes the namespace before the retry. bridge frees the address then, but it knows whose packets it
-    # masquerades by the namespace alone (plugins/main/bridge, cmdDel): those rules stay, as with a plain conflist.
-    kubelet.leaves_rules = True
+    # The runtime deletes the namespace before the retry. bridge (plugins/main/bridge, cmdDel) frees the address and
+    # returns then: the addresses that it masquerades it reads in the namespace.
+    kubelet.leaves_masquerade = True
     with steered(kubelet.node, "tuning") as tuning, steered(kubelet.node, "portmap") as portmap:
         portmap.fails("ADD", "no rules today")
         tuning.fails("DEL", "the agent is away")

@@ -34,7 +34,7 @@ class Kubelet:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.node = runtime.node
-        self.leaves_rules = False  # a plugin of the test can't take its own rules away
+        self.leaves_masquerade = False  # bridge gets its DEL after its namespace is gone
 
     @property
     def client(self) -> Client:

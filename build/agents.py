@@ -43,7 +43,7 @@ def signs() -> str:
 # The page, the name of its marks, and what is written there.
 TABLES: tuple[tuple[str, str, Callable[[], str]], ...] = (
     ("agents/index.md", "known-agents", known),
-    ("guides/live-cluster.md", "whose", whose),
+    ("guides/migrate.md", "whose", whose),
     ("guides/operate.md", "signs", signs),
 )
 

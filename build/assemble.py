@@ -1,4 +1,4 @@
-"""Puts the frozen program's directory together from what PyInstaller found: launcher, archive of modules, libraries."""
+"""Puts the frozen program's directory together from what PyInstaller found: the program, and an archive of modules."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import sysconfig
+import tempfile
 import zipfile
 from collections.abc import Iterable
 from importlib.machinery import FrozenImporter
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+from build.program import Module, link
+
 INTERNAL = "_internal"
 
 # PyInstaller's table of contents: name in the bundle, source file, kind.
@@ -25,46 +28,51 @@ Entry = tuple[str, str, str]
 _BASE_LIBRARY = "base_library.zip"
 
 # What every call of the plugin loads, and is therefore built in. Of the standard library that is what the interpreter's
-# start needs in UTF-8 mode, and what `from __future__` imports.
-_STANDARD = ("__future__", "encodings", "encodings.aliases", "encodings.utf_8")
+# start needs in UTF-8 mode.
+_STANDARD = ("encodings", "encodings.aliases", "encodings.utf_8")
 _OURS = re.compile(r"cni_chain(\.__main__|\.plugin(\..*)?)?")
 
-# What root runs at every call is compiled without a warning.
-_WARNINGS = ("-Wall", "-Wextra", "-Wshadow", "-Wconversion", "-Wformat=2", "-Werror")
 
-# Libraries that a launcher with the interpreter in it doesn't load.
-_LINKED_IN = re.compile(r"lib(python3|expat|z)\b.*\.so")
+def assemble(
+    directory: str, name: str, modules: Iterable[Entry], built_in: Iterable[str], others: Iterable[Entry]
+) -> list[Path]:
+    """Make `directory` with the program `name`, and return the archives of the system that were linked into it.
 
-
-def assemble(directory: str, name: str, modules: Iterable[Entry], others: Iterable[Entry]) -> None:
-    """Make `directory` with the program `name`, of PyInstaller's `modules` and of `others`: libraries and data."""
+    PyInstaller found `modules`, the modules in C that are `built_in` the interpreter, and `others`: extensions and
+    data.
+    """
     target = Path(directory)
     shutil.rmtree(target, ignore_errors=True)
     internal = target / INTERNAL
     internal.mkdir(parents=True)
-    sources = {module: source for module, source, _ in modules if os.path.isfile(source)}
-    others = list(others)
-    for place, source, _ in others:
+    sources = {
+        module: source for module, source, _ in modules if os.path.isfile(source) and not _is_in_interpreter(module)
+    }
+    extensions = []
+    for place, source, kind in others:
         if place == _BASE_LIBRARY:
             sources |= {module: _source(module) for module in _modules(source) if not _is_in_interpreter(module)}
-    built_in = {module: _source(module) for module in _STANDARD}
-    built_in |= {module: source for module, source in sources.items() if _OURS.fullmatch(module)}
-    _archive(internal / "modules.zip", {module: source for module, source in sources.items() if module not in built_in})
-    interpreter = _static_interpreter()
-    places = {os.path.dirname(place) for place, _, kind in others if kind == "EXTENSION"}
-    if len(places) > 1:
-        raise SystemExit(f"extension modules are in {', '.join(sorted(places))}; the launcher looks into one directory")
-    libraries = []
-    for place, source, kind in others:
-        if place == _BASE_LIBRARY or (interpreter and _LINKED_IN.match(place)):
-            continue
-        _put(internal / place, source, kind)
-        if kind == "BINARY":
-            libraries.append(place)
-    header = target / "frozen_modules.h"
-    _write_header(header, built_in, "".join(places), libraries)
-    _link(target / name, header.parent, interpreter)
-    header.unlink()
+        elif kind == "EXTENSION":
+            extensions.append(os.path.basename(place).partition(".")[0])
+        elif kind != "BINARY":  # those are the shared interpreter and its libraries
+            put(target, place, source)
+    frozen = {module: _source(module) for module in _STANDARD}
+    frozen |= {module: source for module, source in sources.items() if _OURS.fullmatch(module)}
+    _archive(internal / "modules.zip", {module: source for module, source in sources.items() if module not in frozen})
+    # Each call would read the docstrings.
+    codes = {
+        module: Module(_code(module, source, docstrings=False), _is_package(source))
+        for module, source in frozen.items()
+    }
+    with tempfile.TemporaryDirectory() as work:
+        return link(target / name, Path(work), codes, built_in, extensions)
+
+
+def put(target: Path, place: str, source: str) -> None:
+    """Copy a file of data to its place beside the archive of modules."""
+    file = target / INTERNAL / place
+    file.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, file)
 
 
 def _modules(archive: str) -> list[str]:
@@ -85,16 +93,6 @@ def _source(module: str) -> str:
         if source.is_file():
             return str(source)
     raise SystemExit(f"the source of {module} is not in {sysconfig.get_path('stdlib')}")
-
-
-def _put(file: Path, source: str, kind: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    if kind == "SYMLINK":
-        file.symlink_to(source)
-        return
-    shutil.copyfile(source, file)
-    if kind in ("BINARY", "EXTENSION"):
-        subprocess.run(["strip", "--strip-unneeded", file], check=True)  # noqa: S607
 
 
 def _code(module: str, source: str, *, docstrings: bool) -> bytes:
@@ -118,6 +116,9 @@ class _WithoutTypes(ast.NodeTransformer):
         node.annotation = None
         return node
 
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        return ast.copy_location(ast.Pass(), node) if node.module == "__future__" else node  # of annotations only
+
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
         plain = ast.Assign([node.target], node.value) if node.value else ast.Pass()
         return ast.copy_location(plain, node)
@@ -133,50 +134,22 @@ def _is_package(source: str) -> bool:
 
 
 def _archive(file: Path, sources: dict[str, str]) -> None:
-    """Write modules where the interpreter's zipimport finds them."""
+    """Write modules where the interpreter's zipimport finds them; those that `status` loads are not compressed.
+
+    Scripts ask it often, and to inflate its modules took a fifth of its time.
+    """
+    loaded = _loaded_by_status()
     head = importlib.util.MAGIC_NUMBER + bytes(12)
     with zipfile.ZipFile(file, "w") as archive:
         for module, source in sorted(sources.items()):
             path = module.replace(".", "/") + ("/__init__.pyc" if _is_package(source) else ".pyc")
             code = _code(module, source, docstrings=True)  # a command's docstring is its help
-            archive.writestr(zipfile.ZipInfo(path), head + code, zipfile.ZIP_DEFLATED)
+            how = zipfile.ZIP_STORED if module in loaded else zipfile.ZIP_DEFLATED
+            archive.writestr(zipfile.ZipInfo(path), head + code, how)
 
 
-def _write_header(file: Path, sources: dict[str, str], extensions: str, libraries: list[str]) -> None:
-    """Write modules as a C array (PyImport_FrozenModules), and the places of the other files."""
-    lines = [f'#define EXTENSIONS "{extensions}"']
-    names = "".join(f'"{name}", ' for name in sorted(libraries))
-    lines.append(f"static const char *const libraries[] = {{{names}0}};")
-    rows = []
-    for number, (module, source) in enumerate(sorted(sources.items())):
-        code = _code(module, source, docstrings=False)  # each call would read the docstrings
-        lines.append(f"static const unsigned char module{number}[] = {{{','.join(map(str, code))}}};")
-        package = int(_is_package(source))
-        rows.append(f'{{.name = "{module}", .code = module{number}, .size = {len(code)}, .is_package = {package}}},')
-    file.write_text("\n".join([*lines, "static const struct _frozen frozen_modules[] = {", *rows, "{0}};", ""]))
-
-
-def _static_interpreter() -> Path | None:
-    """Return the interpreter as a static library, None if it has none or PYTHON_LIBRARY=shared."""
-    if os.environ.get("PYTHON_LIBRARY") == "shared":
-        return None
-    library = Path(sysconfig.get_config_var("LIBPL") or "/", sysconfig.get_config_var("LIBRARY") or "none")
-    return library if library.suffix == ".a" and library.is_file() else None
-
-
-def _link(program: Path, include: Path, interpreter: Path | None) -> None:
-    """Compile the launcher. The loader links a shared interpreter at every start, but not a static one."""
-    variables = sysconfig.get_config_vars()
-    command = ["gcc", "-O2", *_WARNINGS, "-s", f"-I{include}"]
-    # As a system header: its warnings must not stop the build.
-    command += ["-isystem", sysconfig.get_path("include"), "-o", str(program), str(HERE / "launcher.c")]
-    if interpreter:
-        wanted = " ".join(variables.get(key) or "" for key in ("MODLIBS", "LIBS", "SYSLIBS")).split()
-        # Of the system's libraries only those that every system has are left to be loaded.
-        static = ["-l:libexpat.a" if one == "-lexpat" else "-l:libz.a" if one == "-lz" else one for one in wanted]
-        command += ["-no-pie", str(interpreter), "-Wl,--export-dynamic", *dict.fromkeys(static)]
-    else:
-        # RPATH and not RUNPATH: it counts for the libraries' own libraries too, and before LD_LIBRARY_PATH.
-        command += [f"-L{variables['LIBDIR']}", f"-lpython{variables['LDVERSION']}"]
-        command += [f"-Wl,-rpath,$ORIGIN/{INTERNAL}", "-Wl,--disable-new-dtags"]
-    subprocess.run([*command, "-ldl"], check=True)  # a library of its own before glibc 2.34
+def _loaded_by_status() -> set[str]:
+    script = "import sys, cni_chain.cli.glance; print(*sys.modules)"
+    # Without `site`: what that loads is the builder's.
+    done = subprocess.run([sys.executable, "-S", "-c", script], stdout=subprocess.PIPE, text=True, check=True)
+    return set(done.stdout.split())

@@ -29,6 +29,12 @@ All commands check a node by the same rules:
 * `cni-chain doctor` runs all rules: those of `verify`, and those that need the running node. It exits 1 if it finds an
   error.
 * `cni-chain show` names the errors of `verify` in its last line, and exits 1 if it finds one.
+* `cni-chain status` runs the rules of `doctor`, and exits 1 if it finds an error.
+* Without a facade in place, `show`, `cat`, `owner` and `status` exit 1 and name what is found.
+  For `verify` and `doctor` that is only a warning while a facade waits as `….ready` and another file gives pods their
+  network (`facade-waiting`): no pod fails, but none gets the chain either.
+* What only the running node shows, for example a plugin that hangs, is an error of `doctor` and `status` alone:
+  `verify` and `show` read neither the log nor the records, and call no agent.
 * `cni-chain install` and `cni-chain owner` refuse a change that causes a new error.
 
 `cni-chain verify FILE` runs the rules about a single file.
@@ -60,7 +66,7 @@ def _paragraph(kind: Kind, rule: Rule) -> list[str]:
         severity += f"; a warning if {kind.milder}"
     lines = [f"## {kind.id}", "", f"{severity}. Found by {found_by} when {kind.when}.", ""]
     lines.append(f"**Why it matters:** {kind.why}")
-    if kind.stops:
+    if kind.is_stopping:
         lines.append("While it is an error, no new pod gets the chain.")
     lines += ["", f"**What to do:** {kind.do}"]
     if kind.replaces:

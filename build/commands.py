@@ -1,11 +1,12 @@
 """Writes docs/reference/commands.md from the commands' own help: python build/commands.py.
 
-With --man it prints the manual page. It writes only what the help says, so that the two can't differ; a test
-checks that.
+With --man it prints the manual page, with --table what the frozen program has beside it so as not to import Typer for
+its help. It writes only what the help says, so that they can't differ; tests check that.
 """
 
 from __future__ import annotations
 
+import marshal
 import re
 import sys
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import typer  # noqa: E402  # the checkout's own modules are found from here on
 
 from cni_chain import __version__  # noqa: E402
 from cni_chain.cli.app import app  # noqa: E402
+from cni_chain.cli.table import table  # noqa: E402
 
 PAGE = CHECKOUT / "docs/reference/commands.md"
 NAME = "cni-chain"
@@ -59,7 +61,7 @@ def page() -> str:
         "",
         f"Every command of `{NAME}`, as `--help` prints it. Written by `python build/commands.py`.",
         "The guides show what the commands print: [operate](../guides/operate.md),",
-        "[upgrade and uninstall](../guides/upgrade-and-uninstall.md), [live cluster](../guides/live-cluster.md).",
+        "[upgrade and uninstall](../guides/upgrade-and-uninstall.md), [migrate](../guides/migrate.md).",
         "",
         *(f"* [`{one.name}`](#{one.name.replace(' ', '-')})" for one in commands),
     ]
@@ -124,5 +126,7 @@ def _roff(text: str) -> str:
 if __name__ == "__main__":
     if sys.argv[1:] == ["--man"]:
         sys.stdout.write(man())
+    elif sys.argv[1:] == ["--table"]:
+        sys.stdout.buffer.write(marshal.dumps(table()))
     else:
         PAGE.write_text(page())

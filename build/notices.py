@@ -7,29 +7,43 @@ without a text stops the freeze.
 from __future__ import annotations
 
 import os
-import subprocess
+import re
 import sysconfig
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+from build.installed import owners
+
 # PyInstaller's table of contents: name in the bundle, source file, kind.
 Entry = tuple[str, str, str]
+
+_COMMON = re.compile(r"/usr/share/common-licenses/([A-Za-z]+(?:-\d+(?:\.\d+)?)?)")
 
 _TEXTS = ("LICENSE", "LICENCE", "COPYING", "NOTICE")
 
 
-def notices(modules: Iterable[Entry], libraries: Iterable[Entry]) -> list[Entry]:
-    """Return the licence files for pure Python modules and shared libraries."""
+def notices(modules: Iterable[Entry], linked: Iterable[Path]) -> list[Entry]:
+    """Return the licence files for pure Python modules and for the static libraries that were linked in."""
     texts = {"python": _python()}
-    owners = metadata.packages_distributions()
+    distributions = metadata.packages_distributions()
     for package in {name.partition(".")[0] for name, _, _ in modules} - {"cni_chain"}:
-        for owner in owners.get(package, ()):
+        for owner in distributions.get(package, ()):
             texts[owner.lower()] = _distribution(owner)
-    extensions = sysconfig.get_config_var("EXT_SUFFIX")
-    for name, source, _ in libraries:
-        if not name.endswith(extensions) and "libpython" not in name:
-            texts[os.path.basename(name)] = [_library(source)]
+    packages = owners(map(str, linked))
+    for archive in linked:
+        text = packages[str(archive)].licence if str(archive) in packages else None
+        if text is None:
+            raise SystemExit(f"no licence text for {archive}: no installed package names it")
+        # Several archives are of one package, and the interpreter's own is there already.
+        if not any(os.path.samefile(text, other) for files in texts.values() for other in files):
+            texts[archive.stem] = [text]
+    # Debian's texts refer to common ones instead of repeating them.
+    referred = {name for files in texts.values() for file in files for name in _COMMON.findall(file.read_text())}
+    texts["common"] = [
+        file for file in map(Path("/usr/share/common-licenses").joinpath, sorted(referred)) if file.is_file()
+    ]
+    texts["relink"] = [Path(__file__).with_name("RELINK.md")]
     entries = [
         (f"licenses/{component}/{file.name}", str(file), "DATA")
         for component, files in sorted(texts.items())
@@ -48,8 +62,8 @@ def _python() -> list[Path]:
     text = Path(sysconfig.get_path("stdlib"), "LICENSE.txt")
     if not text.is_file():
         raise SystemExit(f"no licence text for Python: {text} is missing")
-    packaged = _packaged(os.__file__)
-    return [text, packaged] if packaged else [text]
+    packaged = [package.licence for package in owners([os.__file__]).values()]
+    return [text, *(one for one in packaged if one)]
 
 
 def _distribution(name: str) -> list[Path]:
@@ -61,23 +75,3 @@ def _distribution(name: str) -> list[Path]:
     if not found:
         raise SystemExit(f"no licence text for {name}: its installed files have none")
     return found
-
-
-def _library(source: str) -> Path:
-    text = _packaged(source)
-    if text is None:
-        raise SystemExit(f"no licence text for {source}: no installed package names it")
-    return text
-
-
-def _packaged(file: str) -> Path | None:
-    """Find the text of the package that a file of the system is from: Debian and Ubuntu keep it in a fixed place."""
-    real = os.path.realpath(file)
-    # dpkg knows a file by the path it was packed under, with or without /usr in front (merged /usr).
-    for path in (real, real.removeprefix("/usr")):
-        query = subprocess.run(["dpkg-query", "--search", path], capture_output=True, text=True, check=False)  # noqa: S607
-        if query.returncode == 0:
-            text = Path("/usr/share/doc", query.stdout.partition(":")[0], "copyright")
-            if text.is_file():
-                return text
-    return None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from cni_chain.agents.agent import Agent, Chart, Sign, Writer
@@ -40,7 +39,7 @@ class Cilium(Agent):
         # cilium-cni itself reads the address from this variable of the runtime.
         path = os.environ.get("CILIUM_SOCK", "").removeprefix("unix://")
         sign = super().sign_of(conf)
-        return replace(sign, path=path) if sign and path else sign
+        return sign._replace(path=path) if sign and path else sign
 
 
 CILIUM = Cilium(
@@ -48,12 +47,16 @@ CILIUM = Cilium(
     owner="cilium",
     types=("cilium-cni",),
     file="05-cilium.conflist",
+    network="cilium",
     older=("05-cilium.conf",),  # 1.12 and 1.13
     renames=True,
     chart=Chart(
         name="cilium/cilium",
         file="cilium-values.yaml",
         values={"cni.confPath": "{directory}"},
+        back={"cni.confPath": "{net_dir}"},
+        shared={"cni.exclusive": "false"},
+        alone={"cni.exclusive": "true"},
         more={_HOST_NAMESPACE_ONLY: "true"},
         releases="1.12 to 1.20",
         otherwise=f"1.12, 1.13: first `cni.uninstall: false`; beside a mesh: `{_HOST_NAMESPACE_ONLY}: true`",
@@ -69,5 +72,6 @@ CILIUM = Cilium(
         frozen="No new pod starts, and none is deleted: its plugin waits for an answer until its timeout.",
     ),
     writer=Writer("cilium-agent", "cni.confPath"),
-    hint="For Cilium: cni.confPath must be this directory, and cni.chainingMode must not need another agent's file.",
+    hint="For Cilium: cni.confPath must be this directory, and cni.chainingMode must not need another agent's file. "
+    "With cni.exclusive=false its agent writes a deleted file again only when it starts: restart its pod on this node.",
 )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
-from cni_chain.agents.agent import Agent, Chart, Sign, Writer, text
+from cni_chain.agents.agent import Agent, Chart, Proxy, Sign, Writer, text
 
 RUN_DIR = "/var/run/istio-cni"
 _RETRY, _RETRY_VALUE = "enable_ambient_detection_retry", "ambient.enableAmbientDetectionRetry"
@@ -37,7 +36,10 @@ class Istio(Agent):
             values["ambient.enabled"] = "true"
             if _RETRY in conf:
                 values[_RETRY_VALUE] = "true"
-        return values if _has_own_chart(conf) else {f"cni.{key}": value for key, value in values.items()}
+        return _in_chart(conf, values)
+
+    def values_back(self, conf: Mapping[str, Any], net_dir: str, list_name: str, *, is_shared: bool) -> dict[str, str]:
+        return _in_chart(conf, super().values_back(conf, net_dir, list_name, is_shared=is_shared))
 
     def remarks(self, conf: Mapping[str, Any]) -> list[str]:
         return [_REMARK] if conf.get(_RETRY) is False else []
@@ -51,8 +53,7 @@ class Istio(Agent):
         if self.sign is None or not is_ambient(conf):
             return None
         run_dir = text(conf, "cni_agent_run_dir") or RUN_DIR
-        return replace(
-            self.sign,
+        return self.sign._replace(
             path=text(conf, "cni_event_address") or f"{run_dir}/pluginevent.sock",
             why=_AWAY.format(kubeconfig=kubeconfig(run_dir)),
         )
@@ -81,9 +82,12 @@ def kubeconfig(run_dir: str) -> str:
     return f"{run_dir}/istio-cni-kubeconfig"
 
 
-def _has_own_chart(conf: Mapping[str, Any]) -> bool:
-    """Return whether an Istio that wrote `conf` has the chart's values at the top (1.24), not below `cni`."""
-    return "plugin_log_level" in conf
+def _in_chart(conf: Mapping[str, Any], values: dict[str, str]) -> dict[str, str]:
+    """Return values as the chart of the Istio that wrote `conf` has them: at the top (1.24), before that below `cni`.
+
+    Without a configuration Istio is yet to come, in a release of today.
+    """
+    return values if "plugin_log_level" in conf or not conf else {f"cni.{key}": one for key, one in values.items()}
 
 
 ISTIO = Istio(
@@ -99,6 +103,7 @@ ISTIO = Istio(
         name="istio/cni",
         file="istio-cni-values.yaml",
         values={"cniConfDir": "{directory}", "chained": "false", "cniConfFileName": "10-istio.conf"},
+        back={"cniConfDir": "{net_dir}", "chained": "true", "cniConfFileName": ""},
         more={"ambient.enabled": "true", _RETRY_VALUE: "true"},
         releases="1.24 to 1.31",
         otherwise=f"1.18 to 1.23: all of them below `cni.`; 1.28 and later, ambient: `{_RETRY_VALUE}: true`",
@@ -117,5 +122,10 @@ ISTIO = Istio(
         "outside the mesh, are not affected.",
     ),
     writer=Writer("install-cni", "cniConfDir, with chained=false"),
+    # cni/pkg/config and the injection template of Istio
+    proxies=(
+        Proxy("ztunnel", (15001, 15006, 15008), mark=0x539, ipv6="istio-cni's Helm value ambient.ipv6=true"),
+        Proxy("istio-proxy", (15001, 15006), ipv6="ISTIO_DUAL_STACK=true in meshConfig.defaultConfig.proxyMetadata"),
+    ),
     hint="For Istio: cniConfDir must be this directory and chained=false, or its agent waits forever.",
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from cni_chain.agents.agent import Agent, Sign, text
@@ -17,7 +16,7 @@ class Multus(Agent):
         if self.sign is None or conf.get("type") != "multus-shim":
             return None
         directory = text(conf, "socketDir")
-        return replace(self.sign, path=f"{directory.rstrip('/')}/multus.sock") if directory else self.sign
+        return self.sign._replace(path=f"{directory.rstrip('/')}/multus.sock") if directory else self.sign
 
 
 MULTUS = Multus(

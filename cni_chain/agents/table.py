@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cni_chain.agents.agent import Agent, Chart, Sign
+from cni_chain.agents.agent import Agent, Chart, Proxy, Sign
 
 TABLE = (
     Agent(
@@ -18,10 +18,13 @@ TABLE = (
             name="linkerd/linkerd2-cni",
             file="linkerd2-cni-values.yaml",
             values={"destCNINetDir": "{directory}"},
+            back={"destCNINetDir": "{net_dir}"},
             release="linkerd2-cni",
             namespace="linkerd-cni",
             daemonset="linkerd-cni",
         ),
+        # the values of the chart linkerd-control-plane
+        proxies=(Proxy("linkerd-proxy", (4140, 4143), ipv6="Linkerd's Helm value disableIPv6=false"),),
         hint='Linkerd only edits lists that exist here: put one with "plugins": [] here as its seed, under a name '
         'without "linkerd" (conf/examples/linkerd).',
     ),
@@ -38,9 +41,18 @@ TABLE = (
             name="kuma/kuma",
             file="kuma-values.yaml",
             values={"cni.netDir": "{directory}", "cni.chained": "false", "cni.confName": "kuma-cni.conf"},
+            back={"cni.netDir": "{net_dir}", "cni.chained": "true", "cni.confName": "{list}"},
             more={"cni.enabled": "true"},
             release="kuma",
             namespace="kuma-system",
+        ),
+        # pkg/transparentproxy of Kuma
+        proxies=(
+            Proxy(
+                "kuma-sidecar",
+                (15001, 15006),
+                ipv6="the pod's annotation kuma.io/transparent-proxying-ip-family-mode: dualstack",
+            ),
         ),
     ),
     Agent(
@@ -57,11 +69,13 @@ TABLE = (
             name="hashicorp/consul",
             file="consul-values.yaml",
             values={"connectInject.cni.cniNetDir": "{directory}"},
+            back={"connectInject.cni.cniNetDir": "{net_dir}"},
             more={"connectInject.cni.enabled": "true"},
             release="consul",
             namespace="consul",
             daemonset="consul-cni",
         ),
+        proxies=(Proxy("consul-dataplane", (15001, 20000)),),
         hint="Consul only edits a list that has a plugin: put one with loopback here as its seed "
         "(conf/examples/consul), and leave loopback out with the owner's types.",
     ),
@@ -70,6 +84,9 @@ TABLE = (
         owner="calico",
         types=("calico",),
         file="10-calico.conflist",
+        network="k8s-pod-network",
+        contributes=("calico", "bandwidth", "portmap"),
+        early=True,
         by_hand="hostPath of the volume cni-net-dir and CNI_NET_DIR of the DaemonSet calico-node, or cni.confDir of "
         "the operator's Installation, must be {directory}",
         # Its plugin asks no agent, but reads the file that the agent wrote when it started; a boot or an uninstall
@@ -87,10 +104,13 @@ TABLE = (
         owner="flannel",
         types=("flannel",),
         file="10-flannel.conflist",
+        network="cbr0",
+        contributes=("flannel", "portmap"),
         chart=Chart(
             name="flannel/flannel",
             file="flannel-values.yaml",
             values={"flannel.cniConfDir": "{directory}"},
+            back={"flannel.cniConfDir": "{net_dir}"},
             release="flannel",
             namespace="kube-flannel",
             daemonset="kube-flannel-ds",
@@ -102,6 +122,8 @@ TABLE = (
         owner="aws",
         types=("aws-cni", "egress-cni", "egress-v4-cni", "egress-v6-cni"),
         file="10-aws.conflist",
+        network="aws-cni",
+        contributes=("aws-cni", "egress-cni", "portmap"),
         by_hand="hostPath of the volume cni-net-dir of the DaemonSet aws-node must be {directory}",
         sign=Sign(agent="Amazon's ipamd", path="127.0.0.1:50051", pod="aws-node"),
     ),
@@ -118,6 +140,8 @@ TABLE = (
         owner="antrea",
         types=("antrea",),
         file="10-antrea.conflist",
+        network="antrea",
+        contributes=("antrea", "portmap", "bandwidth"),
         by_hand="the chart has no value for it: patch the hostPath to {directory}",
         sign=Sign(agent="Antrea's agent", path="/var/run/antrea/cni.sock", pod="antrea-agent"),
     ),
@@ -126,6 +150,8 @@ TABLE = (
         owner="kube-ovn",
         types=("kube-ovn",),
         file="01-kube-ovn.conflist",
+        network="kube-ovn",
+        contributes=("kube-ovn", "portmap"),
         chart=Chart(
             name="kubeovn/kube-ovn",
             file="kube-ovn-values.yaml",
@@ -146,6 +172,7 @@ TABLE = (
         owner="ovn-kubernetes",
         types=("ovn-k8s-cni-overlay",),
         file="10-ovn-kubernetes.conf",
+        network="ovn-kubernetes",
         single=True,
         by_hand="--cni-conf-dir of ovnkube-node must be {directory}",
         sign=Sign(agent="OVN-Kubernetes", path="/var/run/ovn-kubernetes/cni/ovn-cni-server.sock", pod="ovnkube-node"),

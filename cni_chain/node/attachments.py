@@ -11,6 +11,7 @@ import stat
 import time
 from typing import Any, NamedTuple
 
+from cni_chain.node.errors import as_root, unreadable
 from cni_chain.node.facades import FacadeFile
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import record
@@ -112,6 +113,10 @@ class Damaged(NamedTuple):
         """Whether users other than root could have written it."""
         return self.reason == UNSAFE
 
+    def document(self) -> dict[str, Any]:
+        """Return the same as members of a JSON object."""
+        return {"file": self.path, "reason": self.reason, "setAside": self.set_aside}
+
     @property
     def attachment(self) -> Attachment | None:
         """The attachment that the record was about, if its file name says so."""
@@ -139,7 +144,10 @@ def look(tree: Tree, files: list[FacadeFile], given: list[str]) -> list[StateDir
 
 
 def _look(tree: Tree, path: str, *, strict: bool) -> StateDir:
-    """Return the content of one state directory; one that doesn't exist is empty."""
+    """Return the content of one state directory; one that doesn't exist is empty.
+
+    Raises RefusedError if only root can read it: "no pod is recorded" would be false.
+    """
     found = StateDir(path)
     markers = _markers(tree, f"{path}/{_MARKERS}")  # before the records, which exist longer
     try:
@@ -147,6 +155,8 @@ def _look(tree: Tree, path: str, *, strict: bool) -> StateDir:
     except FileNotFoundError:
         return found
     except OSError as error:
+        if as_root(error):
+            raise unreadable(path, error) from None
         found.failure = f"can't be read: {error.strerror}"
         return found
     for name in names:

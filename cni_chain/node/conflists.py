@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import os
 import stat
-from typing import Any
+from typing import Any, NamedTuple
 
-from cni_chain.node import crio, locate
-from cni_chain.node.errors import RefusedError, UnreadableError
-from cni_chain.node.facades import NetDir
+from cni_chain.node import crio, facades, locate, runtimes, usage
+from cni_chain.node.errors import RefusedError, UnreadableError, unreadable
+from cni_chain.node.facades import FacadeFile, NetDir
 from cni_chain.node.locate import Place
+from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import spec
-from cni_chain.plugin.errors import CNIError
 
 CONTAINERD, CRIO = "containerd", "crio"
 _SOCKETS = {CONTAINERD: crio.CONTAINERD_SOCKET, CRIO: crio.SOCKET}
@@ -37,10 +37,10 @@ class Live:
         except UnreadableError as error:
             raise RefusedError(f"{Place(path, error.at)}: {error}") from None
         self.plugins: list[dict[str, Any]] = self._plugins()
-        try:
-            self.network = spec.network_name(self.document)
-        except CNIError as error:
-            raise RefusedError(f"{path}: {error.msg.removeprefix('network configuration: ')}") from None
+        fault = facades.network_fault(self.document)
+        if fault:
+            raise RefusedError(f"{path}: {fault}")
+        self.network = str(self.document["name"])
         self.version = self._version()
 
     @property
@@ -80,13 +80,12 @@ class Live:
         return version or spec.VERSIONS[0]  # plugins treat a missing one like this
 
 
-class Choice:
+class Choice(NamedTuple):
     """The list to migrate, and why a runtime takes it."""
 
-    def __init__(self, live: Live, runtime: str, reason: str) -> None:
-        self.live = live
-        self.runtime = runtime
-        self.reason = reason
+    live: Live
+    runtime: str
+    reason: str
 
 
 def load(tree: Tree, path: str, original: str | None = None) -> Live:
@@ -95,14 +94,28 @@ def load(tree: Tree, path: str, original: str | None = None) -> Live:
         content = tree.read(path)
         mode = stat.S_IMODE(os.stat(tree.real(path)).st_mode)
     except OSError as error:
-        raise RefusedError(f"{path}: can't be read: {error.strerror}") from None
+        raise unreadable(path, error) from None
     return Live(original or path, content, mode)
+
+
+def of_first_owner(tree: Tree, directory: NetDir, file: FacadeFile) -> str:
+    """Return the file of a facade's first owner that could take the facade's place in `directory`, "" if none could.
+
+    A node that had a facade from the start has no previous list, and others have removed it.
+    """
+    part = next(iter(Survey(tree, file, []).parts), None)
+    path = part.delegates[0].path if part and part.delegates else ""
+    if not path or os.path.basename(path) in directory.names:
+        return ""
+    try:
+        return path if load(tree, path).network == file.network else ""
+    except RefusedError:
+        return ""
 
 
 def choose(tree: Tree, directory: NetDir, runtime: str | None, bin_dirs: list[str]) -> Choice:
     """Return the list that the runtime takes, or would take without cni-chain's facades. Raises RefusedError."""
-    ours = {file.path for file in directory.facades}
-    paths = [path for name in directory.names if (path := f"{directory.path}/{name}") not in ours]
+    paths = usage.others(directory)
     if not paths:
         raise RefusedError(f"{directory.path}: no .conf, .conflist or .json of a runtime here: nothing to migrate")
     running = [name for name in (CONTAINERD, CRIO) if os.path.exists(tree.real(_SOCKETS[name]))]
@@ -115,6 +128,7 @@ def choose(tree: Tree, directory: NetDir, runtime: str | None, bin_dirs: list[st
 def _both(tree: Tree, directory: NetDir, paths: list[str], bin_dirs: list[str]) -> Choice:
     """Return the list that both runtimes take, or containerd's if CRI-O takes none: then CRI-O isn't in use here."""
     error = ""
+    installed = list(runtimes.settings(tree))
     try:
         containerd: Choice | None = _containerd(tree, paths)
     except RefusedError as caught:
@@ -124,14 +138,21 @@ def _both(tree: Tree, directory: NetDir, paths: list[str], bin_dirs: list[str]) 
     except RefusedError:
         if containerd is None:
             raise RefusedError(error) from None
-        return containerd
+        return containerd if installed else containerd._replace(reason=_first(installed, directory))
     if containerd is not None and containerd.live.path == by_crio.live.path:
-        reason = f"containerd and CRI-O both take it: it sorts first in {directory.path}"
-        return Choice(containerd.live, "", reason)
+        return Choice(containerd.live, "", _first(installed, directory))
     first = containerd.live.path if containerd else f"nothing, {error}"
     raise RefusedError(
         f"{directory.path}: containerd takes {first}, CRI-O {by_crio.live.path}: pass --runtime with yours"
     )
+
+
+def _first(installed: list[str], directory: NetDir) -> str:
+    """Return why a list that sorts first is taken, by whichever of these runtimes runs."""
+    if not installed:
+        return f"sorts first in {directory.path}; neither containerd nor CRI-O is installed here"
+    takes = "both take" if installed[1:] else "takes"
+    return f"{' and '.join(installed)} {takes} it: it sorts first in {directory.path}"
 
 
 def _containerd(tree: Tree, paths: list[str]) -> Choice:
@@ -140,7 +161,7 @@ def _containerd(tree: Tree, paths: list[str]) -> Choice:
 
 
 def _crio(tree: Tree, directory: NetDir, paths: list[str], bin_dirs: list[str]) -> Choice:
-    pin = crio.pinned(tree)
+    pin = crio.setting(tree)
     pinned = pin.network if pin else ""
     why: list[str] = []
     for path in paths:
@@ -168,8 +189,4 @@ def drop_ins(tree: Tree, live: Live) -> str:
     if live.flag("loadOnlyInlinedPlugins"):
         return ""
     path = f"{os.path.dirname(live.path)}/{live.network}"
-    try:
-        names = sorted(name for name in os.listdir(tree.real(path)) if name.endswith(".conf"))
-    except OSError:
-        return ""
-    return f"{path}/{names[0]}" if names else ""
+    return next((f"{path}/{name}" for name in tree.names(path) if name.endswith(".conf")), "")

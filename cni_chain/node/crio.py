@@ -8,7 +8,6 @@ sorts before it; if no such file exists, it takes none (ocicni, `loadNetworks`).
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -36,17 +35,15 @@ class Pinned(NamedTuple):
     file: str
 
 
-def pinned(tree: Tree) -> Pinned | None:
-    """Return the network that `cni_default_network` names, None if it names none. Raises UnreadableError."""
-    return setting(tree, KEY)
-
-
-def setting(tree: Tree, key: str) -> Pinned | None:
-    """Return the string that the key has in the table crio.network, None if it isn't set. Raises UnreadableError."""
+def setting(tree: Tree, key: str = KEY) -> Pinned | None:
+    """Return the string that the key has in the table crio.network, None if it isn't set. Raises SettingsError."""
     found = None
-    for file in _files(tree):
+    for file in (CONF, *_below(tree, f"{CONF}.d")):
         try:
-            document = tomllib.loads(tree.read(file).decode())
+            content = tree.read(file).decode()
+            import tomllib  # only a node with CRI-O needs it
+
+            document = tomllib.loads(content)
         except FileNotFoundError:
             continue
         except (OSError, ValueError) as error:
@@ -67,11 +64,6 @@ def may_run(tree: Tree) -> bool:
 def runs_alone(tree: Tree) -> bool:
     """Return whether CRI-O is certainly this node's runtime: it runs, and containerd doesn't."""
     return os.path.exists(tree.real(SOCKET)) and not os.path.exists(tree.real(CONTAINERD_SOCKET))
-
-
-def _files(tree: Tree) -> Iterator[str]:
-    yield CONF
-    yield from _below(tree, f"{CONF}.d")
 
 
 def _below(tree: Tree, path: str) -> Iterator[str]:

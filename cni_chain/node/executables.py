@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import NamedTuple
 
 from cni_chain.node import programs
 from cni_chain.plugin import answer, delegate, jsontext
@@ -12,16 +13,18 @@ _SECONDS = 5.0
 # As skel's `PluginMainFuncs` writes it to stderr without a CNI_COMMAND: "CNI portmap plugin v1.1.1".
 _RELEASE = re.compile(r"\bv?(\d+)\.(\d+)\.(\d+)")
 
-
 _UNKNOWN = "version unknown"  # `pkg/utils/buildversion` of the reference plugins, built without a version
 
 
-class NoAnswerError(Exception):
-    """A plugin didn't answer; the text names it and says why."""
+class Answer(NamedTuple):
+    """The versions that a plugin supports, None if it gave no answer; `failure` then names it and says why."""
+
+    versions: tuple[str, ...] | None
+    failure: str = ""
 
 
-def versions(file: str, path: str) -> tuple[str, ...]:
-    """Return the versions that a plugin supports. `path` is its CNI_PATH. Raises NoAnswerError."""
+def versions(file: str, path: str) -> Answer:
+    """Ask a plugin for the versions that it supports. `path` is its CNI_PATH."""
     environ = programs.environ() | {
         "CNI_COMMAND": "VERSION",
         "CNI_PATH": path,
@@ -30,14 +33,14 @@ def versions(file: str, path: str) -> tuple[str, ...]:
         "CNI_NETNS": "dummy",
     }
     try:
-        outcome = delegate.execute(file, environ, jsontext.encode({"cniVersion": "1.0.0"}), _SECONDS)
+        outcome = delegate.execute(file, environ, jsontext.encode({"cniVersion": "1.0.0"}), _SECONDS, pass_on=False)
         outcome.limit = f"{_SECONDS:g} s"
-        return answer.versions(outcome)
+        return Answer(answer.versions(outcome))
     except OSError as error:
-        raise NoAnswerError(f"{file} can't be executed: {error.strerror}") from None
+        return Answer(None, f"{file} can't be executed: {error.strerror}")
     except CNIError as error:
         details = f": {error.details}" if error.details else ""
-        raise NoAnswerError(f"{file}, asked for its versions: {error.msg}{details}") from None
+        return Answer(None, f"{file}, asked for its versions: {error.msg}{details}")
 
 
 def about(file: str) -> str:

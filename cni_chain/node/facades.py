@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from typing import Any
 
 from cni_chain.node import locate
-from cni_chain.node.errors import RefusedError, UnreadableError
-from cni_chain.node.locate import Position
+from cni_chain.node.errors import UnreadableError, as_root, unreadable
+from cni_chain.node.locate import Place, Position
 from cni_chain.node.tree import Tree
-from cni_chain.plugin import facade
+from cni_chain.plugin import facade, spec
+from cni_chain.plugin.errors import CNIError
 from cni_chain.plugin.facade import Problem
 
 NET_DIR = "/etc/cni/net.d"
 TYPE = "cni-chain"
-PENDING = ".ready"  # at the end of the name of a facade that waits: no runtime takes such a file
+VERSION = "1.0.0"  # for plugins if no facade names a version: all of today's support it
+# At the end of the name of a facade that waits, and of one that `migrate undo` has renamed: no runtime takes these.
+PENDING, UNDONE = ".ready", ".undone"
+COPY = ".before-cni-chain"  # at the end of the name of migrate's copy of a list: no runtime and no agent reads it
 
 # The names that runtimes treat as configurations (libcni `ConfFiles`, as containerd and CRI-O call it). Dot files too.
 _ENDINGS = (".conf", ".conflist", ".json")
@@ -52,6 +58,12 @@ class FacadeFile:
         return [str(problem) for problem in (*self.problems, *self.misspelt)]
 
     @property
+    def neighbours(self) -> list[tuple[int, str]]:
+        """The index and type of each plugin beside cni-chain."""
+        types = [(index, one.get("type") if isinstance(one, dict) else None) for index, one in enumerate(self.plugins)]
+        return [(index, str(type_)) for index, type_ in types if index != self.index]
+
+    @property
     def network(self) -> str:
         """The network's name, "" if the list has none."""
         name = self.document.get("name")
@@ -68,6 +80,12 @@ class FacadeFile:
         """The `cniVersions` of the list."""
         versions = self.document.get("cniVersions")
         return [version for version in versions if isinstance(version, str)] if isinstance(versions, list) else []
+
+    @property
+    def sent(self) -> str:
+        """The version that newer runtimes pick and send; older ones, which don't know cniVersions, send cniVersion."""
+        known = [version for version in (self.version, *self.versions) if version in spec.VERSIONS]
+        return max(known, key=spec.VERSIONS.index, default=VERSION)
 
     @property
     def capabilities(self) -> list[str]:
@@ -92,6 +110,9 @@ class NetDir:
         self.names: list[str] = []  # in the order in which runtimes see them
         self.facades: list[FacadeFile] = []
         self.unreadable: dict[str, UnreadableError] = {}
+        self.absent = False  # the directory doesn't exist
+        self.broken: set[str] = set()  # the unreadable files that were meant as a facade
+        self.misspelt: dict[str, tuple[str, Position]] = {}  # a plugin's type that is nearly cni-chain, and its place
 
     @property
     def first(self) -> str | None:
@@ -105,15 +126,19 @@ class NetDir:
         other.names = sorted({*self.names, name}, key=os.fsencode)
         other.facades = [*(one for one in self.facades if one.path != file.path), file]
         other.unreadable = {key: error for key, error in self.unreadable.items() if key != name}
+        other.broken = self.broken - {name}
+        other.misspelt = {key: found for key, found in self.misspelt.items() if key != name}
         return other
 
     def nothing(self) -> str:
-        """Return the message if no facade exists; it names unreadable files, since one may be the facade."""
+        """Return the message if no facade exists; it names the files of which one may be meant as the facade."""
+        if self.absent:
+            return f"{self.path}: no facade here: the directory doesn't exist"
+        nearly = {name: (error.at, str(error)) for name, error in self.unreadable.items()}
+        for name, (type_, at) in self.misspelt.items():
+            nearly[name] = at, f"the plugin's type is {type_}; did you mean {TYPE}?"
         text = f"{self.path}: no facade here: no file has a plugin of type {TYPE}"
-        for name, error in self.unreadable.items():
-            at = f":{error.at.line}:{error.at.column}" if error.at else ""
-            text += f"; {self.path}/{name}{at}: {error}"
-        return text
+        return text + "".join(f"; {Place(f'{self.path}/{name}', at)}: {why}" for name, (at, why) in nearly.items())
 
     def holds(self, path: str) -> bool:
         """Return whether a runtime sees the file `path` in this directory."""
@@ -126,32 +151,73 @@ def look(tree: Tree, path: str) -> NetDir:
     try:
         entries = sorted(os.listdir(tree.real(path)), key=os.fsencode)
     except FileNotFoundError:
+        directory.absent = True
         return directory
     except OSError as error:
-        raise RefusedError(f"{path}: can't be read: {error.strerror}") from None
+        raise unreadable(path, error) from None
     for name in entries:
         file = f"{path}/{name}"
         if not name.endswith(_ENDINGS) or not os.path.isfile(tree.real(file)):
             continue
         directory.names.append(name)
+        content = b""
         try:
-            found = read(tree, file)
+            content = _content(tree, file)
+            document, locator = locate.decode(content)
         except UnreadableError as error:
             directory.unreadable[name] = error
+            if TYPE in name or f'"{TYPE}"'.encode() in content:
+                directory.broken.add(name)
         else:
-            if found is not None:
-                directory.facades.append(found)
+            if is_facade(document):
+                directory.facades.append(FacadeFile(file, document, locator))
+            elif nearly := nearly_facade(document):
+                directory.misspelt[name] = nearly[1], locator.find(nearly[0])
     return directory
 
 
 def read(tree: Tree, path: str) -> FacadeFile | None:
     """Return the facade in the file `path`, None if it has no plugin of type cni-chain. Raises UnreadableError."""
-    try:
-        content = tree.read(path)
-    except OSError as error:
-        raise UnreadableError(f"can't be read: {error.strerror}") from None
-    document, locator = locate.decode(content)
+    document, locator = locate.decode(_content(tree, path))
     return FacadeFile(path, document, locator) if is_facade(document) else None
+
+
+def _content(tree: Tree, path: str) -> bytes:
+    try:
+        return tree.read(path)
+    except OSError as error:
+        hint = as_root(error)
+        raise UnreadableError(f"can't be read: {error.strerror}{hint and f'; {hint}'}", of_content=False) from None
+
+
+def nearly_facade(document: dict[str, Any]) -> tuple[str, str] | None:
+    """Return the key and the type of a plugin that was meant as cni-chain, None if there is none."""
+    plugins = document.get("plugins")
+    for index, plugin in enumerate(plugins if isinstance(plugins, list) else [document]):
+        type_ = plugin.get("type") if isinstance(plugin, dict) else None
+        if isinstance(type_, str) and facade.near(type_, (TYPE,)):
+            return f"plugins[{index}].type" if isinstance(plugins, list) else "type", type_
+    return None
+
+
+def out_of_use(tree: Tree, path: str, *endings: str) -> Iterator[FacadeFile]:
+    """Yield the facades of the directory `path` whose names end so that no runtime takes them."""
+    for name in tree.names(path):
+        file = f"{path}/{name}"
+        if name.endswith(endings) and os.path.isfile(tree.real(file)):
+            with contextlib.suppress(UnreadableError):
+                found = read(tree, file)
+                if found is not None:
+                    yield found
+
+
+def network_fault(document: dict[str, Any]) -> str:
+    """Return what is wrong with the name of a configuration's network, "" if nothing is."""
+    try:
+        spec.network_name(document)
+    except CNIError as error:
+        return error.msg.removeprefix("network configuration: ")
+    return ""
 
 
 def is_facade(document: dict[str, Any]) -> bool:

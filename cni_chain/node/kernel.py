@@ -5,20 +5,25 @@ It runs no program: a minimal node has no `ip`.
 
 from __future__ import annotations
 
+import importlib
 import ipaddress
+import os
 import socket
 import sys
+import threading
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, NamedTuple
 
+from cni_chain.node import system_calls
 from cni_chain.node.errors import UnreadableError
 
-# include/uapi/linux/if.h and rtnetlink.h
+# include/uapi/linux/if.h, rtnetlink.h and netlink.h
 _IFF_UP = 1
 _RT_SCOPE_LINK = 253
 _RT_TABLE_MAIN = 254
 _RTN_UNICAST = 1
+_NETLINK_ROUTE = 0
 
 _ANYWHERE = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}  # noqa: S104  # target of a default route, not a listener
 
@@ -60,33 +65,77 @@ def differences(netns: str, result: dict[str, Any]) -> list[str]:
     return found
 
 
+# What the library imports for its own probes, for its own way into a namespace, and for a kernel that it simulates. The
+# frozen program has none of that, and the library uses none of it here; what it names while it is imported is there.
+_ABSENT: dict[str, dict[str, object]] = {
+    "ssl": {},
+    "ctypes": {"CDLL": None},
+    "ctypes.util": {},
+    "unittest": {},
+    "unittest.mock": {"Mock": object},
+}
+
+
 def read(netns: str | None) -> Namespace:
     """Return the content of the namespace at the path `netns`, or of this process's own. Raises UnreadableError."""
-    pyroute2 = _pyroute2()
     try:
-        # The library opens its socket there in a child process; without the flags it would create the namespace.
-        with pyroute2.IPRoute(netns=netns, flags=0) if netns else pyroute2.IPRoute() as asked:
+        asking = netlink_socket(netns) if netns else None
+    except OSError as error:
+        raise UnreadableError(f"{netns}: {error.strerror or error}") from None
+    except ValueError as error:  # a path with a null byte
+        raise UnreadableError(f"{netns}: {error}") from None
+    library = pyroute2()
+    try:
+        with library.IPRoute(**({"fileno": asking.detach()} if asking else {})) as asked:
             return _namespace(list(asked.get_links()), list(asked.get_addr()), list(asked.get_routes()))
-    except pyroute2.NetlinkError as error:
+    except library.NetlinkError as error:
         raise UnreadableError(f"the kernel doesn't answer: {error}") from None
     except OSError as error:
         raise UnreadableError(f"{netns or 'this namespace'}: {error.strerror or error}") from None
-    except (RuntimeError, ValueError) as error:  # its child process ended; a path that it can't take
-        raise UnreadableError(f"{netns or 'this namespace'}: {error}") from None
 
 
-def _pyroute2() -> Any:
-    """Return the library, which takes as long to import as all other modules of a command."""
-    import asyncio  # noqa: F401  # before the stand-in: it looks for ssl, and works without
+def netlink_socket(netns: str) -> socket.socket:
+    """Return a socket of rtnetlink(7) in a namespace. Raises OSError, ValueError.
 
-    try:
-        import ssl  # noqa: F401
-    except ImportError:
-        # The frozen program has no OpenSSL, and the library imports it for its own probes, which cni-chain doesn't use.
-        sys.modules["ssl"] = ModuleType("ssl")
-    import pyroute2
+    A thread goes there, because a thread may be in another namespace than its process, and ends there.
+    """
+    opened: list[socket.socket | Exception] = []
 
-    return pyroute2
+    def enter() -> None:
+        try:
+            namespace = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                system_calls.setns(namespace, system_calls.CLONE_NEWNET)
+            finally:
+                os.close(namespace)
+            opened.append(socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_ROUTE))
+        except (OSError, ValueError) as error:
+            opened.append(error)
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    if isinstance(opened[0], Exception):
+        raise opened[0]
+    return opened[0]
+
+
+def pyroute2() -> Any:
+    """Return the library of this name, which takes as long to import as all other modules of a command."""
+    import asyncio  # noqa: F401  # before the stand-ins: it looks for ssl, and works without
+
+    for absent, names in _ABSENT.items():
+        try:
+            importlib.import_module(absent)
+        except ImportError:
+            parent, _, child = absent.rpartition(".")
+            sys.modules[absent] = ModuleType(absent)
+            sys.modules[absent].__dict__.update(names)
+            if parent:
+                setattr(sys.modules[parent], child, sys.modules[absent])
+    import pyroute2 as library
+
+    return library
 
 
 def _namespace(links: list[Any], addresses: list[Any], routes: list[Any]) -> Namespace:

@@ -108,7 +108,8 @@ def decode(content: bytes) -> tuple[dict[str, object], Locator]:
             raise UnreadableError("not a JSON object", Position(1, 1))
         return document, Locator(content.decode())
     except json.JSONDecodeError as error:
-        raise UnreadableError(f"not JSON: {error.msg}", Position(error.lineno, error.colno)) from None
+        what = error.msg.removesuffix(" at").removesuffix(" starting")  # the place follows
+        raise UnreadableError(f"not JSON: {what}", Position(error.lineno, error.colno)) from None
     except UnicodeDecodeError as error:
         before = content[: error.start].decode()
         raise UnreadableError(f"not JSON: not UTF-8: {error.reason}", position(before, len(before))) from None

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from cni_chain.node.tree import Tree
 
+if TYPE_CHECKING:
+    import subprocess
+
 # Directories of iptables and the runtimes, which a root shell's PATH may not have.
 _SYSTEM = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-
-
-class Ran(NamedTuple):
-    """The result of a program."""
-
-    status: int
-    stdout: str
-    stderr: str
 
 
 def environ() -> dict[str, str]:
@@ -34,31 +28,54 @@ def environ() -> dict[str, str]:
 
 def which(name: str) -> str | None:
     """Return the file of the program `name` on this system, None if it isn't installed."""
-    for directory in environ()["PATH"].split(":"):
-        file = f"{directory}/{name}"
-        if os.path.isfile(file) and os.access(file, os.X_OK):
-            return file
+    files = [f"{directory}/{name}" for directory in environ()["PATH"].split(":")]
+    return next((file for file in files if os.path.isfile(file) and os.access(file, os.X_OK)), None)
+
+
+def running(name: str) -> str | None:
+    """Return the file of a process called `name` that sees this process's files, None if none runs.
+
+    A runtime in use may not be the one in PATH (K3s brings its own), and may have been replaced since it started.
+    """
+    try:
+        ours = os.stat("/proc/self/ns/mnt").st_ino
+        processes = sorted(filter(str.isdigit, os.listdir("/proc")), key=int)
+    except OSError:  # no /proc is mounted
+        return None
+    for process in processes:
+        try:
+            with open(f"/proc/{process}/comm", encoding="utf-8", errors="replace") as comm:
+                if comm.read().rstrip("\n") == name and os.stat(f"/proc/{process}/ns/mnt").st_ino == ours:
+                    return f"/proc/{process}/exe"
+        except OSError:  # it has ended, or is another user's
+            continue
     return None
 
 
 def installed(tree: Tree, name: str) -> str | None:
-    """Return the file of the program `name` on the system of `tree`, None if it isn't installed."""
+    """Return the file of the program `name` on the system of `tree`, None if it isn't installed.
+
+    On this system a process that runs comes before PATH.
+    """
     if tree.is_this_system:
-        return which(name)
+        return running(name) or which(name)
     return next((f"{one}/{name}" for one in _SYSTEM if os.path.isfile(tree.real(f"{one}/{name}"))), None)
 
 
-def run(command: Sequence[str], seconds: float = 5.0) -> Ran | None:
+def run(command: Sequence[str], seconds: float = 5.0) -> subprocess.CompletedProcess[str] | None:
     """Run a program without input; return None if it can't be started or takes longer than `seconds`."""
+    import subprocess  # many commands start no program
+
     try:
-        done = subprocess.run(
+        return subprocess.run(
             command,
             env=environ(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
+            encoding="utf-8",
+            errors="replace",
             timeout=seconds,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return Ran(done.returncode, done.stdout.decode("utf-8", "replace"), done.stderr.decode("utf-8", "replace"))

@@ -6,7 +6,6 @@ On this system it runs them to ask for their releases.
 from __future__ import annotations
 
 import re
-import tomllib
 from typing import Any, NamedTuple
 
 from cni_chain.node import crio, programs, usage
@@ -117,7 +116,10 @@ def _release(tree: Tree, program: str) -> tuple[int, ...] | None:
 
 def _containerd(tree: Tree) -> Settings:
     try:
-        plugins = tomllib.loads(tree.read("/etc/containerd/config.toml").decode()).get("plugins")
+        content = tree.read("/etc/containerd/config.toml").decode()
+        import tomllib  # only a node with containerd's settings needs it
+
+        plugins = tomllib.loads(content).get("plugins")
     except (OSError, ValueError):
         return Settings()
     for name in ("io.containerd.cri.v1.runtime", "io.containerd.grpc.v1.cri", "cri"):

@@ -20,6 +20,17 @@ class Tree:
         """Whether the tree is this system's, so that its programs can be run."""
         return not self._prefix
 
+    def host(self) -> str | None:
+        """Return the name of the host whose tree it is, None if it isn't known."""
+        if self.is_this_system:
+            return os.uname().nodename
+        if not os.path.isfile(self.real("/etc/hostname")):  # a pipe there would hold every document up
+            return None
+        try:
+            return self.read("/etc/hostname").decode().strip() or None
+        except (OSError, UnicodeDecodeError):
+            return None
+
     def path(self, given: str) -> str:
         """Return the path `given` on the command line as an absolute path inside the tree."""
         return os.path.normpath("/" + given.lstrip("/")) if self._prefix else os.path.abspath(given)
@@ -31,6 +42,13 @@ class Tree:
     def seen(self, text: str) -> str:
         """Return `text`, a path or a message with paths, as seen from inside the tree."""
         return text.replace(f"{self._prefix}/", "/") if self._prefix else text
+
+    def names(self, path: str) -> list[str]:
+        """Return the names in a directory in bytewise order; none if it doesn't exist or can't be read."""
+        try:
+            return sorted(os.listdir(self.real(path)), key=os.fsencode)
+        except OSError:
+            return []
 
     def read(self, path: str) -> bytes:
         """Return the content of a file. Raises OSError."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from cni_chain.agents.multus import MULTUS
@@ -16,16 +16,26 @@ from cni_chain.node.tree import Tree
 
 def replaced(tree: Tree, directory: NetDir) -> tuple[str, dict[str, Any] | None] | None:
     """Return the configuration that pods get now without cni-chain and behind Multus: its path and its content."""
+    documents = {path: read(tree, path) for path in others(directory)}
+    found = [path for _, _, path in taken(tree, directory, documents) if path is not None]
+    return (found[-1], documents[found[-1]]) if found else None
+
+
+def taken(
+    tree: Tree, directory: NetDir, documents: Mapping[str, dict[str, Any] | None]
+) -> Iterator[tuple[str, Pinned | None, str | None]]:
+    """Yield each runtime that this node may have, the network that it needs, and the path that it takes of `documents`.
+
+    Those are by path, in order. Multus takes the file behind its own for the pods' network, so its own is not enough.
+    Raises RefusedError.
+    """
+    paths = [path for path, document in documents.items() if not is_multus(document)]
     pin = pinned(tree, directory)
-    first = None
-    for path in others(directory):
-        document = read(tree, path)
-        if document is not None and is_multus(document):
-            continue
-        if pin is None or (document or {}).get("name") == pin.network:
-            return path, document
-        first = first or (path, document)
-    return first if pin is None or not crio.runs_alone(tree) else None
+    if pin is None or not crio.runs_alone(tree):
+        yield "the runtime" if pin is None else "containerd", None, next(iter(paths), None)
+    if pin is not None:
+        named = (path for path in paths if (documents[path] or {}).get("name") == pin.network)
+        yield "CRI-O", pin, next(named, None)
 
 
 def others(directory: NetDir) -> list[str]:
@@ -41,20 +51,9 @@ def pinned(tree: Tree, directory: NetDir) -> Pinned | None:
     """
     if not crio.may_run(tree):
         return None
-    pin = crio.pinned(tree)
-    documents = [read(tree, path) or {} for path in others(directory)]
+    pin = crio.setting(tree)
+    documents = [one for path in others(directory) if (one := read(tree, path)) is not None]
     return None if any(is_multus(one) and pin and one.get("name") == pin.network for one in documents) else pin
-
-
-def never_taken(tree: Tree, directory: NetDir, network: str) -> str:
-    """Return why CRI-O would not take a facade named `network` and what to do, "" if it would. Raises RefusedError."""
-    pin = pinned(tree, directory)
-    if pin is None or pin.network == network:
-        return ""
-    return (
-        f"{pin.file}: key crio.network.{crio.KEY}: is {pin.network}, and CRI-O takes no other network: no pod would "
-        f"get the chain of a facade called {network}. Pass --name {pin.network}, or remove that key and restart CRI-O"
-    )
 
 
 def read(tree: Tree, path: str) -> dict[str, Any] | None:
@@ -66,14 +65,18 @@ def read(tree: Tree, path: str) -> dict[str, Any] | None:
     return document
 
 
-def types(document: dict[str, Any]) -> list[str]:
+def plugins(document: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the plugins of a configuration, a list or a single plugin; none if it couldn't be read."""
+    listed = [] if document is None else document.get("plugins", [document])
+    return [plugin for plugin in listed if isinstance(plugin, dict)] if isinstance(listed, list) else []
+
+
+def types(document: dict[str, Any] | None) -> list[str]:
     """Return the types of a configuration's plugins."""
-    plugins = document.get("plugins", [document])
-    listed = [plugin.get("type") for plugin in plugins if isinstance(plugin, dict)] if isinstance(plugins, list) else []
-    return [type_ for type_ in listed if isinstance(type_, str)]
+    return [plugin["type"] for plugin in plugins(document) if isinstance(plugin.get("type"), str)]
 
 
-def is_multus(document: dict[str, Any]) -> bool:
+def is_multus(document: dict[str, Any] | None) -> bool:
     """Return whether a configuration is Multus's own, which uses another one for the pods' network."""
     return any(type_ in MULTUS.types for type_ in types(document))
 
@@ -81,7 +84,7 @@ def is_multus(document: dict[str, Any]) -> bool:
 def lost(tree: Tree, file: FacadeFile, path: str, kept: Iterable[str]) -> list[str]:
     """Return a warning for each plugin of a facade's chain that is missing in `path`, whose plugins are `kept`."""
     survey = Survey(tree, file, [])
-    gone = {link.type for part in survey.parts for link in part.delegates} - set(kept)
+    gone = {link.type for link in survey.delegates} - set(kept)
     return [
         f"{path} has no {kind}: new pods run without it until you move its agent back and it adds its plugin"
         for kind in sorted(gone)

@@ -28,6 +28,10 @@ def add(call: Call) -> results.Result:
         if owner_chain.directory.faults and not owner_chain.exempt:
             call.log.note(f"left out: {owner_chain.directory.faults[0]}")
     files = [invoker.find(delegate) for delegate in delegates]
+    if request.facade.service_address:  # before anything is written or run: there is nothing to undo
+        from cni_chain.plugin import service_address
+
+        service_address.look(call, delegates)
     try:
         call.state.create()
         if not call.state.lock(attachment):

@@ -18,9 +18,12 @@ def busy(state: State, attachment: Attachment) -> CNIError:
         return CNIError(
             INVALID_CONFIG,
             f"network {attachment.network} leads back to itself: a plugin of its chain calls cni-chain for the same "
-            "network again; take that plugin out of its owner's fragments, or give it another network",
+            "network again; remove that plugin there, or give it another network",
         )
-    return CNIError(TRY_AGAIN, f"{attachment} is busy: another call for it is still running")
+    return CNIError(
+        TRY_AGAIN,
+        f"{attachment.ifname} of container {attachment.container_id} is busy: another call for it is still running",
+    )
 
 
 def is_below_holder(state: State, attachment: Attachment) -> bool:

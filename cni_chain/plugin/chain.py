@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cni_chain.plugin.errors import INVALID_CONFIG, IO_FAILURE, TRY_AGAIN, CNIError
-from cni_chain.plugin.facade import Owner
+from cni_chain.plugin.facade import Owner, near
 from cni_chain.plugin.fragments import BROKEN, REFUSED, UNREADABLE
 
 TYPE_CHECKING = False
@@ -68,32 +68,55 @@ class OwnerChain:
         return bool(self.delegates) and all(fault.kind in tolerated for fault in self.directory.faults)
 
     def why_unusable(self) -> CNIError:
-        """Return the error for a call that needs this owner. The owner must not be usable."""
-        name, path = self.owner.name, self.directory.path
+        """Return the error for a call that needs this owner. The owner must not be usable.
+
+        An application's developer reads it in the pod's events, so it has no word of cni-chain's own.
+        """
+        name = self.owner.name
         fault = self.fault(REFUSED)
         if fault:
-            return CNIError(INVALID_CONFIG, f"owner {name}: fragment refused: {fault}")
+            return CNIError(INVALID_CONFIG, f"{name}'s CNI configuration is refused: {fault}")
         fault = self.fault(BROKEN)
         if fault:
             return CNIError(
-                TRY_AGAIN, f"owner {name} is not usable yet: {fault}; its agent must write the whole file again"
+                TRY_AGAIN,
+                f"{name}'s CNI configuration is not complete yet: {fault}; its agent must write the whole file again",
             )
         if self.directory.faults:
-            return CNIError(IO_FAILURE, f"owner {name}: {self.directory.faults[0]}")
-        if self.skipped:
-            types = ", ".join(sorted({skipped.type for skipped in self.skipped}))
-            found = f"{path} has only {types}, which the facade's types for {name} leave out"
-        elif self.directory.missing:
-            found = f"the directory {path} doesn't exist"
-        elif self.directory.fragments:
-            found = f"the files in {path} list no plugin"
-        else:
-            found = f"no .conf, .conflist or .json in {path}"
-        return CNIError(
-            TRY_AGAIN,
-            f"owner {name} has no fragment yet: {found}; {name}'s agent writes it when it runs on this node "
-            f"with its CNI configuration directory set to {path}: look at that agent's pod and settings",
-        )
+            return CNIError(IO_FAILURE, f"{name}'s CNI configuration: {self.directory.faults[0]}")
+        agent = f"its agent ({self.owner.agent})" if self.owner.agent else "its agent"
+        if not self.is_filtered:
+            do = f"is {agent} running on this node?"
+        elif any(near(type_, self._filtered) for type_ in self.owner.types or ()):
+            do = "correct types"
+        else:  # what is there may be an administrator's list, to which the agent still has to add its plugin
+            do = f"correct types, unless {agent} has not written there yet"
+        return CNIError(TRY_AGAIN, f"waiting for {self.what_is_missing()}; {do} (there: cni-chain status)")
+
+    @property
+    def _filtered(self) -> list[str]:
+        return sorted({skipped.type for skipped in self.skipped})
+
+    @property
+    def is_filtered(self) -> bool:
+        """Return whether the owner's files have plugins, and its `types` leave all of them out."""
+        return bool(self.skipped) and not self.delegates
+
+    def what_is_missing(self) -> str:
+        """Return what a pod waits for, if this owner's files have no fault; for people who don't know cni-chain."""
+        name, path = self.owner.name, self.directory.path
+        if self.is_filtered:
+            has = ", ".join(self._filtered)
+            may = ", ".join(sorted(self.owner.types or ()))
+            return (
+                f"{name}'s CNI configuration: {path} has {has}, but only {may} may run from there (key "
+                "types of cni-chain's own configuration)"
+            )
+        if self.directory.missing:
+            return f"{name}'s CNI configuration: the directory {path} doesn't exist"
+        if self.directory.fragments:
+            return f"{name}'s CNI configuration: the files in {path} list no plugin"
+        return f"{name}'s CNI configuration in {path}"
 
 
 def owners(facade: Facade, directories: Iterable[str]) -> list[Owner]:
@@ -140,8 +163,8 @@ def no_delegate_error(owners: Iterable[Owner], chain_dir: str) -> CNIError:
     names = ", ".join(owner.name for owner in owners)
     return CNIError(
         TRY_AGAIN,
-        f"no owner has a delegate for this pod: {names or 'no owner exists'} in {chain_dir}; "
-        "`cni-chain show --all` shows why",
+        f"no CNI plugin for this pod in {chain_dir}: neither the node's agents nor its administrator have configured "
+        f"one ({names or 'nobody is listed'}); on the node, `cni-chain show --all` shows why",
     )
 
 

@@ -58,14 +58,24 @@ def find(name: str, path: str) -> str:
     raise NotFoundError(f"no plugin {name} in {', '.join(directories) or 'CNI_PATH'}; its agent installs it there")
 
 
-def execute(file: str, environ: Mapping[str, str], stdin: bytes, seconds: float) -> Outcome:
-    """Run a plugin to its end, or kill its process group after `seconds`. Its stderr is passed on as it comes.
+def execute(
+    file: str,
+    environ: Mapping[str, str],
+    stdin: bytes,
+    seconds: float,
+    *,
+    arguments: tuple[str, ...] = (),
+    pass_on: bool = True,
+) -> Outcome:
+    """Run a plugin, or another program with its arguments, to its end; kill its process group after `seconds`.
+
+    With `pass_on`, its stderr goes to ours as it comes; the end of it is in the outcome in any case.
 
     The answer is complete when the plugin's own process ends, even if other processes still hold its pipes.
     Raises NotStartedError if it can't be started, another OSError if it can't be followed: it is killed then.
     """
     start = time.monotonic()
-    running = _Running(file, environ, stdin, start + seconds)
+    running = _Running([file, *arguments], environ, stdin, start + seconds, pass_on=pass_on)
     try:
         in_time = running.exchange(start + seconds)
     finally:
@@ -78,12 +88,14 @@ def execute(file: str, environ: Mapping[str, str], stdin: bytes, seconds: float)
 class _Running:
     """A delegate's process and our ends of its pipes."""
 
-    def __init__(self, file: str, environ: Mapping[str, str], text: bytes, until: float) -> None:
+    def __init__(
+        self, command: list[str], environ: Mapping[str, str], text: bytes, until: float, *, pass_on: bool
+    ) -> None:
         self.stdout = bytearray()
         self.stderr = bytearray()
         self._unsent = memoryview(text)
         self._ended = False
-        self._passed_on = True
+        self._passed_on = pass_on
         self._pid = 0
         pipes: list[int] = []
         try:
@@ -96,7 +108,7 @@ class _Running:
             inherited = _out_of_the_way(read_end)
             pipes.append(inherited)
             given = [(system.POSIX_SPAWN_DUP2, end, at) for at, end in enumerate((stdin, stdout, stderr))]
-            self._pid = _spawn(file, environ, given, until)
+            self._pid = _spawn(command, environ, given, until)
             _end_with_us(self._pid, read_end)
         except BaseException as error:
             if self._pid:
@@ -203,13 +215,13 @@ class _Running:
         return bool(piece)
 
 
-def _spawn(file: str, environ: Mapping[str, str], given: list[tuple[int, int, int]], until: float) -> int:
+def _spawn(command: list[str], environ: Mapping[str, str], given: list[tuple[int, int, int]], until: float) -> int:
     until = min(until, time.monotonic() + _BUSY_SECONDS)
     while True:
         try:
             # Python ignores these two signals, and a program that it starts would ignore them too.
             return system.posix_spawn(
-                file, [file], environ, file_actions=given, setpgroup=0, setsigdef=(_SIGPIPE, _SIGXFSZ)
+                command[0], command, environ, file_actions=given, setpgroup=0, setsigdef=(_SIGPIPE, _SIGXFSZ)
             )
         except OSError as error:
             if error.errno != errno.ETXTBSY or time.monotonic() >= until:

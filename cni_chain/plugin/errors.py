@@ -4,6 +4,12 @@ Codes: https://github.com/containernetworking/cni/blob/spec-v1.1.0/SPEC.md#error
 (`pkg/types/types.go`, ErrInvalidNetNS), 50 and 51 are STATUS's.
 """
 
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 INCOMPATIBLE_VERSION = 1
 INVALID_ENVIRONMENT = 4
 IO_FAILURE = 5
@@ -42,6 +48,13 @@ def joined(errors: list[CNIError]) -> CNIError:
     details = [first.details] if first.details else []
     details += [f"{other.msg}: {other.details}" if other.details else other.msg for other in others]
     return CNIError(first.code, first.msg, "; ".join(details))
+
+
+def invalid_facade(network: str, problems: Iterable[object]) -> CNIError:
+    """Return the error for what is wrong with a network's facade, for people who don't know cni-chain's words."""
+    wrong = "; ".join(map(str, problems))
+    own = f"cni-chain's own configuration of network {network}"
+    return CNIError(INVALID_CONFIG, f"{own} is invalid: {wrong} (on the node: cni-chain verify)")
 
 
 def io_error(error: OSError, path: str) -> CNIError:

@@ -15,6 +15,7 @@ STATE_DIR = "/var/lib/cni/chain"
 LOG_FILE = "/var/log/cni-chain.log"
 TIMEOUTS = {"ADD": 110.0, "DEL": 50.0, "CHECK": 35.0, "GC": 25.0, "STATUS": 2.0}
 LOG_LEVELS = ("error", "info", "debug")
+WARN, ENFORCE = "warn", "enforce"  # what `mesh.serviceAddress` may be
 
 # The keys of the plugin object that are cni-chain's own.
 KEYS = ("chainDir", "stateDir", "owners", "timeouts", "logFile", "logLevel", "allowUnsafePermissions", "mesh")
@@ -65,6 +66,15 @@ class Owner:
         self.on_del_error = "retry"
         self.timeout: float | None = None  # seconds for one delegate call; None: the verb's budget
 
+    @property
+    def agent(self) -> str:
+        """Return the name of the agent that writes this owner's files, "" if the facade has none.
+
+        The first pods that are exempt are the agent's own, since they must start before its files exist. The plugin
+        has no other source for the name: it loads no table of agents, and a key of its own could contradict this one.
+        """
+        return self.exempt[0][1].rstrip("-") if self.exempt else ""
+
     def exempts(self, pod: tuple[str, str]) -> bool:
         """Return whether this owner is skipped for the pod (namespace, name)."""
         return any(pod[0] == namespace and pod[1].startswith(prefix) for namespace, prefix in self.exempt)
@@ -79,6 +89,7 @@ class Facade:
         "log_file",
         "log_level",
         "owners",
+        "service_address",
         "state_dir",
         "timeouts",
     )
@@ -91,6 +102,7 @@ class Facade:
         self.log_file = LOG_FILE
         self.log_level = "info"
         self.allow_unsafe = False
+        self.service_address = ""  # the key `mesh.serviceAddress`; "": nobody looks
 
 
 def is_owner_name(text: str) -> bool:
@@ -116,14 +128,7 @@ def parse(conf: Mapping[str, Any]) -> tuple[Facade, list[Problem], list[str]]:
     for verb in TIMEOUTS:
         facade.timeouts[verb] = timeouts.take(verb, _seconds, facade.timeouts[verb])
     facade.owners = _owners(keys)
-    keys.known.add("mesh")
-    if "mesh" in conf:
-        keys.problems.append(
-            Problem(
-                "mesh",
-                "not available in this version of cni-chain; remove it (no mesh check runs without it)",
-            )
-        )
+    facade.service_address = _mesh(keys)
     keys.merge(timeouts)
     return facade, keys.problems, [key for key in keys.unknown() if not _is_of_every_plugin(key)]
 
@@ -155,6 +160,15 @@ def _owners(keys: _Keys) -> list[Owner] | None:
         elif owner.name:
             owners.append(owner)
     return owners
+
+
+def _mesh(parent: _Keys) -> str:
+    keys = _Keys(parent.take("mesh", _object, {}), "mesh.")
+    found: str = keys.take("serviceAddress", _one_of((WARN, ENFORCE)), "")
+    if parent.values.get("mesh") == {}:
+        keys.problems.append(Problem("mesh.serviceAddress", f"missing: must be one of {WARN}, {ENFORCE}"))
+    parent.merge(keys, closed=True)  # a typo would let pods bypass the mesh
+    return found
 
 
 def _is_of_every_plugin(key: str) -> bool:
@@ -195,10 +209,7 @@ def _exempt(pods: Any, where: str, parent: _Keys) -> tuple[str, str] | None:
     for key in ("namespace", "podNamePrefix"):
         if key not in pods:
             keys.problems.append(
-                Problem(
-                    f"{where}.{key}",
-                    "missing: both keys are needed, or other pods would be exempt too",
-                )
+                Problem(f"{where}.{key}", "missing: both keys are needed, or other pods would be exempt too")
             )
     parent.merge(keys, closed=True)
     return (namespace, prefix) if namespace and prefix else None

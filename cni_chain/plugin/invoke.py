@@ -129,7 +129,7 @@ class Invoker:
         command = environ["CNI_COMMAND"]
         timeouts = self._request.facade.timeouts
         verb = command if command in timeouts else self._request.args.command
-        limit = self.limit or f"timeouts.{verb} is {timeouts[verb]:g} s for all delegates"
+        limit = self.limit or f"timeouts.{verb} is {timeouts[verb]:g} s for all plugins"
         owner = self._owner(delegate.owner)
         if owner is not None and owner.timeout is not None and owner.timeout < seconds:
             seconds, limit = owner.timeout, f"timeoutSeconds is {owner.timeout:g} s"

@@ -31,10 +31,16 @@ class Log:
         self._time = time.time()
         self._calls: list[dict[str, Any]] = []
         self._notes: list[str] = []
+        self._warned = False
 
     def note(self, text: str) -> None:
         """Keep a sentence about something that didn't fail the call but that an operator may look for."""
         self._notes.append(text)
+
+    def note_always(self, text: str) -> None:
+        """Keep a sentence that the facade asks for: no level leaves it out."""
+        self.note(text)
+        self._warned = True
 
     def call(self, owner: str, type_: str, command: str, outcome: Outcome | None, error: CNIError | None) -> None:
         """Keep one delegate's execution; `outcome` is None if there was none."""
@@ -49,7 +55,7 @@ class Log:
 
     def write(self, path: str, level: str, error: CNIError | None) -> None:
         """Append the call's line to the file `path`, unless `level` leaves it out. Never fails."""
-        if not path or (level == "error" and error is None and not self._failed()):
+        if not path or (level == "error" and error is None and not self._failed() and not self._warned):
             return
         try:
             line = jsontext.encode(self._line(level, error)) + b"\n"
@@ -64,6 +70,12 @@ class Log:
 
     def _failed(self) -> list[dict[str, Any]]:
         return [call for call in self._calls if "code" in call]
+
+    def _told(self, level: str) -> list[dict[str, Any]]:
+        """Return the executions for a line: VERSION is asked once per binary, and only `debug` tells that."""
+        if level == "debug":
+            return self._calls
+        return self._failed() if level == "error" else [call for call in self._calls if call["command"] != "VERSION"]
 
     def _line(self, level: str, error: CNIError | None) -> dict[str, Any]:
         namespace, pod = self._args.pod()
@@ -83,7 +95,7 @@ class Log:
             line.update(_fields(error))
         if self._notes:
             line["notes"] = self._notes
-        calls = self._calls if level == "debug" else self._failed()
+        calls = self._told(level)
         if calls:
             line["delegates"] = calls
         return line

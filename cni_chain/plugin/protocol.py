@@ -6,8 +6,6 @@ pyroute2, asyncio, logging, dataclasses, pathlib, subprocess, argparse, enum, re
 
 from __future__ import annotations
 
-# The signal module wraps this one in enumerations, which takes longer than a whole VERSION.
-import _signal  # type: ignore[import-not-found]
 import sys
 
 from cni_chain.plugin import spec, system
@@ -15,10 +13,10 @@ from cni_chain.plugin.errors import (
     DECODING_FAILURE,
     INCOMPATIBLE_VERSION,
     INTERNAL,
-    INVALID_CONFIG,
     INVALID_NETNS,
     IO_FAILURE,
     CNIError,
+    invalid_facade,
 )
 
 TYPE_CHECKING = False
@@ -33,10 +31,14 @@ if TYPE_CHECKING:
     from cni_chain.plugin.spec import CmdArgs
 
 
+_NEEDS = "the program needs the files beside it: install cni-chain again"
+
+
 def main(environ: Mapping[str, str]) -> int:
     """Carry out the call that this process was started for; return the exit status, 0 or 1."""
     stdout = _claim_stdout()
-    _restore_signals()
+    if not getattr(sys, "frozen", False):  # the launcher has done it, with less
+        _restore_signals()
     if environ.get("CNI_COMMAND") != "VERSION":  # which starts nothing
         _keep_to_ourselves()
     return dispatch(environ, 0, stdout)
@@ -78,6 +80,8 @@ def _as_failure(error: BaseException) -> CNIError:
         return error
     if isinstance(error, OSError):
         return CNIError(IO_FAILURE, f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    if isinstance(error, ImportError):  # the program was copied without the files beside it
+        return CNIError(INTERNAL, f"{sys.executable}: {error}; {_NEEDS}")
     return CNIError(INTERNAL, f"{type(error).__name__}: {error}")
 
 
@@ -123,6 +127,9 @@ def _restore_signals() -> None:
     Python's exception for SIGINT could interrupt any line, where the kernel's default leaves the record to the next
     DEL. If a caller starts cni-chain with SIGCHLD ignored, cni-chain could not learn how a delegate ended.
     """
+    # The signal module wraps this one in enumerations, which takes longer than a whole VERSION.
+    import _signal  # type: ignore[import-not-found]
+
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
@@ -160,8 +167,8 @@ def _answer(descriptor: int, document: Mapping[str, Any]) -> bool:
 
 
 def _incomplete(error: Exception) -> bytes:
-    """Return the error of a program that was copied without the files beside it, so that `jsontext` can't be loaded."""
-    text = f"{sys.executable}: {error}; the program needs the files beside it: install cni-chain again"
+    """Return the error where `jsontext` can't be loaded: of an interpreter without _json, if files are missing."""
+    text = f"{sys.executable}: {error}; {_NEEDS}"
     plain = "".join(char if " " <= char <= "~" and char not in '"\\' else "?" for char in text)
     return f'{{"cniVersion":"{spec.LATEST}","code":{INTERNAL},"msg":"{plain}"}}\n'.encode()
 
@@ -224,10 +231,10 @@ def _without_faults(
         wrong.append("key runtimeConfig: must be an object")
         conf = {key: value for key, value in conf.items() if key != "runtimeConfig"}
     if wrong:
-        faults = f"facade of network {network}: {'; '.join(wrong)}"
+        error = invalid_facade(network, wrong)
         if command not in ("DEL", "GC") or any(problem.key in ("chainDir", "stateDir") for problem in problems):
-            raise CNIError(INVALID_CONFIG, faults)
-        log.note(f"{faults}: ignored for {command}")
+            raise error
+        log.note(f"{error.msg}; {command} ignores that")
     return conf
 
 

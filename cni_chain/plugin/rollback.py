@@ -25,7 +25,7 @@ def clear_left_over(call: Call, attachment: Attachment) -> None:
         failure = joined(errors)
         raise CNIError(
             TRY_AGAIN,
-            f"an earlier attachment of this container still exists and can't be deleted: {failure.msg}",
+            f"what an earlier try left of this container's network can't be deleted: {failure.msg}",
             failure.details,
         )
 

@@ -33,13 +33,19 @@ CAPABILITIES = (
 
 
 def owner(text: str, exempt: list[tuple[str, str]] | None = None) -> dict[str, Any]:
-    """Return the entry of an owner given as `NAME[:TYPE,…]`."""
+    """Return the entry of an owner given as `NAME[:TYPE,…]`.
+
+    A mesh's owner has its agent's types without naming them. Another agent's list may have plugins of any type.
+    """
     name, colon, rest = text.partition(":")
     if not facade.is_owner_name(name):
         raise UsageError(f"{name!r} is not an owner's name: use a-z, digits and '-', as in cilium:cilium-cni")
     types = rest.split(",") if colon else []
     if not all(part and "/" not in part and part == part.strip() for part in types):
         raise UsageError(f"{text!r}: plugin types must follow the colon, separated by ',', as in cilium:cilium-cni")
+    known = registry.BY_OWNER.get(name)
+    if not colon and known and known.mesh:
+        types = [*known.types]
     entry: dict[str, Any] = {"name": name}
     if types:
         entry["types"] = types

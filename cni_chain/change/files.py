@@ -10,15 +10,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from itertools import zip_longest
 
-from cni_chain.node.errors import RefusedError
+from cni_chain.node.errors import RefusedError, as_root
 from cni_chain.node.tree import Tree
 
 Undo = Callable[[], None]
 
 _OTHERS = 0o022
+_PIECE = 1 << 18  # bytes of a file that are in memory at once
 
 
 @contextlib.contextmanager
@@ -27,7 +30,7 @@ def _named(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RefusedError(f"{path}: {error.strerror or error}") from None
+        raise RefusedError(f"{path}: {error.strerror or error}", as_root(error)) from None
 
 
 @contextlib.contextmanager
@@ -54,7 +57,7 @@ def put(path: str, content: bytes, mode: int, *, expected: bytes | None = None) 
         undo = _restorer(path, links=False)
         if expected is not None and (not os.path.lexists(path) or read(path) != expected):
             raise RefusedError(f"{path}: another process has just changed this file", "try again")
-        _replace(path, lambda new: _write(new, content, mode))
+        _replace(path, lambda new: _write(new, [content], mode))
     with _named(path):
         if read(path) != content or stat.S_IMODE(os.stat(path).st_mode) != mode:
             undo()
@@ -166,7 +169,16 @@ def same(one: str, other: str) -> bool:
         names = sorted(os.listdir(one))
         return names == sorted(os.listdir(other)) and all(same(f"{one}/{name}", f"{other}/{name}") for name in names)
     executable = left.st_mode & 0o111 != 0
-    return executable == (right.st_mode & 0o111 != 0) and read(one) == read(other)
+    if executable != (right.st_mode & 0o111 != 0) or left.st_size != right.st_size:
+        return False
+    return all(piece == beside for piece, beside in zip_longest(_pieces(one), _pieces(other)))
+
+
+def _pieces(path: str) -> Iterator[bytes]:
+    """Yield a file's content: the program has megabytes, and the agent little memory. A link is not followed."""
+    with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=0) as file:
+        while piece := file.read(_PIECE):
+            yield piece
 
 
 def read(path: str) -> bytes:
@@ -197,7 +209,7 @@ def _restorer(path: str, *, links: bool = True) -> Undo:
     if not stat.S_ISREG(status.st_mode):
         raise RefusedError(f"{path}: is not a regular file, so it is not changed")
     content, mode = read(path), stat.S_IMODE(status.st_mode)
-    return lambda: _replace(path, lambda new: _write(new, content, mode))
+    return lambda: _replace(path, lambda new: _write(new, [content], mode))
 
 
 def _temporary(path: str) -> str:
@@ -219,10 +231,10 @@ def _replace(path: str, make: Callable[[str], None]) -> None:
     sync(os.path.dirname(path))
 
 
-def _write(path: str, content: bytes, mode: int) -> None:
+def _write(path: str, content: Iterable[bytes], mode: int) -> None:
     opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with open(opened, "wb") as file:
-        file.write(content)
+        file.writelines(content)
         file.flush()
         if os.geteuid() == 0:
             os.fchown(opened, 0, 0)  # in a setgid directory it would get that group
@@ -241,19 +253,14 @@ def _copy(source: str, target: str) -> None:
         os.chmod(target, 0o755)  # noqa: S103  # as the archive has it
         sync(target)
     else:
-        _write(target, read(source), 0o755 if status.st_mode & 0o111 else 0o644)
+        _write(target, _pieces(source), 0o755 if status.st_mode & 0o111 else 0o644)
 
 
 def _remove_all(path: str) -> None:
-    try:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
-            os.unlink(path)
-            return
-    except FileNotFoundError:
-        return
-    for name in os.listdir(path):
-        _remove_all(f"{path}/{name}")
-    os.rmdir(path)
+    if os.path.isdir(path) and not os.path.islink(path):
+        shutil.rmtree(path)
+    elif os.path.lexists(path):
+        os.unlink(path)
 
 
 def _unlink(path: str) -> None:

@@ -7,16 +7,18 @@ guessed. Its lock keeps a runtime's call out meanwhile: that call gets "try agai
 
 from __future__ import annotations
 
+import functools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from cni_chain.checks.wording import counted
 from cni_chain.node import attachments, programs
 from cni_chain.node.attachments import Damaged, Entry, StateDir
-from cni_chain.node.facades import FacadeFile, NetDir
+from cni_chain.node.facades import VERSION, FacadeFile, NetDir
 from cni_chain.node.progress import Step
-from cni_chain.plugin import delete, spec
+from cni_chain.plugin import answer, delegate, delete
 from cni_chain.plugin.call import Call
 from cni_chain.plugin.errors import INVALID_CONFIG, IO_FAILURE, CNIError, io_error
 from cni_chain.plugin.facade import Facade
@@ -26,11 +28,11 @@ from cni_chain.plugin.request import Request
 from cni_chain.plugin.spec import CmdArgs
 from cni_chain.plugin.undoing import environ_of
 
-VERSION = "1.0.0"  # for delegates if no facade names a version: all of today's support it
+BUSY = "busy: another call for it is still running"  # as ADD says it (`plugin.busy`)
 
 
 class Left(NamedTuple):
-    """An attachment to free, and why. `entry`: its record, None if that is damaged."""
+    """An attachment to free or to forget, and why. `entry`: its record; None if that is damaged, as `why` then says."""
 
     state_dir: str
     attachment: Attachment
@@ -41,6 +43,11 @@ class Left(NamedTuple):
     def pod(self) -> str:
         """The pod as namespace/name, "" if it isn't known."""
         return self.entry.pod if self.entry else ""
+
+    @property
+    def order(self) -> tuple[str, str, str]:
+        """What to sort by: pods by name, so that two runs look alike although container IDs are random."""
+        return self.pod, self.attachment.ifname, self.attachment.container_id
 
     @property
     def call(self) -> dict[str, Any]:
@@ -77,25 +84,38 @@ class Plan(NamedTuple):
         """Return the question for the operator before anything is done."""
         parts = []
         if self.stale:
-            parts.append(f"free {plural(len(self.stale), 'attachment')}")
+            parts.append(f"free {counted(len(self.stale), 'attachment')}")
         if self.stranded:
-            parts.append(f"retry {plural(len(self.stranded), 'DEL')}")
+            parts.append(f"retry {counted(len(self.stranded), 'DEL')}")
         if self.removed:
-            parts.append(f"remove {plural(len(self.removed), 'file')}")
+            parts.append(f"remove {counted(len(self.removed), 'file')}")
         question = f"{' and '.join(parts)}?"
         return question[0].upper() + question[1:]
 
 
 class Outcome(NamedTuple):
-    """The result for one attachment: freed, failed with `errors`, or kept for the reason in `kept`."""
+    """The result for one attachment: done, failed with `errors`, or kept for the reason in `kept`.
+
+    `said`: what the plugins that failed wrote on their standard error, if the attachment isn't done.
+    """
 
     left: Left
     errors: list[CNIError]
     kept: str = ""
+    said: str = ""
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it was freed, or forgotten."""
+        return not (self.errors or self.kept)
+
+    def document(self) -> dict[str, Any]:
+        """Return what was not done, and why, as members of a JSON object."""
+        return {"kept": self.kept or None, "errors": [error.document(VERSION) for error in self.errors]}
 
 
 def plan(found: list[StateDir], older_than: float | None) -> Plan:
-    """Return what there is to do. `older_than` (seconds) is for attachments without a recorded namespace."""
+    """Return what there is to do, by pod. `older_than` (seconds) is for attachments without a recorded namespace."""
     made = Plan([], [], [], [], [], [])
     for one in found:
         for entry in one.entries:
@@ -118,6 +138,8 @@ def plan(found: list[StateDir], older_than: float | None) -> Plan:
         # A running writer has such a file for some milliseconds.
         made.unfinished.extend(path for path in one.unfinished if _age(path) > 60)
         made.markers.extend(one.stale_markers)
+    made.stale.sort(key=lambda left: left.order)
+    made.stranded.sort(key=lambda left: left.order)
     return made
 
 
@@ -141,15 +163,16 @@ def carry_out(
         step(attachments.name(left.attachment, left.pod))
         errors: list[CNIError] = []
         kept = ""
+        said: list[bytes] = []
         try:
-            call = _call(left, directory, bin_dirs)
+            call = _call(left, directory, bin_dirs, said)
             kept = _free(call, left, older_than, errors)
             if not kept:
                 facade = call.request.facade
                 call.log.write(facade.log_file, facade.log_level, errors[0] if errors else None)
         except CNIError as error:
             errors.append(error)
-        yield Outcome(left, errors, kept)
+        yield Outcome(left, errors, kept, b"".join(said).decode("utf-8", "replace") if errors else "")
 
 
 def discard(path: str) -> None:
@@ -183,7 +206,7 @@ def _free(call: Call, left: Left, older_than: float | None, errors: list[CNIErro
     attachment = left.attachment
     try:
         if not call.state.lock(attachment):
-            return "another call is at work on it"
+            return BUSY
         try:
             found = delete.find_undoable(call, attachment)
             if found is None:
@@ -217,16 +240,15 @@ def facade_of(directory: NetDir, network: str, state_dir: str) -> FacadeFile | N
     )
 
 
-def _call(left: Left, directory: NetDir, bin_dirs: list[str]) -> Call:
-    """Return the DEL that no runtime sends any more.
+def _call(left: Left, directory: NetDir, bin_dirs: list[str], said: list[bytes]) -> Call:
+    """Return the DEL that no runtime sends any more. What plugins that fail write on standard error goes to `said`.
 
     Raises CNIError 7 if its facade has faults that the plugin refuses, too.
     """
     file = facade_of(directory, left.attachment.network, left.state_dir)
     facade = Facade() if file is None else file.facade
     facade.state_dir = left.state_dir
-    spoken = [] if file is None else [version for version in (file.version, *file.versions) if version]
-    version = max((one for one in spoken if one in spec.VERSIONS), key=spec.VERSIONS.index, default=VERSION)
+    version = VERSION if file is None else file.sent
     conf = {**({} if file is None else file.conf), "name": left.attachment.network, "cniVersion": version}
     args = CmdArgs(
         "DEL",
@@ -251,7 +273,15 @@ def _call(left: Left, directory: NetDir, bin_dirs: list[str]) -> Call:
         if any(problem.key in ("chainDir", "stateDir") for problem in file.problems):
             raise CNIError(INVALID_CONFIG, faults)
         log.note(f"{faults}: ignored")
-    return Call(Request(args, conf, version, facade, environ), log)
+    return Call(Request(args, conf, version, facade, environ), log, functools.partial(_execute, said))
+
+
+def _execute(said: list[bytes], file: str, environ: Mapping[str, str], stdin: bytes, seconds: float) -> answer.Outcome:
+    """Run a plugin as a call does. Many write a line for each success, which is nobody's business at a clean-up."""
+    outcome = delegate.execute(file, environ, stdin, seconds, pass_on=False)
+    if outcome.status != 0:
+        said.append(outcome.stderr)
+    return outcome
 
 
 def document(made: Plan, outcomes: list[Outcome], failures: list[str], *, dry_run: bool) -> dict[str, Any]:
@@ -267,23 +297,14 @@ def document(made: Plan, outcomes: list[Outcome], failures: list[str], *, dry_ru
         ],
         "kept": [attachments.named(entry.attachment, entry.pod) | {"why": why} for entry, why in made.kept],
         "remove": made.removed,
-        "damaged": [{"file": one.path, "reason": one.reason, "setAside": one.set_aside} for one in made.damaged],
+        "damaged": [one.document() for one in made.damaged],
         "errors": failures,
     }
 
 
 def _document(left: Left, outcome: Outcome | None) -> dict[str, Any]:
-    return attachments.named(left.attachment, left.pod) | {
-        "why": left.why,
-        "freed": outcome is not None and not outcome.errors and not outcome.kept,
-        "kept": (outcome.kept or None) if outcome else None,
-        "errors": [error.document(VERSION) for error in outcome.errors] if outcome else [],
-    }
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun."""
-    return f"{count} {noun}{'' if count == 1 else 's'}"
+    what = {"why": left.why, "freed": outcome is not None and outcome.is_done}
+    return attachments.named(left.attachment, left.pod) | what | (outcome or Outcome(left, [])).document()
 
 
 def _age(path: str) -> float:

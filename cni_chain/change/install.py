@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 from typing import Any, NamedTuple
 
-from cni_chain.change import draft, files, installed
+from cni_chain.change import draft, files, installed, manual
 from cni_chain.change.plan import Plan, diff
 from cni_chain.checks import trial
 from cni_chain.checks.net_dir import outsorted
+from cni_chain.checks.node import Node
+from cni_chain.checks.runtimes import network as other_network
 from cni_chain.node import facades, usage
-from cni_chain.node.errors import RefusedError
-from cni_chain.node.facades import PENDING, FacadeFile, NetDir
+from cni_chain.node.errors import RefusedError, unreadable
+from cni_chain.node.facades import PENDING, UNDONE, FacadeFile, NetDir
+from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
-from cni_chain.plugin import facade, spec
-from cni_chain.plugin.errors import CNIError
+from cni_chain.plugin import facade
 
 FACADE = "00-cni-chain.conflist"
 LOGROTATE_DIR = "/etc/logrotate.d"
@@ -63,8 +65,11 @@ class _Wanted(NamedTuple):
     before: str | None  # None: the file is new
 
 
-def plan(tree: Tree, options: Options, source: str) -> Plan:
-    """Return what installs the frozen program in the directory `source`. Raises RefusedError."""
+def plan(tree: Tree, options: Options, source: str | None) -> Plan:
+    """Return what installs the frozen program in the directory `source`, None: all but the program.
+
+    Raises RefusedError.
+    """
     plan = Plan(tree)
     programs = installed.Programs(tree, options.bin_dir, options.program_dir)
     net_dir = tree.path(options.net_dir)
@@ -72,20 +77,20 @@ def plan(tree: Tree, options: Options, source: str) -> Plan:
     directory = facades.look(tree, net_dir)
     wanted, chain_dir, owners = _facade(tree, directory, options)
     _directory(plan, programs.tree.seen(programs.bin_dir))
-    version = installed.place(plan, programs, source, force=options.force)
+    version = None if source is None else installed.place(plan, programs, source, force=options.force)
     for owner in owners:
         _directory(plan, f"{chain_dir}/{owner}.d")
     _logrotate(plan)
-    if options.with_facade:
-        if wanted is not None:
-            _check(plan, directory, wanted, options)
-            _directory(plan, net_dir)
-            _put(plan, wanted.path, wanted.text, wanted.before)
-        elif directory.facades:
-            _stays(plan, directory, options)
-            never = [usage.never_taken(tree, directory, file.network) for file in directory.facades]
-            plan.warnings += never[:1] if all(never) else []
-    installed.prune(plan, programs, version)
+    if source is not None:
+        manual.place(plan, source)
+    if options.with_facade and wanted is not None:
+        _check(plan, directory, wanted, options)
+        _directory(plan, net_dir)
+        _put(plan, wanted.path, wanted.text, wanted.before)
+    elif directory.facades and (options.with_facade or programs.linked() not in (None, version)):
+        _stays(plan, directory, options)
+    if version is not None:
+        installed.prune(plan, programs, version)
     return plan
 
 
@@ -100,30 +105,28 @@ def _directory(plan: Plan, path: str) -> None:
 
 
 def _put(plan: Plan, path: str, text: str, before: str | None) -> None:
-    real = os.path.join(installed.inside(plan.tree, os.path.dirname(path)), os.path.basename(path))
-    content = text.encode()
-    action = "create" if before is None else "replace"
+    real = installed.file_inside(plan.tree, path)
     expected = None if before is None else before.encode()
     plan.add(
-        action,
+        "create" if before is None else "replace",
         path,
-        lambda: files.put(real, content, 0o644, expected=expected),
+        lambda: files.put(real, text.encode(), 0o644, expected=expected),
         diff=diff(path, before, text),
     )
 
 
 def _logrotate(plan: Plan) -> None:
-    real = installed.inside(plan.tree, LOGROTATE_DIR)
     path = f"{LOGROTATE_DIR}/{installed.NAME}"
-    if not os.path.isdir(real):
+    real = installed.file_inside(plan.tree, path)
+    if not os.path.isdir(os.path.dirname(real)):
         return
     try:
-        if files.read(f"{real}/{installed.NAME}") != LOGROTATE.encode():
+        if files.read(real) != LOGROTATE.encode():
             plan.notes.append(f"{path} stays as it is, because it was edited.")
     except FileNotFoundError:
         _put(plan, path, LOGROTATE, None)
     except OSError as error:
-        raise RefusedError(f"{path}: can't be read: {error.strerror}") from None
+        raise unreadable(path, error) from None
 
 
 def _facade(tree: Tree, directory: NetDir, options: Options) -> tuple[_Wanted | None, str, list[str]]:
@@ -135,11 +138,12 @@ def _facade(tree: Tree, directory: NetDir, options: Options) -> tuple[_Wanted | 
         return None, kept.facade.chain_dir, [owner.name for owner in kept.facade.owners or []]
     if there is None and os.path.lexists(tree.real(path)):
         raise RefusedError(f"{path}: exists and is not a facade, so it stays", "move it away, or pass --facade")
-    waiting = path + PENDING
-    if there is None and options.with_facade and not options.force and os.path.lexists(tree.real(waiting)):
+    waiting = next((f"{path}{end}" for end in (PENDING, UNDONE) if os.path.lexists(tree.real(path + end))), "")
+    if there is None and options.with_facade and not options.force and waiting:
         raise RefusedError(
             f"{waiting}: migrate has written this facade, and it is not active yet",
-            "`cni-chain migrate` prints the steps, and --switch puts it in place (--force writes another facade)",
+            "`cni-chain migrate status` prints the steps, `cni-chain migrate switch` puts it in place (--force writes "
+            "another facade)",
         )
     document = _document(tree, directory, options, there)
     plugin = document["plugins"][0]
@@ -167,7 +171,7 @@ def _no_other(directory: NetDir, there: FacadeFile | None, path: str, name: str,
 def _document(tree: Tree, directory: NetDir, options: Options, there: FacadeFile | None) -> dict[str, Any]:
     owners = options.owners if options.owners is not None else draft.owners(list(draft.OWNERS), [])
     name = options.name or (there.network if there else "") or _name(tree, directory) or owners[0]["name"]
-    fault = _fault(name)
+    fault = facades.network_fault({"name": name})
     if fault:
         raise RefusedError(f"--name {name}: {fault}")
     chain_dir = facade.CHAIN_DIR if options.chain_dir is None else tree.path(options.chain_dir)
@@ -184,32 +188,28 @@ def _name(tree: Tree, directory: NetDir) -> str:
         raise RefusedError(
             f"{path}: its network name can't be read, and plugins store addresses under it", "pass --name"
         )
-    fault = _fault(name)
+    fault = facades.network_fault({"name": name})
     if fault:
         raise RefusedError(f"{path}: {fault}; it is {name}", "pass --name")
     return name
-
-
-def _fault(name: str) -> str:
-    """Return what is wrong with the name of a network, "" if nothing is."""
-    try:
-        spec.network_name({"name": name})
-    except CNIError as error:
-        return error.msg.removeprefix("network configuration: ")
-    return ""
 
 
 def _check(plan: Plan, directory: NetDir, wanted: _Wanted, options: Options) -> None:
     """Refuse a facade that no runtime would take, or that takes new pods' network away; warn of the rest."""
     _not_before_multus(plan, directory, wanted.path)
     bin_dirs = [options.bin_dir]
-    tried = trial.facade(plan.tree, directory, wanted.path, wanted.text, bin_dirs)
+    created = {change.path.removesuffix("/") for change in plan.changes}
+    tried = trial.facade(plan.tree, directory, wanted.path, wanted.text, bin_dirs, created)
+    for finding in other_network(tried.node):
+        if not options.force:
+            raise RefusedError(
+                f"{finding.place}: {finding.text()}",
+                "pass that name with --name, or remove the key and restart CRI-O; or pass --force if CRI-O isn't this "
+                "node's runtime",
+            )
+        plan.warn(finding)
     for finding in outsorted(tried.node):
         plan.warn(finding)
-    refused = usage.never_taken(plan.tree, directory, tried.survey.file.network)
-    if refused and not options.force:
-        raise RefusedError(f"{refused}", "pass --force if CRI-O isn't this node's runtime")
-    plan.warnings += [refused] if refused else []
     worse = tried.errors if directory.names else []
     if wanted.before is not None:
         worse = tried.worse_than(trial.facade(plan.tree, directory, wanted.path, wanted.before, bin_dirs))
@@ -244,6 +244,9 @@ def _stays(plan: Plan, directory: NetDir, options: Options) -> None:
             if not options.force:
                 raise RefusedError(f"{refused}. Correct the facade first, or pass --force")
             plan.warnings.append(refused)
+    surveys = [Survey(plan.tree, file, [options.bin_dir]) for file in directory.facades]
+    for finding in other_network(Node(plan.tree, directory, surveys, [options.bin_dir])):
+        plan.warn(finding)
 
 
 def _not_before_multus(plan: Plan, directory: NetDir, path: str) -> None:
@@ -251,7 +254,7 @@ def _not_before_multus(plan: Plan, directory: NetDir, path: str) -> None:
     for other in usage.others(directory)[:1]:
         behind = os.fsencode(os.path.basename(other)) > os.fsencode(os.path.basename(path))
         is_first = os.path.basename(other) == directory.names[0]
-        if behind and is_first and usage.is_multus(usage.read(plan.tree, other) or {}):
+        if behind and is_first and usage.is_multus(usage.read(plan.tree, other)):
             raise RefusedError(
                 f"{other}: is Multus's, and {os.path.basename(path)} before it would disable every network of Multus",
                 "--facade 01-cni-chain.conflist sorts after it, and Multus then takes it for the pods' network",

@@ -6,6 +6,7 @@ gets a directory of its own, and the link is replaced.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from cni_chain import __version__
 from cni_chain.change import files
 from cni_chain.change.files import Undo
 from cni_chain.change.plan import Plan
+from cni_chain.checks.wording import listed
 from cni_chain.node.errors import RefusedError
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import answer, delegate, jsontext
@@ -22,6 +24,9 @@ from cni_chain.plugin.errors import CNIError
 NAME = "cni-chain"
 _MODULES = "_internal"  # beside the executable: its modules and libraries
 _SECONDS = 20.0
+_OF_EVERY_SYSTEM = ("/usr/bin/env", "/bin/sh", "/sbin/init")  # one of them is a program of the system itself
+_NAMED = 5  # of the processes that run a version
+_MACHINES = {62: "amd64", 183: "arm64"}
 
 
 def running() -> str | None:
@@ -71,7 +76,8 @@ class Programs:
 
     def choose(self, source: str, *, force: bool) -> str:
         """Return the name of the directory that holds, or is to hold, what `source` does. Raises RefusedError."""
-        for name in _names():
+        others = (f"{__version__}-{number}" for number in itertools.count(2))
+        for name in itertools.chain([__version__], others):
             there = f"{self.directory}/{name}"
             if not os.path.lexists(there):
                 if name != __version__ and not force:
@@ -90,9 +96,12 @@ class Programs:
         return [name for name in self.versions() if name not in kept and not self.users(name)]
 
     def users(self, version: str, *, but: int = 0) -> list[int]:
-        """Return the processes of this system that run a version, other than `but`."""
-        executable = os.path.realpath(f"{self.directory}/{version}/{NAME}")
-        return [pid for pid, running in _executables() if running == executable and pid != but]
+        """Return the processes of this system that run a version, other than `but`, in ascending order."""
+        try:
+            executable = _file(f"{self.directory}/{version}/{NAME}")
+        except OSError:
+            return []
+        return sorted(pid for pid, running in _executables() if running == executable and pid != but)
 
 
 def inside(tree: Tree, path: str) -> str:
@@ -103,8 +112,15 @@ def inside(tree: Tree, path: str) -> str:
     return real
 
 
+def file_inside(tree: Tree, path: str) -> str:
+    """Return where the file or link `path` really is, as `inside` does for its directory."""
+    return f"{inside(tree, os.path.dirname(path))}/{os.path.basename(path)}"
+
+
 def place(plan: Plan, programs: Programs, source: str, *, force: bool) -> str:
     """Plan what puts the program `source` in place, the link last, and return its version's name."""
+    _refuse_foreign(plan.tree, source)
+    _refuse_noexec(programs)
     version = programs.choose(source, force=force)
     directory, link = f"{programs.directory}/{version}", programs.link
     if not os.path.lexists(directory):
@@ -114,8 +130,7 @@ def place(plan: Plan, programs: Programs, source: str, *, force: bool) -> str:
             made = files.directory(programs.directory)
             try:
                 copied = files.copy(source, directory)
-                if plan.tree.is_this_system:
-                    _try(directory, copied)
+                _try(directory, copied)
             except BaseException:
                 made()
                 raise
@@ -161,12 +176,60 @@ def removal(path: str) -> Callable[[], Undo]:
     return remove
 
 
-def _names() -> Iterator[str]:
-    yield __version__
-    number = 2
-    while True:
-        yield f"{__version__}-{number}"
-        number += 1
+def refuse_running(programs: Programs, version: str) -> None:
+    """Raise RefusedError if another process runs a version: it still loads modules from there."""
+    users = programs.users(version, but=os.getpid())
+    if users:
+        processes = f"process{'es' if len(users) > 1 else ''} {listed([*map(str, users)], _NAMED)}"
+        raise RefusedError(f"{programs.seen(version)}: is running ({processes})", "try again when it has ended")
+
+
+def removal_if_idle(programs: Programs, version: str) -> Callable[[], Undo]:
+    """Return a function that removes a version for good, unless it runs. Without the link no new call begins."""
+    remove = removal(f"{programs.directory}/{version}")
+
+    def remove_if_idle() -> Undo:
+        refuse_running(programs, version)
+        return remove()
+
+    return remove_if_idle
+
+
+def _refuse_foreign(tree: Tree, source: str) -> None:
+    """Raise RefusedError for another system's tree whose own programs are for another kind of machine.
+
+    `_try` runs the program on this machine, which may be another one than the tree is for.
+    """
+    ours = "" if tree.is_this_system else _machine(f"{source}/{NAME}")
+    for path in _OF_EVERY_SYSTEM if ours else ():
+        real = os.path.realpath(tree.real(path))
+        theirs = _machine(real) if real.startswith(f"{tree.root}/") else ""
+        if theirs not in ("", ours):
+            raise RefusedError(f"{path}: is for {theirs}, and this program is for {ours}", "take the other archive")
+
+
+def _refuse_noexec(programs: Programs) -> None:
+    """Raise RefusedError if the programs' file system is mounted so that none of them can run, also if one is there."""
+    there = programs.directory
+    while not os.path.isdir(there):
+        there = os.path.dirname(there)
+    if os.statvfs(there).f_flag & os.ST_NOEXEC:
+        raise RefusedError(
+            f"{programs.tree.seen(programs.directory)}: is on a file system that is mounted noexec, so no program can "
+            "run there",
+            "mount it with exec, or pass another --program-dir",
+        )
+
+
+def _machine(file: str) -> str:
+    """Return the kind of machine that a program is for, "" if its file doesn't say (elf(5))."""
+    try:
+        with open(file, "rb") as program:
+            head = program.read(20)
+    except OSError:
+        return ""
+    number = int.from_bytes(head[18:20], "little")
+    return _MACHINES.get(number, f"ELF machine {number}") if head.startswith(b"\x7fELF") else ""
 
 
 def _try(directory: str, undo: Undo) -> None:
@@ -177,19 +240,27 @@ def _try(directory: str, undo: Undo) -> None:
         answer.versions(delegate.execute(file, environ, jsontext.encode({"cniVersion": "1.0.0"}), _SECONDS))
     except OSError as error:
         undo()
-        denied = error.strerror == "Permission denied"
-        why = "; is its file system mounted noexec? Pass another --program-dir" if denied else ""
-        raise RefusedError(f"{file}: can't be run: {error.strerror}{why}") from None
+        raise RefusedError(f"{file}: can't be run: {error.strerror}") from None
     except CNIError as error:
         undo()
         details = f": {error.details}" if error.details else ""
         raise RefusedError(f"{file}: doesn't run: {error.msg}{details}") from None
 
 
-def _executables() -> Iterator[tuple[int, str]]:
+def _executables() -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yield each process, and the file that it runs.
+
+    Not that file's path: in another mount namespace it may lead to another file, and this file have another one there.
+    """
     for name in os.listdir("/proc"):
         if name.isdigit():
             try:
-                yield int(name), os.readlink(f"/proc/{name}/exe")
+                yield int(name), _file(f"/proc/{name}/exe")
             except OSError:
                 continue
+
+
+def _file(path: str) -> tuple[int, int]:
+    """Return the device and the inode, which are a file's own in every mount namespace."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino

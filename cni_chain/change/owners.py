@@ -16,19 +16,20 @@ from cni_chain.change.plan import Plan, diff
 from cni_chain.checks import trial
 from cni_chain.checks.chain import UNLISTED
 from cni_chain.checks.facade import KEY_INVALID
+from cni_chain.checks.owners import WITHOUT_FRAGMENT
+from cni_chain.checks.rule import Finding
 from cni_chain.node import facades, locate
-from cni_chain.node.errors import RefusedError, UnreadableError
+from cni_chain.node.errors import RefusedError, UnreadableError, unreadable
 from cni_chain.node.facades import FacadeFile
-from cni_chain.node.survey import Survey
+from cni_chain.node.survey import Survey, error_of
 from cni_chain.node.tree import Tree
+from cni_chain.plugin import facade
 
 _RUNNING = "running pods keep their network, and their DEL uses their records"
 
 
-def only(files: list[FacadeFile], net_dir: str) -> FacadeFile:
-    """Return the one facade to change. Raises RefusedError."""
-    if not files:
-        raise RefusedError(f"{net_dir}: no facade here: create one with `cni-chain install`, or name one with --conf")
+def only(files: list[FacadeFile]) -> FacadeFile:
+    """Return the one facade to change. Raises RefusedError if there are several."""
     if len(files) > 1:
         raise RefusedError(f"several facades: name one with --conf: {', '.join(file.path for file in files)}")
     return files[0]
@@ -43,7 +44,7 @@ class Edit:
         self.bin_dirs = bin_dirs
         self.force = force
         self.plan = Plan(tree)
-        self._real = os.path.join(installed.inside(tree, os.path.dirname(file.path)), os.path.basename(file.path))
+        self._real = installed.file_inside(tree, file.path)
         if os.path.islink(self._real):
             raise RefusedError(
                 f"{file.path}: is a link, and no runtime would notice the change", "pass its target as --conf"
@@ -53,7 +54,7 @@ class Edit:
         try:
             self._content = tree.read(file.path)
         except OSError as error:
-            raise RefusedError(f"{file.path}: can't be read: {error.strerror}") from None
+            raise unreadable(file.path, error) from None
         self._document, locator = locate.decode(self._content)
         if self._document != file.document:
             raise RefusedError(f"{file.path}: another process has just changed this file", "try again")
@@ -82,12 +83,16 @@ class Edit:
         if not os.path.isdir(real):
             self.plan.add("create", f"{directory}/", lambda: files.directory(real))
         self._owners.insert(index, entry)
-        return self._write(f"owner {name}")
+        self.plan.notes.append(_may(entry))
+        return self._write(f"owner {name}", added=name)
 
-    def remove(self, name: str) -> Plan:
-        """Plan the facade without an owner; its directory stays."""
-        if name not in self._names:
-            self.plan.notes.append(f"{name} is not an owner; the owners are {', '.join(self._names)}.")
+    def remove(self, name: str, *, if_present: bool = False) -> Plan:
+        """Plan the facade without an owner; its directory stays. With `if_present`, one that isn't there is no error.
+
+        A script that goes on after a misspelt name would uninstall an agent whose owner every new pod then waits for.
+        """
+        if name not in self._names and if_present:
+            self.plan.notes.append(f"{self._not_an_owner(name)}.")
             return self.plan
         index = self._index(name)
         if len(self._names) == 1:
@@ -98,8 +103,9 @@ class Edit:
         survey = Survey(self.tree, self.file, self.bin_dirs)
         run = {link.type for part in survey.parts if part.owner.name == name for link in part.delegates}
         listed = self._owners[index].get("types") or []
+        stops_pods = any(part.owner.name == name and error_of(part) is not None for part in survey.parts)
         del self._owners[index]
-        plan = self._write(f"without owner {name}")
+        plan = self._write(f"without owner {name}", anyway=stops_pods)
         meshes = sorted(MESHES & {*run, *listed})
         if meshes:
             plan.warnings.append(f"without {', '.join(meshes)} every new pod is outside the mesh; {_RUNNING}")
@@ -121,15 +127,28 @@ class Edit:
             plan.warnings.append(f"a new pod that starts while {name} has no usable fragment starts without it")
         return plan
 
+    def exempt(self, name: str, pods: list[dict[str, str]]) -> Plan:
+        """Plan for which pods an owner is skipped."""
+        entry = self._owners[self._index(name)]
+        entry.pop("exempt", None)
+        if pods:
+            entry["exempt"] = pods
+        return self._write(f"{name}, and the pods that it is skipped for")
+
     def _index(self, name: str) -> int:
         if name not in self._names:
-            raise RefusedError(f"{self.file.path}: {name} is not an owner; the owners are {', '.join(self._names)}")
+            raise RefusedError(f"{self.file.path}: {self._not_an_owner(name)}")
         return self._names.index(name)
 
-    def _write(self, detail: str) -> Plan:
-        """Plan to write `self._document` to the facade, its keys in their order."""
+    def _not_an_owner(self, name: str) -> str:
+        meant = facade.near(name, self._names)
+        hint = f"did you mean {meant}? T" if meant else "t"
+        return f"{name} is not an owner; {hint}he owners are {', '.join(self._names)}"
+
+    def _write(self, detail: str, *, added: str = "", anyway: bool = False) -> Plan:
+        """Plan to write `self._document` to the facade, its keys in their order; the rest is as in `_check`."""
         text = draft.text_of(self._document)
-        self._check(text)
+        self._check(text, added=added, anyway=anyway)
         old = self._content.decode()
         mode = stat.S_IMODE(os.stat(self._real).st_mode)
         self.plan.add(
@@ -141,8 +160,11 @@ class Edit:
         )
         return self.plan
 
-    def _check(self, text: str) -> None:
-        """Refuse a change that breaks new pods' network, unless --force is given; warn of new findings."""
+    def _check(self, text: str, *, added: str, anyway: bool) -> None:
+        """Refuse a change that breaks new pods' network, unless --force is given; warn of new findings.
+
+        `added` is the owner that is added; with `anyway` no new pod starts because of the owner that is removed.
+        """
         try:
             directory = facades.look(self.tree, os.path.dirname(self.file.path))
             before, after = (
@@ -156,10 +178,28 @@ class Edit:
             raise RefusedError(f"{self.file.path}: {'; '.join(finding.text() for finding in invalid)}")
         worse = after.worse_than(before)
         why = "; ".join(finding.text() for finding in worse)
-        if worse and not self.force:
-            raise RefusedError(f"{self.file.path}: not changed, because then {why} (--force changes it anyway)")
+        if worse and not self.force and not anyway:
+            raise RefusedError(f"{self.file.path}: not changed, because then {why}{_way(added, worse)}")
         for finding in worse:
             self.plan.warn(finding, since="from now on")
         for finding in after.newer_than(before):
             if finding.id != UNLISTED.id:  # the owner was removed from the list on purpose
                 self.plan.warn(finding)
+
+
+def _may(entry: dict[str, Any]) -> str:
+    """Return in words what an owner's entry lets it do."""
+    name, types = entry["name"], entry.get("types")
+    what = ", ".join(types) if types else f"plugins of any type ({name}:TYPE,… limits it)"
+    pods = ", ".join(f"{one['namespace']}/{one['podNamePrefix']}*" for one in entry.get("exempt", ()))
+    return f"{name} may contribute {what}{f', and is skipped for the pods {pods}' if pods else ''}."
+
+
+def _way(added: str, worse: list[Finding]) -> str:
+    """Return what to do instead of a change that is refused; a new agent needs its owner before it can write."""
+    if added and all(finding.id == WITHOUT_FRAGMENT.id for finding in worse):
+        return (
+            f": add it with --optional, install its agent, then cni-chain owner require {added} "
+            "(docs/guides/add-a-mesh-later.md)"
+        )
+    return " (--force changes it anyway)"

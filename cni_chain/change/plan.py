@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cni_chain.change.files import Undo
 from cni_chain.checks.rule import Finding
-from cni_chain.node.errors import RefusedError
+from cni_chain.node.errors import RefusedError, as_root
 from cni_chain.node.progress import Step, unseen
 from cni_chain.node.tree import Tree
 
@@ -63,7 +63,9 @@ class Plan:
                 trouble = [] if change.final else _take_back(undone)
                 if not isinstance(error, (OSError, RefusedError)):
                     raise
-                message = str(error) if isinstance(error, RefusedError) else f"{change.path}: {error.strerror or error}"
+                if isinstance(error, OSError):
+                    error = RefusedError(f"{change.path}: {error.strerror or error}", as_root(error))
+                message = str(error)
                 if change.final:
                     message += "; the changes before it were made: run the command again for the rest"
                 elif trouble:

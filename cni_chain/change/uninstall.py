@@ -8,22 +8,22 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
-from cni_chain.change import files, installed
-from cni_chain.change.files import Undo
+from cni_chain.change import files, installed, manual, owners
 from cni_chain.change.install import LOGROTATE, LOGROTATE_DIR
-from cni_chain.change.installed import Programs
 from cni_chain.change.plan import Plan
-from cni_chain.node import crio, facades, usage
-from cni_chain.node.errors import RefusedError, UnreadableError
-from cni_chain.node.facades import PENDING, FacadeFile, NetDir
+from cni_chain.checks.wording import counted
+from cni_chain.node import conflists, facades, usage
+from cni_chain.node.errors import RefusedError, as_root, unreadable
+from cni_chain.node.facades import COPY, PENDING, UNDONE, FacadeFile, NetDir
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import delegate, facade
 
 ASIDE = ".uninstalled"  # no runtime and no agent reads a file with this suffix
 
+_RENAMED = (".cilium_bak", COPY)  # what a previous configuration may be named now
 _OURS = frozenset((".lock", ".versions"))  # of the state directory, beside the records
 
 
@@ -44,18 +44,31 @@ def plan(tree: Tree, options: Options) -> Plan:
     """Return the plan that removes cni-chain from a node. Raises RefusedError."""
     plan = Plan(tree)
     directory = facades.look(tree, tree.path(options.net_dir))
+    _as_root(tree, [f"{directory.path}/{name}" for name in directory.unreadable])
     file = _facade(tree, directory, options)
     restored = _restore(plan, directory, options)
     if file is not None:
         others = [other for other in directory.facades if other.path != file.path]
         _successor(plan, directory, file, restored, options)
         _aside(plan, file)
+        _left(plan, directory, file)
     else:
         others = directory.facades
         _readable(directory, options)
-    file = file or _put_aside(tree, directory)
+    # The one that an earlier uninstall or `migrate undo` renamed names the state directory, too.
+    file = file or next(facades.out_of_use(tree, directory.path, ASIDE, PENDING, UNDONE), None)
     _leave_or_remove(plan, file, others, options)
     return plan
+
+
+def _as_root(tree: Tree, paths: Iterable[str]) -> None:
+    """Refuse to judge a file that only root can read. Raises RefusedError."""
+    for path in paths:
+        try:
+            tree.read(path)
+        except OSError as error:
+            if as_root(error):
+                raise unreadable(path, error) from None
 
 
 def _facade(tree: Tree, directory: NetDir, options: Options) -> FacadeFile | None:
@@ -65,10 +78,7 @@ def _facade(tree: Tree, directory: NetDir, options: Options) -> FacadeFile | Non
         if found is None:
             raise RefusedError(f"{path}: is not a facade in {directory.path}, the runtime's directory")
         return found
-    if len(directory.facades) > 1:
-        named = ", ".join(file.path for file in directory.facades)
-        raise RefusedError(f"several facades: name one with --conf: {named}")
-    return directory.facades[0] if directory.facades else None
+    return owners.only(directory.facades) if directory.facades else None
 
 
 def _readable(directory: NetDir, options: Options) -> None:
@@ -84,10 +94,13 @@ def _restore(plan: Plan, directory: NetDir, options: Options) -> str | None:
     if options.restore is None:
         return None
     path = plan.tree.path(options.restore)
+    _as_root(plan.tree, [path])
     document = usage.read(plan.tree, path)
     if document is None or not usage.types(document) or facades.is_facade(document):
         raise RefusedError(f"{path}: can't be restored: it names no plugin, or can't be read")
-    name = os.path.basename(path).removesuffix(".cilium_bak")
+    name = os.path.basename(path)
+    for suffix in _RENAMED:
+        name = name.removesuffix(suffix)
     if not name.endswith(".conflist" if "plugins" in document else (".conf", ".json")):
         raise RefusedError(f"{path}: no runtime reads a file with this name", "rename it")
     content = plan.tree.read(path)
@@ -96,7 +109,7 @@ def _restore(plan: Plan, directory: NetDir, options: Options) -> str | None:
         if plan.tree.read(target) == content:
             return name
         raise RefusedError(f"{target}: exists and differs from {path}")
-    real = f"{installed.inside(plan.tree, directory.path)}/{name}"
+    real = installed.file_inside(plan.tree, target)
     mode = stat.S_IMODE(os.stat(plan.tree.real(path)).st_mode) & ~0o022
     plan.add("create", target, lambda: files.put(real, content, mode), detail=f"from {path}")
     return name
@@ -106,46 +119,38 @@ def _successor(plan: Plan, directory: NetDir, file: FacadeFile, restored: str | 
     """Refuse if the runtime has no working configuration without the facade; note which one it takes."""
     names = sorted({*directory.names, *([restored] if restored else [])}, key=os.fsencode)
     names.remove(os.path.basename(file.path))
-    # The restored file doesn't exist yet; its source was read already.
-    sources = {name: f"{directory.path}/{name}" for name in names}
-    if restored and options.restore:
-        sources[restored] = plan.tree.path(options.restore)
-    renamed = [name for name in _entries(plan.tree, directory) if name.endswith(".cilium_bak")]
-    file_named = f"{directory.path}/{renamed[0]}" if renamed else "FILE"
-    hint = f"restore the previous one (--restore {file_named}), or pass --leave-node-without-network"
-    for runtime, first, kind in _takes(plan.tree, directory, sources):
-        if first is None:
+    documents = {path: usage.read(plan.tree, path) for path in (f"{directory.path}/{name}" for name in names)}
+    if restored and options.restore:  # it doesn't exist yet
+        documents[f"{directory.path}/{restored}"] = usage.read(plan.tree, plan.tree.path(options.restore))
+    for runtime, pin, path in usage.taken(plan.tree, directory, documents):
+        if path is None:
+            kind = f" of network {pin.network}, which {pin.file} sets," if pin else ""
             trouble = f"{directory.path}: no configuration{kind} is left for {runtime} once {file.path} is gone"
         else:
-            path = f"{directory.path}/{first}"
-            trouble = _fault(plan.tree, path, sources[first], options)
+            trouble = _fault(plan.tree, path, documents[path], options)
         if trouble and not options.without_network:
-            raise RefusedError(trouble, hint)
+            previous = _previous(plan.tree, directory, file)
+            raise RefusedError(trouble, f"restore {previous}, or pass --leave-node-without-network")
         if trouble:
             plan.warnings.append(f"no new pod gets a network: {trouble}")
-        elif first is not None:
-            types = usage.types(usage.read(plan.tree, sources[first]) or {})
-            lost = [] if facades.TYPE in types else usage.lost(plan.tree, file, f"{directory.path}/{first}", types)
+        elif path is not None:
+            types = usage.types(documents[path])
+            lost = [] if facades.TYPE in types else usage.lost(plan.tree, file, path, types)
             plan.warnings += [warning for warning in lost if warning not in plan.warnings]
-            plan.notes.append(f"{runtime.replace('the', 'The', 1)} then takes {directory.path}/{first}.")
+            plan.notes.append(f"{runtime.replace('the', 'The', 1)} then takes {path}.")
 
 
-def _takes(tree: Tree, directory: NetDir, sources: dict[str, str]) -> Iterator[tuple[str, str | None, str]]:
-    """Yield each runtime that this node may have, the file that it takes (None: nothing), and what it looks for."""
-    documents = {name: usage.read(tree, source) or {} for name, source in sources.items()}
-    # Multus takes the file behind its own for the pods' network, so its own is not enough.
-    names = [name for name, document in documents.items() if not usage.is_multus(document)]
-    pin = usage.pinned(tree, directory)
-    if pin is None or not crio.runs_alone(tree):
-        yield "the runtime" if pin is None else "containerd", next(iter(names), None), ""
-    if pin is not None:
-        wanted = (name for name in names if documents[name].get("name") == pin.network)
-        yield "CRI-O", next(wanted, None), f" of network {pin.network}, which {pin.file} sets,"
+def _previous(tree: Tree, directory: NetDir, file: FacadeFile) -> str:
+    """Return in words which configuration can be restored."""
+    renamed = [name for name in tree.names(directory.path) if name.endswith(_RENAMED)]
+    if renamed:
+        return f"the previous one (--restore {directory.path}/{renamed[0]})"
+    fragment = conflists.of_first_owner(tree, directory, file)
+    return f"the first owner's own (--restore {fragment})" if fragment else "the previous one (--restore FILE)"
 
 
-def _fault(tree: Tree, path: str, source: str, options: Options) -> str:
+def _fault(tree: Tree, path: str, document: dict[str, Any] | None, options: Options) -> str:
     """Return what is wrong with the configuration that is taken next, "" if nothing is."""
-    document = usage.read(tree, source)
     if document is None:
         return f"{path}: the runtime would take this file, and it can't be read"
     if facades.is_facade(document):
@@ -162,37 +167,23 @@ def _fault(tree: Tree, path: str, source: str, options: Options) -> str:
 
 
 def _aside(plan: Plan, file: FacadeFile) -> None:
-    parent = installed.inside(plan.tree, os.path.dirname(file.path))
-    real = f"{parent}/{os.path.basename(file.path)}"
+    real = installed.file_inside(plan.tree, file.path)
     aside = f"{real}{ASIDE}"
     plan.add("rename", file.path, lambda: files.move(real, aside), detail=f"to {os.path.basename(aside)}")
 
 
-def _put_aside(tree: Tree, directory: NetDir) -> FacadeFile | None:
-    """Return the facade that an earlier uninstall or `migrate --undo` renamed: it names the state directory."""
-    for name in _entries(tree, directory):
-        if name.endswith((ASIDE, PENDING)) and os.path.isfile(tree.real(f"{directory.path}/{name}")):
-            try:
-                found = facades.read(tree, f"{directory.path}/{name}")
-            except UnreadableError:
-                continue
-            if found is not None:
-                return found
-    return None
-
-
-def _entries(tree: Tree, directory: NetDir) -> list[str]:
-    try:
-        return sorted(os.listdir(tree.real(directory.path)))
-    except FileNotFoundError:
-        return []
+def _left(plan: Plan, directory: NetDir, file: FacadeFile) -> None:
+    """Note what stays in the runtime's directory, of this command and of `migrate`."""
+    names = [name for name in plan.tree.names(directory.path) if name.endswith((ASIDE, PENDING, UNDONE, COPY))]
+    left = sorted({os.path.basename(file.path) + ASIDE, *names})
+    plan.notes.append(f"{directory.path} keeps {', '.join(left)}: no runtime reads that, and it is yours to remove.")
 
 
 def _leave_or_remove(plan: Plan, file: FacadeFile | None, others: list[FacadeFile], options: Options) -> None:
     state_dir = file.facade.state_dir if file else facade.STATE_DIR
     chain_dir = file.facade.chain_dir if file else facade.CHAIN_DIR
     records = _records(plan.tree, state_dir)
-    pods = "1 attachment" if len(records) == 1 else f"{len(records)} attachments"
+    pods = counted(len(records), "attachment")
     if others:
         named = ", ".join(other.path for other in others)
         plan.notes.append(f"Everything but the facade stays, because other facades need it: {named}.")
@@ -209,6 +200,7 @@ def _leave_or_remove(plan: Plan, file: FacadeFile | None, others: list[FacadeFil
     _state(plan, state_dir)
     _owners(plan, chain_dir)
     _logrotate(plan)
+    _manual(plan)
     _program(plan, options)
 
 
@@ -219,7 +211,7 @@ def _records(tree: Tree, state_dir: str) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise RefusedError(f"{state_dir}: can't be read: {error.strerror}") from None
+        raise unreadable(state_dir, error) from None
 
 
 def _state(plan: Plan, path: str) -> None:
@@ -255,12 +247,20 @@ def _remove_if_empty(plan: Plan, path: str, but: set[str]) -> None:
 
 def _logrotate(plan: Plan) -> None:
     path = f"{LOGROTATE_DIR}/{installed.NAME}"
-    real = f"{installed.inside(plan.tree, LOGROTATE_DIR)}/{installed.NAME}"
+    real = installed.file_inside(plan.tree, path)
     if os.path.isfile(real):
         if files.read(real) == LOGROTATE.encode():
             _remove(plan, path, real)
         else:
             plan.notes.append(f"{path} stays, because it was edited.")
+
+
+def _manual(plan: Plan) -> None:
+    if manual.is_ours(plan.tree):
+        real = installed.file_inside(plan.tree, manual.PAGE)
+        _remove(plan, manual.PAGE, real)
+        if os.listdir(os.path.dirname(real)) == [os.path.basename(real)]:  # `install` may have made it
+            _remove(plan, f"{os.path.dirname(manual.PAGE)}/", os.path.dirname(real))
 
 
 def _program(plan: Plan, options: Options) -> None:
@@ -276,28 +276,10 @@ def _program(plan: Plan, options: Options) -> None:
     linked = programs.linked()
     versions = sorted(programs.versions(), key=lambda version: version == linked)  # last the one in use
     for version in versions:
-        _idle(programs, version)
-        plan.add("remove", f"{programs.seen(version)}/", _removal(programs, version), final=True)
+        installed.refuse_running(programs, version)
+        plan.add("remove", f"{programs.seen(version)}/", installed.removal_if_idle(programs, version), final=True)
     if versions and set(os.listdir(programs.directory)) <= set(versions):
         _remove(plan, f"{plan.tree.seen(programs.directory)}/", programs.directory, final=True)
-
-
-def _idle(programs: Programs, version: str) -> None:
-    """Raise RefusedError if a process runs a version: it still loads modules from there."""
-    users = programs.users(version, but=os.getpid())
-    if users:
-        processes = ", ".join(map(str, users))
-        raise RefusedError(f"{programs.seen(version)}: is running (process {processes})", "try again when it has ended")
-
-
-def _removal(programs: Programs, version: str) -> Callable[[], Undo]:
-    remove = installed.removal(f"{programs.directory}/{version}")
-
-    def remove_if_idle() -> Undo:
-        _idle(programs, version)  # the link is removed before, so no new call begins
-        return remove()
-
-    return remove_if_idle
 
 
 def _remove(plan: Plan, path: str, real: str, *, final: bool = False) -> None:

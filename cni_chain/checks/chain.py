@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from itertools import takewhile
 
 from cni_chain.agents import cilium
 from cni_chain.agents.cilium import CILIUM
-from cni_chain.agents.registry import NEVER_FIRST, seeds
+from cni_chain.agents.registry import BY_OWNER, NEVER_FIRST, seeds
 from cni_chain.checks.places import Places
 from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_chain
+from cni_chain.node import crio
 from cni_chain.node.locate import Place
 from cni_chain.node.survey import Survey, error_of
 from cni_chain.plugin import request
@@ -37,7 +39,7 @@ UNLISTED = Kind(
     WARNING,
     "a directory of `chainDir` belongs to no owner of the facade",
     "cni-chain runs nothing in it.",
-    "Make it an owner (cni-chain owner add), or remove the directory.",
+    "Make it an owner (cni-chain owner add NAME:TYPE), or remove the directory.",
 )
 IGNORED = Kind(
     "file-ignored",
@@ -82,7 +84,7 @@ CILIUM_MODE = Kind(
 TWICE = Kind(
     "plugin-twice",
     WARNING,
-    "two owners run the same plugin",
+    "two owners run the same plugin, or an owner runs one that the facade has beside cni-chain",
     "It runs twice for a pod, and most plugins fail or do harm the second time.",
     "Remove it from one of them, or leave it out with the owner's types.",
 )
@@ -111,13 +113,25 @@ def nothing(survey: Survey, places: Places) -> Iterator[Finding]:
 def ignored(survey: Survey, _: Places) -> Iterator[Finding]:
     """Yield the directories that belong to no owner, and the ignored files that look like fragments."""
     for path in survey.unlisted:
-        yield UNLISTED.at(path, f"not run: {survey.file.path} doesn't list this owner")
+        do = f"Make it an owner (cni-chain owner add {_added(path)}), or remove the directory."
+        yield UNLISTED.at(path, f"not run: {survey.file.path} doesn't list this owner", do=do)
     for name, reason in survey.strangers:
-        yield IGNORED.at(f"{survey.facade.chain_dir}/{name}", f"ignored: {reason}")
+        path = f"{survey.facade.chain_dir}/{name}"
+        if any(part.directory.path == f"{path}.d" for part in survey.parts):
+            yield IGNORED.at(path, f"ignored: the directory of owner {name} is {path}.d", do=f"mv {path} {path}.d")
+        else:
+            yield IGNORED.at(path, f"ignored: {reason}")
     for part in survey.parts:
         for name, reason in part.directory.ignored:
             if _is_near_miss(name, reason):
                 yield IGNORED.at(f"{part.directory.path}/{name}", f"ignored: {reason}")
+
+
+def _added(path: str) -> str:
+    """Return the argument with which `owner add` makes an owner of a directory: of a known agent, with its types."""
+    name = os.path.basename(path).removesuffix(".d")
+    agent = BY_OWNER.get(name)
+    return f"{name}:{','.join(agent.types)}" if agent else name
 
 
 def _is_near_miss(name: str, reason: str) -> bool:
@@ -133,7 +147,7 @@ def _is_near_miss(name: str, reason: str) -> bool:
 @of_chain(NOT_RUN)
 def dropped(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield the plugins of fragments that don't run."""
-    run = {link.type for part in survey.parts for link in part.delegates}
+    run = {link.type for link in survey.delegates}
     for part in survey.parts:
         for one in part.skipped:
             filtered = part.owner.types is not None and one.type not in part.owner.types
@@ -147,7 +161,7 @@ def dropped(survey: Survey, places: Places) -> Iterator[Finding]:
 @of_chain(UNDECLARED)
 def capabilities(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield the capabilities that a plugin never gets."""
-    for link in _links(survey):
+    for link in survey.delegates:
         for name in request.capabilities(link.conf):
             if name not in survey.file.capabilities:
                 what = f"{link.type} never gets {name}: {survey.file.path} doesn't declare that capability"
@@ -193,8 +207,14 @@ _BY_NAME = "If somebody renames the network, no new pod of this node starts."
 
 @of_chain(TWICE)
 def twice(survey: Survey, places: Places) -> Iterator[Finding]:
-    """Yield the plugins that two owners run; `facade-edited` reports a plugin beside cni-chain."""
+    """Yield the plugins that run twice: two owners have them, or an owner and the facade itself."""
     seen: dict[str, Delegate] = {}
+    for index, type_ in survey.file.neighbours:
+        for link in survey.links:
+            if link.type == type_:
+                place = Place(survey.file.path, survey.file.find(f"plugins[{index}].type"))
+                what = f"{type_} runs twice for a pod: the facade has it, and {link.path} has it too"
+                yield TWICE.at(place, what, do="Remove it from the facade.", owner=link.owner.name)
     for link in survey.links:
         if link.type in seen:
             what = f"{link.type} runs twice for a pod: it is also in {seen[link.type].path}"
@@ -205,8 +225,10 @@ def twice(survey: Survey, places: Places) -> Iterator[Finding]:
 @of_chain(TOO_SHORT)
 def budgets(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield the timeouts that kill cilium-cni while its agent is stopped."""
-    owners = {link.owner for link in _links(survey) if link.type == CILIUM.type}
+    owners = {link.owner for link in survey.delegates if link.type == CILIUM.type}
     for verb, needed in cilium.NEEDS.items() if owners else ():
+        if verb == "CHECK" and not crio.may_run(survey.tree):  # containerd never calls it
+            continue
         if survey.facade.timeouts[verb] < needed:
             yield TOO_SHORT.at(places.facade(f"timeouts.{verb}"), _too_short(f"timeouts.{verb}", verb, needed))
     for owner in owners:
@@ -217,12 +239,6 @@ def budgets(survey: Survey, places: Places) -> Iterator[Finding]:
 
 def _too_short(key: str, verb: str, needed: int) -> str:
     return f"key {key}: too short: cilium-cni needs up to {needed} s for {verb} while its agent is stopped"
-
-
-def _links(survey: Survey) -> Iterator[Delegate]:
-    """Yield every link, also those of owners that can't be used now."""
-    for part in survey.parts:
-        yield from part.delegates
 
 
 def _first_link(survey: Survey) -> Delegate | None:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 from cni_chain.checks.places import Places
 from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_chain, of_file
-from cni_chain.node.facades import TYPE, FacadeFile
+from cni_chain.node.facades import TYPE, FacadeFile, network_fault
 from cni_chain.node.locate import Locator, Place
 from cni_chain.node.survey import Survey
 from cni_chain.plugin import spec
-from cni_chain.plugin.errors import CNIError
+from cni_chain.plugin.facade import near
 
 # The keys of a list (SPEC section 1); runtimes ignore others silently.
 _LIST_KEYS = frozenset(
@@ -92,7 +92,7 @@ EDITED = Kind(
     "The agents that edit or restore this file work against each other again, which the facade prevents; a plugin that "
     "an owner's directory has too runs twice for a pod.",
     "Have that agent write to its owner's directory (for Istio: cniConfDir, and chained=false; conf/helm has the "
-    "values), then remove its plugin from the facade.",
+    "values), then remove its plugin from the facade. cni-chain watch names the process that edits it.",
 )
 TWICE = Kind(
     "facade-chain-twice",
@@ -140,17 +140,18 @@ def keys(file: FacadeFile) -> Iterator[Finding]:
         yield KEY_UNKNOWN.at(_at(file, file.where + key), f"key {key}: cni-chain doesn't know it")
     for key in file.document if file.is_list else ():
         if key not in _LIST_KEYS:
-            yield KEY_UNKNOWN.at(_at(file, key), f"key {key}: runtimes don't know it")
+            meant = near(key, _LIST_KEYS)
+            hint = f"; did you mean {meant}?" if meant else ""
+            yield KEY_UNKNOWN.at(_at(file, key), f"key {key}: runtimes don't know it{hint}")
 
 
 @of_chain(KEY_TWICE)
 def twice(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield the keys that one object of the facade or of a fragment has twice."""
     yield from duplicates(survey.file.path, survey.file.locator)
-    for part in survey.parts:
-        for fragment in part.directory.fragments:
-            for key, place in places.duplicates(fragment.path):
-                yield _duplicate(key, place)
+    for fragment in survey.fragments:
+        for key, place in places.duplicates(fragment.path):
+            yield _duplicate(key, place)
 
 
 def duplicates(path: str, locator: Locator) -> Iterator[Finding]:
@@ -166,10 +167,9 @@ def _duplicate(key: str, place: Place) -> Finding:
 @of_file(NAME_INVALID)
 def name(file: FacadeFile) -> Iterator[Finding]:
     """Yield a network's name that the plugin refuses."""
-    try:
-        spec.network_name(file.document)
-    except CNIError as error:
-        yield NAME_INVALID.at(_at(file, "name"), error.msg.removeprefix("network configuration: "))
+    fault = network_fault(file.document)
+    if fault:
+        yield NAME_INVALID.at(_at(file, "name"), fault)
 
 
 @of_file(VERSION_UNKNOWN, VERSION_MISSING, VERSION_NEW)

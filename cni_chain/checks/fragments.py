@@ -9,7 +9,6 @@ from cni_chain.agents.istio import ISTIO, lacks_retry
 from cni_chain.agents.registry import MESHES
 from cni_chain.checks.places import Places
 from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_chain
-from cni_chain.node.locate import Place
 from cni_chain.node.survey import Survey
 
 NO_RETRY = (
@@ -61,6 +60,16 @@ NO_KUBECONFIG = Kind(
     stops=True,
 )
 
+KUBECONFIG_ELSEWHERE = Kind(
+    "kubeconfig-elsewhere",
+    WARNING,
+    "a plugin's configuration names a kubeconfig outside its owner's directory, and one of that name lies inside",
+    "The agent renews the one inside. When the token of the other has expired, no new pod starts, and none is deleted "
+    "whose record names it (Unauthorized).",
+    "Only one of the agent's two directory settings was changed: set both (for Calico by manifest the hostPath of the "
+    "volume cni-net-dir, and CNI_NET_DIR), then restart the agent on this node.",
+)
+
 
 @of_chain(NO_EXEMPTION, EXEMPT_ELSEWHERE)
 def exemptions(survey: Survey, places: Places) -> Iterator[Finding]:
@@ -88,34 +97,36 @@ def exemptions(survey: Survey, places: Places) -> Iterator[Finding]:
 @of_chain(WITHOUT_RETRY)
 def retry(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield each istio-cni that lets a pod run outside the mesh when the Kubernetes API fails."""
-    for part in survey.parts:
-        for link in part.delegates:
-            if lacks_retry(link.conf):
-                yield WITHOUT_RETRY.at(places.link(link), NO_RETRY)
+    for link in survey.delegates:
+        if lacks_retry(link.conf):
+            yield WITHOUT_RETRY.at(places.link(link), NO_RETRY)
 
 
 @of_chain(FILE_NAME)
 def names(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield Istio's files that its agent treats as invalid."""
-    for part in survey.parts:
-        for fragment in part.directory.fragments:
-            is_istios = any(plugin["type"] == ISTIO.type for plugin in fragment.plugins)
-            if is_istios and not fragment.path.endswith(".conf") and not places.is_list(fragment.path):
-                yield FILE_NAME.at(Place(fragment.path), MISNAMED)
+    for fragment in survey.fragments:
+        is_istios = any(plugin["type"] == ISTIO.type for plugin in fragment.plugins)
+        if is_istios and not fragment.path.endswith(".conf") and not places.is_list(fragment.path):
+            yield FILE_NAME.at(fragment.path, MISNAMED)
 
 
-@of_chain(NO_KUBECONFIG)
+@of_chain(NO_KUBECONFIG, KUBECONFIG_ELSEWHERE)
 def kubeconfigs(survey: Survey, places: Places) -> Iterator[Finding]:
-    """Yield the kubeconfigs that plugins' configurations name and that don't exist."""
-    for part in survey.parts:
-        for link in part.delegates:
-            for key, path in credentials(link.conf):
-                if not os.path.exists(survey.tree.real(path)):
-                    message = (
-                        f"{link.type} reads {path}, which doesn't exist: no pod gets a network. Its agent writes that "
-                        "file; if it wrote it to another directory, only one of its two directory settings was changed"
-                    )
-                    yield NO_KUBECONFIG.at(places.link(link, key), message)
+    """Yield the kubeconfigs that plugins' configurations name and that don't exist, or that no agent renews."""
+    for link in survey.delegates:
+        for key, path in credentials(link.conf):
+            if not os.path.exists(survey.tree.real(path)):
+                message = (
+                    f"{link.type} reads {path}, which doesn't exist: no pod gets a network. Its agent writes that "
+                    "file; if it wrote it to another directory, only one of its two directory settings was changed"
+                )
+                yield NO_KUBECONFIG.at(places.link(link, key), message)
+                continue
+            renewed = f"{os.path.dirname(link.path)}/{os.path.basename(path)}"
+            if path != renewed and os.path.exists(survey.tree.real(renewed)):
+                message = f"{link.type} reads {path}, but its agent renews {renewed}"
+                yield KUBECONFIG_ELSEWHERE.at(places.link(link, key), message)
 
 
 def credentials(conf: dict[str, object]) -> Iterator[tuple[str, str]]:

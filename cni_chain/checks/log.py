@@ -1,31 +1,28 @@
-"""Rules about the log: whether cni-chain can write it, whether a program rotates it, which failures repeat."""
+"""Rules about the log: whether cni-chain can write it, whether a program rotates it, which calls fail."""
 
 from __future__ import annotations
 
-import json
+import math
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
 
 from cni_chain.checks.node import Node
-from cni_chain.checks.records import without_particulars
-from cni_chain.checks.rule import WARNING, Finding, Kind, Needs, of_node
+from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, Needs, of_node
 from cni_chain.checks.wording import listed
+from cni_chain.node import attachments, calls, failures, space
+from cni_chain.node.failures import Failure
 
-_LOOKED_AT = 200  # lines of the log
-_MANY = 10  # lines among them with the same failure, from which on it is reported
-_RECENT = 86400  # seconds; older failures are not reported
-_GONE = 600  # seconds without a failure after which a pod counts as gone, if other pods have succeeded since
-_TAIL = 1 << 20  # bytes
+_RECENT = 600  # seconds; an ADD that failed before is a warning: its pod may be gone
 _LARGE = 200 << 20  # bytes of a log that no program rotates
 
 UNWRITABLE = Kind(
     "log-unwritable",
     WARNING,
-    "the directory of `logFile` doesn't exist",
+    "the log can't be written: its directory doesn't exist, or its file system is full, out of inodes or read-only "
+    "(the file system is not looked at below `--root`)",
     "When a pod has no network, no log says why.",
-    "Create the directory, or set another logFile in the facade.",
+    "Create the directory, free space in its file system, or set another logFile in the facade.",
 )
 LARGE = Kind(
     "log-large",
@@ -34,92 +31,103 @@ LARGE = Kind(
     "It fills the disk, and on a full disk cni-chain can't write records.",
     "Install conf/logrotate.d/cni-chain.",
 )
-REPEATS = Kind(
-    "log-repeats",
+UNREADABLE = Kind(
+    "log-unreadable",
     WARNING,
-    "ten or more of the last 200 calls failed with the same error, the last one within a day; a failure doesn't count "
-    "if the same verb succeeded later for the same pod, or if its pod hasn't failed for ten minutes while other pods "
-    "succeeded",
-    "The runtime retries again and again.",
+    "the log exists and can't be read",
+    "doctor can't see whether calls fail.",
+    "Run doctor as root; if you did, check the file system.",
+)
+FAILING = Kind(
+    "calls-failing",
+    ERROR,
+    "the log's last calls failed and no success has followed: one finding for each network, verb, code and plugin that "
+    "failed. A failure doesn't count if the same verb has succeeded since for the same pod, or if its pod hasn't "
+    "failed for three minutes while another pod succeeded, or if it is older than a day. A DEL that waits for its "
+    "retry is `record-stranded` instead",
+    "The runtime tries again and again, and its pod waits.",
     "Do what the message asks for; docs/troubleshooting.md explains the common messages.",
+    milder="it is not an ADD, or another pod's ADD has succeeded since, or it was more than ten minutes ago",
 )
 
 
-@of_node(UNWRITABLE, LARGE, REPEATS, needs=Needs.NODE)
+@of_node(UNWRITABLE, LARGE, UNREADABLE, needs=Needs.NODE)
 def log(node: Node) -> Iterator[Finding]:
-    """Yield what is wrong with the facades' logs, and the failures that repeat in them."""
-    for path in sorted({survey.facade.log_file for survey in node.surveys if survey.facade.log_file}):
-        yield from _log(node, path)
-
-
-def _log(node: Node, path: str) -> Iterator[Finding]:
-    real = node.tree.real(path)
-    if not os.path.isdir(os.path.dirname(real)):
-        do = f"mkdir -p {os.path.dirname(path)}, or set another logFile in the facade."
-        yield UNWRITABLE.at(path, "its directory doesn't exist, so cni-chain logs nothing", do=do)
-        return
-    try:
-        size = os.stat(real).st_size
-        lines = _tail(real)
-    except OSError:  # not written yet
-        return
-    if size > _LARGE:
-        yield LARGE.at(path, f"has {size >> 20} MiB: no program rotates it")
-    yield from _repeated(path, lines)
-
-
-def _tail(path: str) -> list[dict[str, Any]]:
-    with open(path, "rb") as log:
-        log.seek(max(0, os.fstat(log.fileno()).st_size - _TAIL))
-        text = log.read()
-    lines = []
-    for line in text.split(b"\n")[-_LOOKED_AT - 1 :]:
+    """Yield what is wrong with the facades' logs."""
+    for path in _paths(node):
+        real = node.tree.real(path)
+        directory = os.path.dirname(path)
+        if not os.path.isdir(os.path.dirname(real)):
+            do = f"mkdir -p {directory}, or set another logFile in the facade."
+            yield UNWRITABLE.at(path, "its directory doesn't exist, so cni-chain logs nothing", do=do)
+            continue
+        found = space.left(node.tree, directory)
+        if found is not None and found.failing:
+            yield UNWRITABLE.at(path, f"cni-chain logs nothing: {found.failing}")
         try:
-            document = json.loads(line)
-        except ValueError:
+            size = os.stat(real).st_size
+        except OSError:  # not written yet
             continue
-        if isinstance(document, dict):
-            lines.append(document)
-    return lines
+        if size > _LARGE:
+            yield LARGE.at(path, f"has {size >> 20} MiB: no program rotates it")
+        if not os.path.isfile(real):
+            yield UNREADABLE.at(path, "is not a regular file")
+        elif not os.access(real, os.R_OK):
+            yield UNREADABLE.at(path, "this user can't read it")
 
 
-def _repeated(path: str, lines: list[dict[str, Any]]) -> Iterator[Finding]:
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for line in _unhealed(lines):
-        message = without_particulars(str(line.get("msg", "")))
-        groups.setdefault((str(line.get("verb")), message), []).append(line)
-    newest = _moment(_RECENT)
-    for (verb, message), group in groups.items():
-        if len(group) < _MANY or str(group[-1].get("time", "")) < newest:
+@of_node(FAILING, needs=Needs.NODE)
+def failing(node: Node) -> Iterator[Finding]:
+    """Yield the failures that no success has followed."""
+    now = time.time()
+    for path, failure in last_failures(node, now):
+        yield FAILING.at(path, _told(failure, now), why=_why(failure), severity=_severity(failure, now))
+
+
+def last_failures(node: Node, now: float) -> list[tuple[str, Failure]]:
+    """Return the last failure of each kind that no success has followed, and the log that has it; the latest first."""
+    found = []
+    for path in _paths(node):
+        try:
+            lines = calls.last(node.tree, path)
+        except OSError:
             continue
-        pods = sorted({str(line["pod"]) for line in group if line.get("pod")})
-        whose = f" ({listed(pods)})" if pods else ""
-        yield REPEATS.at(
-            path,
-            f"{len(group)} of the last {len(lines)} calls are this failed {verb}: {message}{whose}",
-            why=f"The runtime retries again and again; the last time was {group[-1].get('time')}.",
-        )
+        levels = {survey.facade.log_level for survey in node.surveys if survey.facade.log_file == path}
+        entries = [entry for state in node.states for entry in state.entries]
+        stranded = {entry.attachment.container_id for entry in entries if entry.is_stranded}
+        added = {entry.pod: entry.record.created for entry in entries if entry.record.state == "added"}
+        own = (line for line in lines if line.verb != "DEL" or line.text("containerID") not in stranded)
+        logged = "error" not in levels
+        found += [(path, one) for one in failures.unhealed(own, now, added, successes_are_logged=logged)]
+    return sorted(found, key=lambda one: -one[1].last.ended)
 
 
-def _unhealed(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the failures that still count: their verb has not succeeded since for their pod, and the pod isn't gone.
-
-    While an agent starts, a runtime retries under the pod's name; a controller may replace the pod.
-    """
-    failures: list[dict[str, Any]] = []
-    succeeded: dict[object, str] = {}  # by verb, the last time
-    for line in lines:
-        verb, pod = line.get("verb"), line.get("pod") or ""
-        if "code" in line:
-            failures.append(line)
-            continue
-        succeeded[verb] = str(line.get("time", ""))
-        failures = [one for one in failures if one.get("verb") != verb or (one.get("pod") or "") not in ("", pod)]
-    last = {(one.get("verb"), one.get("pod")): str(one.get("time", "")) for one in failures}
-    gone = {key for key, failed in last.items() if key[1] and failed < min(_moment(_GONE), succeeded.get(key[0], ""))}
-    return [one for one in failures if (one.get("verb"), one.get("pod")) not in gone]
+def _paths(node: Node) -> list[str]:
+    return sorted({survey.facade.log_file for survey in node.surveys if survey.facade.log_file})
 
 
-def _moment(ago: float) -> str:
-    """Return the time `ago` seconds before now, as the log writes it."""
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - ago))
+def _told(failure: Failure, now: float) -> str:
+    told = failure.text(now)
+    if failure.times > 1:
+        pods = f", of {listed(sorted(failure.pods))}" if len(failure.pods) > 1 else ""
+        span = attachments.words(max(1, math.ceil(now - failure.first)))
+        told += f"; {failure.times} calls failed like this in the last {span}{pods}"
+    return told if not failure.alone else f"{told}; no {failure.last.verb} has succeeded since"
+
+
+def _severity(failure: Failure, now: float) -> str:
+    stops = failure.last.verb == "ADD" and failure.alone and now - failure.last.ended <= _RECENT
+    return ERROR if stops else WARNING
+
+
+_WHY = {
+    "ADD": "A pod that waits for its network tries again and again.",
+    "DEL": "The pod stays Terminating, and its addresses, rules and endpoints are still in use.",
+    "CHECK": "CRI-O refuses the pod whose CHECK fails.",
+    "GC": "What pods have left behind is not freed.",
+    "STATUS": "The runtime reports this node as not ready, so it gets no new pods.",
+}
+
+
+def _why(failure: Failure) -> str:
+    return _WHY.get(failure.last.verb, "")

@@ -6,8 +6,9 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from cni_chain.checks.node import Node, document_in
+from cni_chain.checks.node import Node
 from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_node
+from cni_chain.node import usage
 from cni_chain.node.facades import FacadeFile, is_facade
 
 NETWORK = Kind(
@@ -39,19 +40,14 @@ def behind(node: Node) -> Iterator[Finding]:
     """Yield what is wrong if Multus's file sorts first and the facade is in the same directory."""
     directory = node.directory
     name = next(iter(directory.names), "")
-    document = document_in(node, name) if "multus" in name else None
+    document = node.document(name) if "multus" in name else None
     if document is None:
         return
     for survey in node.surveys:
         if directory.holds(survey.file.path):
             path = f"{directory.path}/{name}"
-            yield from _network(path, _plugin(document), survey.file)
+            yield from _network(path, next(iter(usage.plugins(document)), {}), survey.file)
             yield from _gc(path, document)
-
-
-def _plugin(document: dict[str, Any]) -> dict[str, Any]:
-    plugins = document.get("plugins", [document])
-    return plugins[0] if isinstance(plugins, list) and plugins and isinstance(plugins[0], dict) else {}
 
 
 def _network(path: str, multus: dict[str, Any], file: FacadeFile) -> Iterator[Finding]:

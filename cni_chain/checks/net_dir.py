@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterator
 
 from cni_chain.agents.registry import REWRITERS
-from cni_chain.checks.node import Node, document_in, types_in
+from cni_chain.checks.node import Node
 from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, of_node
 from cni_chain.checks.wording import listed
 from cni_chain.node import facades, programs, usage
-from cni_chain.node.errors import RefusedError, UnreadableError
 from cni_chain.node.facades import FacadeFile
 from cni_chain.node.locate import Place
 
@@ -22,16 +21,16 @@ MISSING = Kind(
     ERROR,
     "no file of the runtime's directory has a plugin of type cni-chain",
     "The runtime doesn't run cni-chain: pods get the plugins of the first file here.",
-    "Put the facade in place: cni-chain migrate on a node that has pods, else cni-chain install. If the facade existed "
-    "before, find out who removed it.",
+    "Put the facade in place: cni-chain migrate plan on a node that has pods, else cni-chain install. If the facade "
+    "existed before, find out who removed it.",
     stops=True,
 )
 WAITING = Kind(
     "facade-waiting",
     ERROR,
-    "no facade is in place, but one waits as `….ready`: the migration was undone, or is not finished",
+    "no facade is in place, but one waits as `….ready` or `….undone`: the migration was undone, or is not finished",
     "The runtime doesn't run cni-chain: pods get the plugins of the first file here.",
-    "cni-chain migrate prints the steps that are left; cni-chain migrate --switch puts the facade in place.",
+    "cni-chain migrate status prints the steps that are left; cni-chain migrate switch puts the facade in place.",
     milder="another file gives pods their network meanwhile",
 )
 RENAMED = Kind(
@@ -91,7 +90,7 @@ AGENT_WRITES = Kind(
     "The agent's changes in that file reach no pod, since the runtime uses the facade; and the agent's next version "
     "may edit or rename the facade.",
     "Have that agent write to its owner's directory (conf/helm has the values for Cilium and Istio) and restart it on "
-    "this node; then remove this file.",
+    "this node; then remove this file. cni-chain watch names the process that writes it.",
 )
 PODMAN = Kind(
     "podman-needs-ips",
@@ -102,17 +101,25 @@ PODMAN = Kind(
     'Write "ips": true into capabilities.',
 )
 
+_MEANT = (
+    "The file is meant as the facade: correct it here (cni-chain verify FILE checks it), or move it away and put a new "
+    "one in place with cni-chain install."
+)
+
 
 @of_node(MISSING, WAITING)
 def missing(node: Node) -> Iterator[Finding]:
     """Yield that no facade is in place: none exists, or one waits."""
-    if node.surveys or _backups(node):
+    directory = node.directory
+    # What was meant as the facade has a finding of its own.
+    if node.surveys or any(_backups(node)) or directory.misspelt or directory.broken:
         return
-    waiting = _waiting(node)
+    waiting = next(facades.out_of_use(node.tree, node.directory.path, facades.PENDING, facades.UNDONE), None)
     if waiting is not None:
         yield _waits(node, waiting)
     else:
-        yield MISSING.at(node.directory.path, f"no facade here: no file has a plugin of type {facades.TYPE}")
+        do = "Pass the runtime's directory as --net-dir, or its distribution as --distro." if directory.absent else ""
+        yield MISSING.at(directory.path, directory.nothing().removeprefix(f"{directory.path}: "), do=do)
 
 
 def _waits(node: Node, file: FacadeFile) -> Finding:
@@ -120,45 +127,33 @@ def _waits(node: Node, file: FacadeFile) -> Finding:
     held = sum(len(state.entries) for state in node.states)
     first = f", {node.directory.first}" if node.directory.first else ""
     why = f"The runtime doesn't run cni-chain: pods get the plugins of the first file here{first}."
-    if os.path.isdir(node.tree.real(file.facade.state_dir)):  # the plugin has made it
+    if file.path.endswith(facades.UNDONE):
         what = f"the migration was undone: the facade waits as {file.path}"
         of_before = "pods that were made through the facade" + (f" ({held} with a record)" if held else "")
         do = (
-            f"To continue: cni-chain migrate --switch. To clean up: wait until {of_before} are gone, then cni-chain gc "
-            f"and cni-chain uninstall, and remove {file.path} and {file.facade.chain_dir} "
-            "(docs/guides/live-cluster.md, Roll back)."
+            "To continue: cni-chain migrate switch. To go back: cni-chain migrate status has the steps; wait until "
+            f"{of_before} are gone, then cni-chain gc and cni-chain uninstall, and remove {file.path} and "
+            f"{file.facade.chain_dir} (docs/guides/live-cluster.md, Roll back)."
         )
     else:
         what = f"the migration is not finished: the facade waits as {file.path}"
         do = (
-            "cni-chain migrate prints the steps that are left; the last of them is cni-chain migrate --switch. "
-            f"To cancel: cni-chain uninstall, and remove {file.path} and {file.facade.chain_dir}."
+            "cni-chain migrate status prints the steps that are left, up to cni-chain migrate switch. "
+            "To cancel, if no agent has moved yet: cni-chain uninstall, and remove "
+            f"{file.path} and {file.facade.chain_dir}."
         )
     return WAITING.at(file.path, what, why=why, do=do, severity=WARNING if first else ERROR)
-
-
-def _waiting(node: Node) -> FacadeFile | None:
-    """Return the facade that waits for `migrate --switch`."""
-    for name in _names(node):
-        if name.endswith(facades.PENDING):
-            try:
-                found = facades.read(node.tree, f"{node.directory.path}/{name}")
-            except UnreadableError:
-                continue
-            if found is not None:
-                return found
-    return None
 
 
 @of_node(RENAMED)
 def renamed(node: Node) -> Iterator[Finding]:
     """Yield the facades that Cilium has renamed."""
-    for name in _backups(node):
-        original = name.removesuffix(_BACKUP)
+    for file in _backups(node):
+        original = os.path.basename(file.path).removesuffix(_BACKUP)
         gone = not node.surveys
         then = f"rename the file back to {original}" if gone else "remove this file"
         yield RENAMED.at(
-            f"{node.directory.path}/{name}",
+            file.path,
             f"Cilium's agent has renamed the facade {original}",
             why="An agent with cni.exclusive=true renames every file here that is not its own, again and again: "
             + ("new pods miss every other owner's plugins now." if gone else "it will rename the new one too."),
@@ -168,22 +163,9 @@ def renamed(node: Node) -> Iterator[Finding]:
         )
 
 
-def _backups(node: Node) -> list[str]:
-    """Return the names of facades that Cilium has renamed."""
-    found = []
-    for name in _names(node):
-        if name.endswith(_BACKUP) and os.path.isfile(node.tree.real(f"{node.directory.path}/{name}")):
-            document = document_in(node, name)
-            if document is not None and facades.is_facade(document):
-                found.append(name)
-    return found
-
-
-def _names(node: Node) -> list[str]:
-    try:
-        return sorted(os.listdir(node.tree.real(node.directory.path)))
-    except OSError:
-        return []
+def _backups(node: Node) -> Iterator[FacadeFile]:
+    """Return the facades that Cilium has renamed."""
+    return facades.out_of_use(node.tree, node.directory.path, _BACKUP)
 
 
 @of_node(FIRST_INVALID, OTHER_INVALID)
@@ -191,10 +173,11 @@ def unreadable(node: Node) -> Iterator[Finding]:
     """Yield the files of the runtime's directory that can't be used."""
     for name, error in node.directory.unreadable.items():
         place = Place(f"{node.directory.path}/{name}", error.at)
+        do = _MEANT if name in node.directory.broken else ""
         if name == node.directory.names[0]:
-            yield FIRST_INVALID.at(place, str(error))
+            yield FIRST_INVALID.at(place, str(error), do=do)
         else:
-            yield OTHER_INVALID.at(place, str(error), severity=WARNING if node.surveys else ERROR)
+            yield OTHER_INVALID.at(place, str(error), do=do, severity=WARNING if node.surveys else ERROR)
 
 
 @of_node(OUTSORTED)
@@ -207,24 +190,13 @@ def outsorted(node: Node) -> Iterator[Finding]:
     # Another facade has its own chain, and Multus uses the file after its own as its default network.
     if not behind or name in directory.unreadable or "multus" in name:
         return
-    if any(file.path == taken for file in (*behind, *directory.facades)) or any(
-        _is_pinned(node, one) for one in behind
-    ):
+    if any(file.path == taken for file in (*behind, *directory.facades)):
         return
-    types = listed(types_in(document_in(node, name)), 5)
+    if list(node.settings) == ["CRI-O"] and node.pin and node.pin.network in (file.network for file in behind):
+        return  # CRI-O takes the network that its settings name
+    types = listed(usage.types(node.document(name)), 5)
     first = os.path.basename(min(file.path for file in behind))
     yield OUTSORTED.at(taken, f"sorts before {first} (it has {types or 'no plugin'})")
-
-
-def _is_pinned(node: Node, file: FacadeFile) -> bool:
-    """Return whether CRI-O is the only runtime here and its settings name the facade's network."""
-    if programs.installed(node.tree, "crio") is None or programs.installed(node.tree, "containerd") is not None:
-        return False
-    try:
-        pin = usage.pinned(node.tree, node.directory)
-    except RefusedError:  # `runtime-settings-unreadable`
-        return False
-    return pin is not None and pin.network == file.network
 
 
 @of_node(ENDING)
@@ -276,14 +248,21 @@ def agents(node: Node) -> Iterator[Finding]:
     ours = _agents(node)
     for name in node.directory.names if written is not None else ():
         path = f"{node.directory.path}/{name}"
-        document = document_in(node, name)
+        document = node.document(name)
         if document is None or facades.is_facade(document):
             continue
-        types = [type_ for type_ in types_in(document) if type_ in ours]
-        if types and written is not None and _time(node, path) > written + _SLACK:
+        types = [type_ for type_ in usage.types(document) if type_ in ours]
+        if types and written is not None and _time(node, path) > written + _SLACK and not _only_lost(node, name):
             yield AGENT_WRITES.at(
                 path, f"is newer than the facade, and has {listed(types)}: an agent still writes here"
             )
+
+
+def _only_lost(node: Node, name: str) -> bool:
+    """Return whether a list has only lost plugins since `migrate` copied it: an agent that moves takes its own out."""
+    before = node.document(name + facades.COPY) or {}
+    plugins, had = ((node.document(name) or {}).get("plugins"), before.get("plugins"))
+    return isinstance(plugins, list) and isinstance(had, list) and all(plugin in had for plugin in plugins)
 
 
 def _agents(node: Node) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from cni_chain.node import locate
 from cni_chain.node.errors import UnreadableError
@@ -12,13 +11,6 @@ from cni_chain.node.survey import Survey
 from cni_chain.plugin.chain import Delegate, SkippedPlugin
 from cni_chain.plugin.facade import Owner
 from cni_chain.plugin.fragments import BROKEN, Fault
-
-
-class Located(NamedTuple):
-    """A fault of an owner's directory: where it is, and what it is, as exactly as is known."""
-
-    place: Place
-    text: str
 
 
 class Places:
@@ -41,14 +33,12 @@ class Places:
 
     def link(self, link: Delegate, key: str = "type") -> Place:
         """Return the place of a key of one link's PluginConf."""
-        fragments = (fragment for part in self._survey.parts for fragment in part.directory.fragments)
-        plugins = next(fragment.plugins for fragment in fragments if fragment.path == link.path)
+        plugins = next(fragment.plugins for fragment in self._survey.fragments if fragment.path == link.path)
         return self._plugin(link.path, next(i for i, plugin in enumerate(plugins) if plugin is link.conf), key)
 
     def dropped(self, dropped: SkippedPlugin) -> Place:
         """Return the place of a plugin that doesn't run."""
-        fragments = (fragment for part in self._survey.parts for fragment in part.directory.fragments)
-        plugins = next(fragment.plugins for fragment in fragments if fragment.path == dropped.path)
+        plugins = next(fragment.plugins for fragment in self._survey.fragments if fragment.path == dropped.path)
         types = [plugin["type"] for plugin in plugins]
         return self._plugin(dropped.path, types.index(dropped.type), "type")
 
@@ -57,14 +47,14 @@ class Places:
         locator = self._locator(path)
         return isinstance(locator, UnreadableError) or "plugins" in locator
 
-    def fault(self, fault: Fault) -> Located:
+    def fault(self, fault: Fault) -> tuple[Place, str]:
         """Return where a fault of a directory is, and what it is; text that isn't JSON gets line and column."""
         locator = self._locator(fault.path)
         if not isinstance(locator, UnreadableError):
-            return Located(Place(fault.path, locator.find(fault.key) if fault.key else None), fault.text)
+            return Place(fault.path, locator.find(fault.key) if fault.key else None), fault.text
         if fault.kind == BROKEN:
-            return Located(Place(fault.path, locator.at), str(locator))
-        return Located(Place(fault.path), fault.text)
+            return Place(fault.path, locator.at), str(locator)
+        return Place(fault.path), fault.text
 
     def duplicates(self, path: str) -> Iterator[tuple[str, Place]]:
         """Yield the keys that one object of a fragment's file has twice, and the place of the one that is used."""

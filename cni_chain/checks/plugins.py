@@ -87,24 +87,27 @@ _FAILS: dict[str, tuple[tuple[int, ...] | None, str, str]] = {
 @of_chain(MISSING, NOT_EXECUTABLE, IPAM_MISSING)
 def missing(survey: Survey, places: Places) -> Iterator[Finding]:
     """Yield the plugins that can't be found, and the IPAM plugins that they execute."""
-    for part in survey.parts:
-        for link in part.delegates:
-            ipam = link.conf.get("ipam")
-            name = ipam.get("type") if isinstance(ipam, dict) else None
-            if isinstance(name, str) and name and "/" not in name:
-                yield from _missing(IPAM_MISSING, survey, link, name, places.link(link, "ipam.type"))
-            kind = NOT_EXECUTABLE if survey.is_installed(link.type) else MISSING
-            yield from _missing(kind, survey, link, link.type, places.link(link))
+    for link in survey.delegates:
+        ipam = link.conf.get("ipam")
+        name = ipam.get("type") if isinstance(ipam, dict) else None
+        if isinstance(name, str) and name and "/" not in name:
+            yield from _missing(IPAM_MISSING, survey, link, name, places.link(link, "ipam.type"))
+        kind = NOT_EXECUTABLE if survey.installed(link.type) else MISSING
+        yield from _missing(kind, survey, link, link.type, places.link(link))
 
 
 def _missing(kind: Kind, survey: Survey, link: Delegate, name: str, place: Place) -> Iterator[Finding]:
     found = survey.executable(name, link)
     if isinstance(found, CNIError):
+        file = survey.installed(name)
+        first = f"chmod +x {file}. If that is not enough, h" if file else "H"
         yield kind.at(
             place,
             found.msg,
-            do=f"Have the agent of {link.owner.name} install it again (restart the agent on this node), or remove the "
-            f"fragment {link.path}. If the runtime's plugins are in another directory, pass it with --bin-dir.",
+            do=f"{first}ave the agent of {link.owner.name} install it again (restart the agent on this node), or "
+            f"remove the fragment {link.path}. If the runtime's plugins are in another directory, pass it with "
+            "--bin-dir.",
+            owner=link.owner.name,
         )
 
 
@@ -112,22 +115,15 @@ def _missing(kind: Kind, survey: Survey, link: Delegate, name: str, place: Place
 def set_user_id(node: Node) -> Iterator[Finding]:
     """Yield the executables beside the plugins that run as their owner, as Calico's installer once did."""
     for directory in node.bin_dirs:
-        try:
-            names = sorted(os.listdir(node.tree.real(directory)))
-        except OSError:  # `plugin-missing`
-            continue
-        for name in names:
+        for name in node.tree.names(directory):
             path = f"{directory}/{name}"
             try:
                 mode = os.stat(node.tree.real(path)).st_mode
             except OSError:
                 continue
             if stat.S_ISREG(mode) and mode & stat.S_ISUID:
-                yield SET_USER_ID.at(
-                    path,
-                    f"mode {stat.S_IMODE(mode):04o}: runs as its owner, whoever starts it",
-                    do=f"chmod u-s {path}, and install a newer release of its agent, or the agent sets the mode again.",
-                )
+                what = f"mode {stat.S_IMODE(mode):04o}: runs as its owner, whoever starts it"
+                yield SET_USER_ID.at(path, what)
 
 
 @of_node(SILENT, OLD, CHECK_FAILS, needs=Needs.PLUGINS)
@@ -135,7 +131,7 @@ def versions(node: Node) -> Iterator[Finding]:
     """Yield what the plugins' answers to VERSION show; plugins of another system's tree are not run."""
     for survey in node.surveys if node.tree.is_this_system else ():
         done: set[str] = set()
-        for link in (link for part in survey.parts for link in part.delegates):
+        for link in survey.delegates:
             file = survey.binary(link)
             if isinstance(file, CNIError) or file in done:
                 continue

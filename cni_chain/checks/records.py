@@ -57,7 +57,8 @@ STALE = Kind(
     "records-stale",
     WARNING,
     "the network namespace of an attachment is gone, and its DEL never came",
-    "Their addresses, rules and endpoints are still in use. (For a minute or two after a reboot that is normal.)",
+    "The addresses, rules and endpoints of such an attachment are still in use. (For a minute or two after a reboot "
+    "that is normal.)",
     "Run cni-chain gc.",
 )
 STRANDED = Kind(
@@ -75,6 +76,17 @@ STUCK = Kind(
     "an ADD or DEL was interrupted, and no call has continued it since",
     "cni-chain was killed during the call, or version 0.1.0 left the record like this when a DEL failed.",
     "The runtime's next DEL continues it, and so does cni-chain gc.",
+)
+
+
+OTHER_NETWORK = Kind(
+    "records-of-other-network",
+    WARNING,
+    "records are of a network whose name no facade has",
+    "containerd sends the DEL of these pods under the facade's present name, and cni-chain doesn't find their record: "
+    "it deletes what the chain of now would have made, and addresses that were taken under the old name stay taken.",
+    "Give the facade the old name again, unless it was changed on purpose and no pod from before is left; cni-chain gc "
+    "frees what such pods have left.",
 )
 
 
@@ -114,6 +126,13 @@ def damaged(node: Node) -> Iterator[Finding]:
                 yield DAMAGED.at(one.path, one.reason)
 
 
+# containerd gives a DEL to the configuration of the day, CRI-O to the one of the ADD.
+_BY_THE_PREVIOUS_LIST = (
+    "No facade is in place. If the runtime has deleted these pods by another list, as containerd does after migrate "
+    "undo, only their records are left; otherwise their addresses, rules and endpoints are still in use."
+)
+
+
 @of_node(STALE, needs=Needs.NODE)
 def stale(node: Node) -> Iterator[Finding]:
     """Yield the attachments whose namespace is gone; another system's tree doesn't show that."""
@@ -126,7 +145,7 @@ def stale(node: Node) -> Iterator[Finding]:
         ]
         if names:
             what = f"{counted(len(names), 'attachment')} whose network namespace is gone: {listed(names)}"
-            yield STALE.at(state.path, what)
+            yield STALE.at(state.path, what, why="" if node.surveys else _BY_THE_PREVIOUS_LIST)
 
 
 @of_node(STRANDED, needs=Needs.NODE)
@@ -162,6 +181,22 @@ def stuck(node: Node) -> Iterator[Finding]:
         elif entry.left:
             what += f"; {listed(entry.left, 5)} left"
         yield STUCK.at(entry.path, what, do=do)
+
+
+@of_node(OTHER_NETWORK, needs=Needs.NODE)
+def renamed(node: Node) -> Iterator[Finding]:
+    """Yield the networks that only records name: the facade has got another name."""
+    known = {file.network for file in (*node.directory.facades, *(survey.file for survey in node.surveys))}
+    for state in node.states if node.surveys else ():
+        of_network: dict[str, list[str]] = {}
+        for entry in state.entries:
+            if entry.attachment.network not in known:
+                of_network.setdefault(entry.attachment.network, []).append(
+                    attachments.name(entry.attachment, entry.pod)
+                )
+        for network, names in sorted(of_network.items()):
+            what = f"{counted(len(names), 'record')} of network {network}, and no facade has that name: {listed(names)}"
+            yield OTHER_NETWORK.at(state.path, what)
 
 
 def without_particulars(message: str) -> str:

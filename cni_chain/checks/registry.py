@@ -13,6 +13,8 @@ from cni_chain.checks import (
     facade,
     fragments,
     log,
+    mesh,
+    mistaken,
     multus,
     net_dir,
     owners,
@@ -21,6 +23,7 @@ from cni_chain.checks import (
     records,
     runtimes,
     sockets,
+    space,
     tokens,
     writers,
 )
@@ -33,6 +36,7 @@ from cni_chain.node.survey import Survey
 # Each module registers its rules when it is imported; the rules run in this order.
 _MODULES = (
     net_dir,
+    mistaken,
     facade,
     owners,
     chain,
@@ -42,8 +46,10 @@ _MODULES = (
     permissions,
     runtimes,
     sockets,
+    mesh,
     writers,
     tokens,
+    space,
     records,
     log,
 )
@@ -88,6 +94,22 @@ def of_chain(node: Node) -> list[Finding]:
     return _sorted(finding for rule in _RULES if rule.scope is not Scope.NODE for finding in rule.run(node))
 
 
+def reasons(node: Node, found: list[Finding]) -> list[Finding]:
+    """Return those of `found` because of which a new pod doesn't get the whole chain.
+
+    They are the errors. Where no facade is in place, one that waits is the reason whatever its severity: it is a mere
+    warning while another file gives pods their network, but cni-chain isn't called.
+    """
+    return [one for one in found if one.is_error or (one.id == net_dir.WAITING.id and not node.surveys)]
+
+
+def nothing(node: Node) -> str:
+    """Return the message of a command that needs a facade if none is in place: also what became of it."""
+    text = node.directory.nothing()
+    why = (one for one in reasons(node, run(node, Needs.FILES)) if f"{one.place.path}:" not in text)
+    return "; ".join([text, *(f"{one.place}: {one.text()}" for one in why)])
+
+
 def is_about_chain(finding: Finding) -> bool:
     """Return whether a finding is about a facade or its chain, not about the runtime or the plugins' answers."""
     return _SCOPES[finding.id] is not Scope.NODE
@@ -95,7 +117,7 @@ def is_about_chain(finding: Finding) -> bool:
 
 def stops(finding: Finding) -> bool:
     """Return whether no new pod gets the chain while the finding exists."""
-    return finding.is_error and KINDS[finding.id].stops
+    return finding.is_error and KINDS[finding.id].is_stopping
 
 
 def refused(finding: Finding) -> bool:

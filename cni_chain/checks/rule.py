@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from cni_chain.node.facades import FacadeFile
 from cni_chain.node.locate import Place, Position
@@ -51,6 +51,7 @@ class Finding(NamedTuple):
     why: str
     do: str
     severity: str = ERROR
+    owner: str = ""  # that it is about, "" if about none or several
 
     @property
     def is_error(self) -> bool:
@@ -71,6 +72,7 @@ class Finding(NamedTuple):
         return {
             "id": self.id,
             "severity": self.severity,
+            "owner": self.owner or None,
             "path": self.place.path,
             "line": at.line if at else None,
             "column": at.column if at else None,
@@ -80,7 +82,7 @@ class Finding(NamedTuple):
         }
 
 
-class Kind:
+class Kind(NamedTuple):
     """A kind of finding: its id and severity, when it is found; why it matters and what to do, unless a rule says it.
 
     `milder` says when an error of this kind is only a warning. With `stops`, no new pod gets the chain while an error
@@ -88,33 +90,34 @@ class Kind:
     about the same file: findings of those kinds are left out for it.
     """
 
-    def __init__(
-        self,
-        id_: str,
-        severity: str,
-        when: str,
-        why: str,
-        do: str,
-        *,
-        milder: str = "",
-        stops: bool = False,
-        refused: bool = False,
-        replaces: tuple[str, ...] = (),
-    ) -> None:
-        self.id = id_
-        self.severity = severity
-        self.when = when
-        self.why = why
-        self.do = do
-        self.milder = milder
-        self.stops = stops or refused
-        self.refused = refused
-        self.replaces = replaces
+    id: str
+    severity: str
+    when: str
+    why: str
+    do: str
+    milder: str = ""
+    stops: bool = False
+    refused: bool = False
+    replaces: tuple[str, ...] = ()
 
-    def at(self, place: Place | str, what: str, *, why: str = "", do: str = "", severity: str | None = None) -> Finding:
+    @property
+    def is_stopping(self) -> bool:
+        """Whether no new pod gets the chain while an error of this kind exists, for either reason."""
+        return self.stops or self.refused
+
+    def at(
+        self,
+        place: Place | str,
+        what: str,
+        *,
+        why: str = "",
+        do: str = "",
+        severity: str | None = None,
+        owner: str = "",
+    ) -> Finding:
         """Return a finding of this kind; the kind provides what is not given."""
         where = Place(place) if isinstance(place, str) else place
-        return Finding(self.id, where, what, why or self.why, do or self.do, severity or self.severity)
+        return Finding(self.id, where, what, why or self.why, do or self.do, severity or self.severity, owner)
 
 
 class Rule(NamedTuple):
@@ -135,36 +138,27 @@ class Rule(NamedTuple):
 
 RULES: list[Rule] = []  # each module adds its rules when `registry` imports it
 
+_Find = TypeVar("_Find", bound=Callable[..., Iterator[Finding]])
 _OfFile = Callable[[FacadeFile], Iterator[Finding]]
 _OfChain = Callable[[Survey, "Places"], Iterator[Finding]]
 _OfNode = Callable[["Node"], Iterator[Finding]]
 
 
+def _register(find: _Find, kinds: tuple[Kind, ...], needs: Needs, scope: Scope) -> _Find:
+    RULES.append(Rule(kinds, needs, scope, find))
+    return find
+
+
 def of_file(*kinds: Kind) -> Callable[[_OfFile], _OfFile]:
     """Register a rule about one facade, which reads only that file."""
-
-    def register(find: _OfFile) -> _OfFile:
-        RULES.append(Rule(kinds, Needs.FILES, Scope.FILE, find))
-        return find
-
-    return register
+    return lambda find: _register(find, kinds, Needs.FILES, Scope.FILE)
 
 
 def of_chain(*kinds: Kind) -> Callable[[_OfChain], _OfChain]:
     """Register a rule about one facade's chain, which reads only files."""
-
-    def register(find: _OfChain) -> _OfChain:
-        RULES.append(Rule(kinds, Needs.FILES, Scope.CHAIN, find))
-        return find
-
-    return register
+    return lambda find: _register(find, kinds, Needs.FILES, Scope.CHAIN)
 
 
 def of_node(*kinds: Kind, needs: Needs = Needs.FILES) -> Callable[[_OfNode], _OfNode]:
     """Register a rule about a node with all of its facades."""
-
-    def register(find: _OfNode) -> _OfNode:
-        RULES.append(Rule(kinds, needs, Scope.NODE, find))
-        return find
-
-    return register
+    return lambda find: _register(find, kinds, needs, Scope.NODE)

@@ -7,8 +7,7 @@ from collections.abc import Iterator
 
 from cni_chain.checks.node import Node
 from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, Needs, of_node
-from cni_chain.node import crio, facades, runtimes, usage
-from cni_chain.node.errors import RefusedError
+from cni_chain.node import crio, facades
 from cni_chain.node.locate import Place
 from cni_chain.plugin.spec import at_least
 
@@ -48,13 +47,9 @@ TOO_OLD = Kind(
 @of_node(ELSEWHERE, UNREADABLE)
 def settings(node: Node) -> Iterator[Finding]:
     """Yield the runtimes whose settings name another directory, or can't be read."""
-    for name, found in runtimes.settings(node.tree).items():
+    for name, found in node.settings.items():
         if found.failure:
-            yield UNREADABLE.at(
-                found.file,
-                found.failure,
-                why=f"{name} doesn't start with it, or uses another network than cni-chain's commands report.",
-            )
+            yield UNREADABLE.at(found.file, found.failure)
         elif found.net_dir and os.path.normpath(found.net_dir) != node.directory.path == facades.NET_DIR:
             yield ELSEWHERE.at(
                 found.net_dir,
@@ -65,14 +60,11 @@ def settings(node: Node) -> Iterator[Finding]:
 
 @of_node(OTHER_NETWORK)
 def network(node: Node) -> Iterator[Finding]:
-    """Yield a setting of an installed CRI-O with which it uses no facade."""
+    """Yield a setting of CRI-O, where it may be the runtime, with which it uses no facade."""
     names = [survey.file.network for survey in node.surveys]
-    try:
-        pin = usage.pinned(node.tree, node.directory) if "CRI-O" in runtimes.settings(node.tree) else None
-    except RefusedError:  # `runtime-settings-unreadable`
-        return
-    if pin is not None and names and pin.network not in names:
-        yield OTHER_NETWORK.at(pin.file, f"CRI-O's {crio.KEY} is {pin.network}; the facade is {', '.join(names)}")
+    if node.pin is not None and names and node.pin.network not in names:
+        what = f"CRI-O's {crio.KEY} is {node.pin.network}; the facade is {', '.join(names)}"
+        yield OTHER_NETWORK.at(node.pin.file, what)
 
 
 @of_node(TOO_OLD, needs=Needs.NODE)

@@ -17,9 +17,8 @@ from typing import Any, NamedTuple
 
 from cni_chain.agents.agent import Sign
 from cni_chain.agents.istio import ISTIO
-from cni_chain.agents.multus import MULTUS
 from cni_chain.agents.registry import BY_TYPE
-from cni_chain.checks.node import Node, plugins_in
+from cni_chain.checks.node import Node
 from cni_chain.checks.rule import ERROR, Finding, Kind, Needs, of_node
 
 _SECONDS = 3.0  # agents of a node that is short of CPU accept connections late
@@ -66,11 +65,7 @@ def check(node: Node) -> Iterator[Finding]:
     """Yield the agents that are down or hang. Does nothing for another system's tree."""
     if not node.tree.is_this_system:
         return
-    confs = [link.conf for survey in node.surveys for part in survey.parts for link in part.delegates]
-    confs += [
-        conf for name in node.directory.names for conf in plugins_in(node, name) if conf.get("type") in MULTUS.types
-    ]
-    for sign in dict.fromkeys(sign for conf in confs if (sign := _sign(conf)) is not None):
+    for sign in dict.fromkeys(sign for conf in node.plugins if (sign := _sign(conf)) is not None):
         state = _state(sign.path)
         if state and state.frozen:
             yield FROZEN.at(sign.path, f"{sign.agent} {state.what}", why=sign.frozen or sign.why, do=state.frozen)

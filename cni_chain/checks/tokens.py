@@ -7,7 +7,6 @@ a token that is bound to the agent's pod becomes invalid when that pod is gone. 
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
@@ -20,7 +19,7 @@ from cni_chain.agents.istio import ISTIO
 from cni_chain.agents.multus import MULTUS
 from cni_chain.agents.registry import MESHES
 from cni_chain.checks import fragments
-from cni_chain.checks.node import Node, plugins_in
+from cni_chain.checks.node import Node
 from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, Needs, of_node
 from cni_chain.checks.wording import counted, listed
 from cni_chain.node import attachments
@@ -86,12 +85,8 @@ class Delegate(NamedTuple):
 @of_node(EXPIRED, REVOKED, needs=Needs.NODE)
 def tokens(node: Node) -> Iterator[Finding]:
     """Yield the kubeconfigs of the chain's plugins, and of Multus before it, whose token is no longer valid."""
-    confs = [link.conf for survey in node.surveys for part in survey.parts for link in part.delegates]
-    confs += [
-        conf for name in node.directory.names for conf in plugins_in(node, name) if conf.get("type") in MULTUS.types
-    ]
     users: dict[str, str] = {}
-    for conf in confs:
+    for conf in node.plugins:
         for path in _kubeconfigs(conf):
             users.setdefault(path, str(conf.get("type")))
     now = time.time()
@@ -112,10 +107,8 @@ def tokens(node: Node) -> Iterator[Finding]:
 def recorded(node: Node) -> Iterator[Finding]:
     """Yield the kubeconfigs that only records name: no agent renews their tokens, and a DEL may need them."""
     present: dict[Delegate, list[str]] = {}
-    for survey in node.surveys:
-        for part in survey.parts:
-            for link in part.delegates:
-                present.setdefault(Delegate(part.owner.name, link.type), []).extend(_kubeconfigs(link.conf))
+    for link in (link for survey in node.surveys for link in survey.delegates):
+        present.setdefault(Delegate(link.owner.name, link.type), []).extend(_kubeconfigs(link.conf))
     found: dict[tuple[str, Delegate], list[str]] = {}
     for path, delegate, pod in _needed(node):
         if not _is_among(node.tree, path, present.get(delegate, [])):
@@ -189,6 +182,8 @@ def _token(tree: Tree, path: str) -> Token:
 
 def _parsed(token: str) -> Token:
     payload = token.split(".")[1] if token.count(".") == 2 else ""
+    import base64  # only a node with tokens needs it
+
     try:
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
     except ValueError:
@@ -211,10 +206,5 @@ def _is_gone(tree: Tree, uid: str) -> bool:
     """Return whether a pod is gone from this node; False if no kubelet's directory exists that would show it."""
     if not _UID.fullmatch(uid):
         return False
-    known: set[str] = set()
-    for path in _PODS:
-        try:
-            known.update(os.listdir(tree.real(path)))
-        except OSError:
-            continue
+    known = {name for path in _PODS for name in tree.names(path)}
     return bool(known) and uid not in known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from cni_chain.checks import owners, registry
@@ -43,13 +44,17 @@ class Trial(NamedTuple):
         return [finding for finding in self.warnings if _same(finding) not in known]
 
 
-def facade(tree: Tree, directory: NetDir, path: str, text: str, bin_dirs: list[str]) -> Trial:
+def facade(
+    tree: Tree, directory: NetDir, path: str, text: str, bin_dirs: list[str], created: Collection[str] = ()
+) -> Trial:
     """Return what `text` would mean as the facade `path` of the runtime's `directory`.
 
-    Raises UnreadableError if it is not JSON.
+    `created` are the owners' directories that will exist by then. Raises UnreadableError if it is not JSON.
     """
     file = FacadeFile(path, *locate.decode(text.encode()))
     survey = Survey(tree, file, bin_dirs)
+    for part in survey.parts:
+        part.directory.missing = part.directory.missing and part.directory.path not in created
     node = Node(tree, directory.having(file), [survey], bin_dirs)
     return Trial(node, survey, registry.of_chain(node))
 

@@ -59,8 +59,6 @@ def _misplaced(writer: Writer, net_dir: str, own: str, setting: str) -> Iterator
     yield NOT_MOVED.at(
         own,
         f"{writer.name} (process {writer.process}) writes to {net_dir}, and no agent updates {own}",
-        why="Its fragment is a copy: what the agent's next version or changed settings write reaches no pod. "
-        f"In {net_dir}, the agent may also rename or edit the facade.",
         do="Set its owner's directory in its settings "
         f"(Helm: {setting}; conf/helm has the values) and restart it on this node.",
     )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from cni_chain.agents.istio import lacks_retry
-from cni_chain.checks import facade, fragments, owners, registry
-from cni_chain.checks.places import Located
+from cni_chain.checks import facade, fragments, registry
+from cni_chain.checks.mistaken import MISSPELT, misspelt_type
+from cni_chain.checks.owners import UNUSABLE
 from cni_chain.checks.rule import Finding
 from cni_chain.node import facades, locate
 from cni_chain.node.errors import UnreadableError
@@ -22,12 +23,15 @@ def look(path: str) -> list[Finding]:
             content = file.read()
         document, locator = locate.decode(content)
     except OSError as error:
-        return [owners.unusable(Located(Place(path), f"can't be read: {error.strerror}"), why=_WHY)]
+        return [UNUSABLE.at(path, f"can't be read: {error.strerror}", why=_WHY)]
     except UnreadableError as error:
-        return [owners.unusable(Located(Place(path, error.at), str(error)), why=_WHY)]
+        return [UNUSABLE.at(Place(path, error.at), str(error), why=_WHY)]
     if facades.is_facade(document):
         return registry.of_facade(FacadeFile(path, document, locator))
-    return list(_fragment(path, document, locator))
+    found = list(_fragment(path, document, locator))
+    if nearly := facades.nearly_facade(document):
+        found.append(MISSPELT.at(Place(path, locator.find(nearly[0])), misspelt_type(nearly[1])))
+    return found
 
 
 _WHY = "Neither a runtime nor cni-chain can use such a file."
@@ -39,7 +43,7 @@ def _fragment(path: str, document: dict[str, object], locator: Locator) -> Itera
     if not isinstance(fragment, Fragment):
         for fault in fragment:
             place = Place(path, locator.find(fault.key) if fault.key else None)
-            yield owners.unusable(Located(place, fault.text), why=_WHY)
+            yield UNUSABLE.at(place, fault.text, why=_WHY)
         return
     for index, conf in enumerate(fragment.plugins):
         if lacks_retry(conf):

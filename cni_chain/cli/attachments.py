@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import os
+import json
+import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
 
 from cni_chain.cli import completion
-from cni_chain.cli.options import DistroName, Json, NetDirectory, Root, StateDirs, Where
-from cni_chain.cli.output import paint, paragraph, print_json, printable
-from cni_chain.cli.output import table as drawn
-from cni_chain.node import attachments, kernel
+from cni_chain.cli.attachments_table import namespace, row, table
+from cni_chain.cli.attachments_text import differences, moment, text
+from cni_chain.cli.options import DistroName, NetDirectory, Output, Root, StateDirs
+from cni_chain.cli.output import Form, print_document, printable, redraw
+from cni_chain.cli.where import Where
+from cni_chain.node import attachments
 from cni_chain.node.attachments import Damaged, Entry, StateDir
-from cni_chain.node.errors import RefusedError, UnreadableError
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.tree import Tree
-from cni_chain.plugin.record import RecordedDelegate
 
-_SHORT = 13  # characters of a container's ID, as crictl prints it
-_PLUGINS, _STATE = 3, 5  # columns of the table
+_OFTEN = 1.0  # seconds between two looks of --watch
 
 
 def command(
@@ -33,7 +34,10 @@ def command(
             help="A container's ID, or its beginning: print all about it.",
         ),
     ] = "",
-    json: Json = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", "-w", help="Print changes as they come, until Ctrl-C; on a terminal, the table.")
+    ] = False,
+    output: Output = Form.TEXT,
     state_dir: StateDirs = None,
     net_dir: NetDirectory = None,
     distro: DistroName = None,
@@ -42,40 +46,88 @@ def command(
     """List the attachments: the pods' interfaces for which plugins were run with ADD, and not yet with DEL.
 
     With ID: all about one container, and how the interfaces, addresses and routes in its network namespace differ from
-    the record. The configurations of its plugins are printed with --json only: they may hold credentials.
+    the record. Its plugins' configurations may hold credentials: only --output json or yaml prints them.
+
+    On a terminal that is too narrow, columns are left out; --output wide prints all of them. In a pipe, --watch prints
+    a line for each attachment that is ADDED, CHANGED or GONE; with --output json it is an object.
 
     \b
     Examples:
       cni-chain attachments
       cni-chain attachments 3f2a9
-      cni-chain attachments --json | jq -r '.attachments[] | [.pod, .addresses[]] | @tsv'
+      cni-chain attachments --watch
+      cni-chain attachments --json | jq '.attachments[] | .pod, .addresses'
 
-    \b
     Exit status: 0; 1 if a record is damaged or can't be read, or no attachment has that ID.
     """
     where = Where.given(root, distro, state_dir=state_dir, net_dir=net_dir)
     _, files = where.find()
+    if watch:
+        if beginning:
+            raise typer.BadParameter("--watch and ID exclude each other")
+        if output is Form.YAML:
+            raise typer.BadParameter("--watch goes with text and with --output json", param_hint="--output")
+        _watch(where.tree, lambda: attachments.look(where.tree, files, where.state_dirs), output)
+        raise typer.Exit(0)
     found = attachments.look(where.tree, files, where.state_dirs)
     if beginning:
-        raise typer.Exit(_one(where.tree, found, beginning, json=json))
-    if json:
-        print_json(document(where.tree, found))
+        raise typer.Exit(_one(where.tree, found, beginning, output))
+    if output.is_document:
+        print_document(output, "attachments", where.tree, document(found, where.tree))
     else:
-        print("\n".join(table(where.tree, found)))
+        print("\n".join(table(where.tree, found, wide=output is Form.WIDE)))
     raise typer.Exit(1 if any(one.failure or one.damaged for one in found) else 0)
 
 
-def _one(tree: Tree, found: list[attachments.StateDir], beginning: str, *, json: bool) -> int:
+def _watch(tree: Tree, look: Callable[[], list[StateDir]], output: Form) -> None:
+    """Print what changes, a line for each change; on a terminal, the table again each second. Ends at Ctrl-C."""
+    before: dict[str, Entry] = {}
+    try:
+        while True:
+            found = look()
+            if not output.is_document and sys.stdout.isatty():
+                redraw([*table(tree, found, wide=output is Form.WIDE), "", "Ctrl-C ends."])
+            else:
+                now = {entry.path: entry for one in found for entry in one.entries}
+                for change, entry in _changes(before, now):
+                    print(_change(tree, change, entry, output), flush=True)
+                before = now
+            time.sleep(_OFTEN)
+    except KeyboardInterrupt:
+        return
+
+
+def _changes(before: dict[str, Entry], now: dict[str, Entry]) -> Iterator[tuple[str, Entry]]:
+    """Yield what became of the attachments between two looks, in the order of their ADD."""
+    for path in sorted({*before, *now}, key=lambda path: (now.get(path) or before[path]).record.created):
+        if path not in now:
+            yield "GONE", before[path]
+        elif path not in before or before[path].record.created != now[path].record.created:
+            yield "ADDED", now[path]
+        elif (before[path].written, before[path].marker) != (now[path].written, now[path].marker):
+            yield "CHANGED", now[path]
+
+
+def _change(tree: Tree, change: str, entry: Entry, output: Form) -> str:
+    if output is Form.JSON:
+        return json.dumps({"change": change, "attachment": summary(tree, entry)})
+    return printable("  ".join([change.ljust(7), *row(tree, entry)]))
+
+
+def _one(tree: Tree, found: list[attachments.StateDir], beginning: str, output: Form) -> int:
     entries, damaged = having(found, beginning), damaged_having(found, beginning)
     if not entries and not damaged:
         failures = "".join(f"; {one.path}: {one.failure}" for one in found if one.failure)
         raise RefusedError(f"no attachment of a container whose ID begins with {beginning!r}{failures}")
-    if json:
-        print_json(
+    if output.is_document:
+        print_document(
+            output,
+            "attachment",
+            tree,
             {
                 "attachments": [everything(tree, entry) for entry in entries],
-                "damaged": [{"file": one.path, "reason": one.reason, "setAside": one.set_aside} for one in damaged],
-            }
+                "damaged": [one.document() for one in damaged],
+            },
         )
     else:
         texts = [text(tree, entry) for entry in entries]
@@ -99,17 +151,12 @@ def damaged_having(found: list[StateDir], beginning: str) -> list[Damaged]:
     ]
 
 
-def document(tree: Tree, found: list[StateDir]) -> dict[str, Any]:
+def document(found: list[StateDir], tree: Tree) -> dict[str, Any]:
     """Return the content of the state directories as a JSON document."""
     return {
-        "root": tree.root,
         "stateDirs": [{"path": one.path, "error": one.failure or None} for one in found],
         "attachments": [summary(tree, entry) for one in found for entry in one.entries],
-        "damaged": [
-            {"file": damaged.path, "reason": damaged.reason, "setAside": damaged.set_aside}
-            for one in found
-            for damaged in one.damaged
-        ],
+        "damaged": [damaged.document() for one in found for damaged in one.damaged],
     }
 
 
@@ -122,23 +169,23 @@ def summary(tree: Tree, entry: Entry) -> dict[str, Any]:
         "containerID": entry.attachment.container_id,
         "ifname": entry.attachment.ifname,
         "pod": entry.pod,
-        "created": _time(held.created),
+        "created": moment(held.created),
         "ageSeconds": int(entry.age),
         "state": held.state,
         "error": held.error,
         "tries": entry.marker.tries,
-        "lastTry": _time(entry.marker.last) if entry.marker.tries else None,
+        "lastTry": moment(entry.marker.last) if entry.marker.tries else None,
         "addresses": entry.addresses,
         "delegates": [_delegate(entry, index) for index in range(len(held.delegates))],
         "netns": held.context["netns"],
-        "namespace": _namespace(tree, entry)[0],
+        "namespace": namespace(tree, entry)[0],
     }
 
 
 def everything(tree: Tree, entry: Entry) -> dict[str, Any]:
     """Return all about one attachment, with the configurations of its delegates."""
     held = entry.record
-    different, why = _kernel(tree, entry)
+    different, why = differences(tree, entry)
     delegates = [
         _delegate(entry, index)
         | {
@@ -170,131 +217,3 @@ def _delegate(entry: Entry, index: int) -> dict[str, Any]:
         "cniVersion": step.version,
         "pending": index in entry.record.pending,
     }
-
-
-def table(tree: Tree, found: list[StateDir]) -> list[str]:
-    """Return the lines that list the attachments, damaged records after them."""
-    entries = [entry for one in found for entry in one.entries]
-    lines: list[str] = []
-    if entries:
-        rows: list[tuple[str, ...]] = [("POD", "IFACE", "ADDRESSES", "PLUGINS", "AGE", "STATE", "CONTAINER")]
-        rows += [_row(tree, entry) for entry in sorted(entries, key=lambda entry: -entry.record.created)]
-        styles = ["bold", *("" if row[_STATE] == "added" else "yellow" for row in rows[1:])]
-        lines = drawn(rows, styles=styles, fold=_PLUGINS)
-    for one in found:
-        if one.failure:
-            lines.append(paint("red", f"! {printable(one.path)}: {one.failure}"))
-        for damaged in one.damaged:
-            aside = "set aside" if damaged.set_aside else "damaged"
-            lines.append(paint("red", printable(f"! {damaged.path}: {aside}: {damaged.reason}")))
-    if not entries:
-        lines.append(f"No attachment is recorded in {', '.join(one.path for one in found)}.")
-    return lines
-
-
-def _row(tree: Tree, entry: Entry) -> tuple[str, ...]:
-    held = entry.record
-    state = attachments.state(entry)
-    what = _namespace(tree, entry)[0]
-    if what == attachments.GONE:
-        state += ", namespace gone"
-    elif what == attachments.NONE:
-        state += ", no namespace"
-    return (
-        entry.pod or "-",
-        entry.attachment.ifname,
-        ",".join(entry.addresses) or "-",
-        ",".join(step.type for step in held.delegates),
-        attachments.words(entry.age),
-        state,
-        entry.attachment.container_id[:_SHORT],
-    )
-
-
-def text(tree: Tree, entry: Entry) -> list[str]:
-    """Return the lines about one attachment; the configurations may hold credentials, so only --json has them."""
-    held = entry.record
-    what, why = _namespace(tree, entry)
-    netns = held.context["netns"] or "-"
-    if what in (attachments.GONE, attachments.UNKNOWN):
-        netns += f"  ({why or 'gone'})"
-    rows = [
-        ("container", entry.attachment.container_id),
-        ("interface", entry.attachment.ifname),
-        ("network", entry.attachment.network),
-        ("namespace", netns),
-        ("created", f"{_time(held.created)}  ({attachments.words(entry.age)} ago)"),
-        ("state", _state(entry)),
-        ("addresses", ", ".join(entry.addresses) or "-"),
-        ("record", entry.path),
-    ]
-    lines = [paint("bold", printable(entry.pod or "a container without a pod"))]
-    lines += [f"  {name.ljust(9)}  {printable(value)}" for name, value in rows]
-    return [*lines, "", *_delegates(held.delegates, held.pending), "", *_result(held.result), *_compared(tree, entry)]
-
-
-def _state(entry: Entry) -> str:
-    state = attachments.state(entry)
-    return f"{state}; {attachments.failure(entry)}" if entry.is_stranded else state
-
-
-def _delegates(steps: list[RecordedDelegate], pending: Iterable[int]) -> list[str]:
-    left = set(pending)
-    rows = [("#", "OWNER", "PLUGIN", "CNI", "FILE", "")]
-    for index, step in enumerate(steps):
-        rows.append(
-            (str(index + 1), step.owner, step.type, step.version, step.path, "" if index in left else "deleted")
-        )
-    return drawn(rows, styles=["bold"], indent="  ", fold=4)
-
-
-def _result(result: dict[str, Any] | None) -> list[str]:
-    if result is None:
-        return ["  No delegate has returned a result."]
-    lines = ["  Recorded result:"]
-    for interface in result.get("interfaces") or []:
-        where = "in the container" if interface.get("sandbox") else "on the node"
-        mtu = f"  mtu {interface['mtu']}" if interface.get("mtu") else ""
-        lines.append(f"    interface  {interface.get('name')}  {interface.get('mac') or '-'}{mtu}  {where}")
-    for ip in result.get("ips") or []:
-        gateway = f"  gateway {ip['gateway']}" if ip.get("gateway") else ""
-        lines.append(f"    address    {ip['address']}{gateway}")
-    for route in result.get("routes") or []:
-        gateway = f"  via {route['gw']}" if route.get("gw") else ""
-        lines.append(f"    route      {route['dst']}{gateway}")
-    return list(map(printable, lines))
-
-
-def _compared(tree: Tree, entry: Entry) -> list[str]:
-    different, why = _kernel(tree, entry)
-    if why:
-        return ["", *paragraph(f"Its namespace can't be read: {why}.", "  ")]
-    if not different:
-        return ["", paint("green", "  Its namespace agrees with the record.")]
-    lines = [line for difference in different or [] for line in paragraph(difference, "    ")]
-    return ["", paint("yellow", "  Its namespace differs from the record:"), *lines]
-
-
-def _kernel(tree: Tree, entry: Entry) -> tuple[list[str] | None, str]:
-    """Return the differences of an attachment's namespace from its record, or why they are unknown."""
-    held = entry.record
-    what, why = _namespace(tree, entry)
-    if what != attachments.THERE:
-        reasons = {attachments.GONE: "it is gone", attachments.NONE: "none is recorded"}
-        return None, reasons.get(what, why)
-    if held.result is None:
-        return None, "no result is recorded"
-    try:
-        return kernel.differences(held.context["netns"], held.result), ""
-    except UnreadableError as error:
-        return None, str(error)
-
-
-def _namespace(tree: Tree, entry: Entry) -> tuple[str, str]:
-    if not tree.is_this_system:
-        return attachments.UNKNOWN, f"{os.path.basename(tree.root)} is not this system"
-    return attachments.namespace(entry.record.context["netns"], entry.record.created)
-
-
-def _time(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

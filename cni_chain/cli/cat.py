@@ -8,14 +8,16 @@ from typing import Annotated, Any, NamedTuple
 
 import typer
 
-from cni_chain.cli.options import BinDirs, Conf, DistroName, Json, NetDirectory, Root, Where, pod
-from cni_chain.cli.output import paint, paragraph, print_json, printable, progress
+from cni_chain.checks import registry
+from cni_chain.checks.node import Node
+from cni_chain.cli.options import BinDirs, Conf, DistroName, NetDirectory, Output, Root, pod
+from cni_chain.cli.output import Form, paint, paragraph, print_document, printable, progress
+from cni_chain.cli.where import Where
 from cni_chain.node.errors import RefusedError
 from cni_chain.node.negotiation import Spoken
 from cni_chain.node.survey import Survey, error_of
 from cni_chain.plugin import chain, request
 from cni_chain.plugin.chain import Delegate, OwnerChain
-from cni_chain.plugin.errors import INVALID_CONFIG, CNIError
 
 
 def command(
@@ -31,7 +33,7 @@ def command(
             help="With --effective: for this pod, without the owners that exempt it.",
         ),
     ] = None,
-    json: Json = False,
+    output: Output = Form.TEXT,
     net_dir: NetDirectory = None,
     conf: Conf = None,
     bin_dir: BinDirs = None,
@@ -57,20 +59,21 @@ def command(
         raise typer.BadParameter("goes with --effective", param_hint="--pod")
     whose = ("", "") if for_pod is None else pod(for_pod)
     directory, surveys = where.surveys()
-    if not surveys and not json:
-        raise RefusedError(directory.nothing())
+    if not surveys and not output.is_document:
+        raise RefusedError(registry.nothing(Node(where.tree, directory, surveys, where.bin_dirs)))
     if effective:
         effectives = [Effective(one, whose) for one in surveys]
-        documents = [effective_document(one) for one in effectives] if json else []
-        texts = [] if json else [effective_text(one) for one in effectives]
+        documents = [effective_document(one) for one in effectives] if output.is_document else []
+        texts = [] if output.is_document else [effective_text(one) for one in effectives]
         fine = all(one.error is None for one in effectives)
     else:
-        documents = [files_document(one) for one in surveys] if json else []
-        texts = [] if json else [_files(one) for one in surveys]
+        documents = [files_document(one) for one in surveys] if output.is_document else []
+        texts = [] if output.is_document else [_files(one) for one in surveys]
         parts = (part for one in surveys for part in one.parts)
         fine = not any(part.directory.faults and error_of(part) for part in parts)
-    if json:
-        print_json({"root": where.tree.root, "facades": documents})
+    if output.is_document:
+        kind = "cat-effective" if effective else "cat"
+        print_document(output, kind, where.tree, {"facades": documents})
     else:
         print("\n\n".join("\n".join(lines) for lines in texts))
     raise typer.Exit(0 if surveys and fine else 1)
@@ -132,13 +135,8 @@ def text(shown: Shown) -> list[str]:
     """Return the lines of one file: `# path`, its remark, and its content."""
     lines = [paint("bold", f"# {printable(shown.path)}")]
     lines += [paint("yellow", line) for line in paragraph(shown.remark, "#   ")] if shown.remark else []
-    content = shown.content or ""
-    return lines + ["\t".join(map(printable, line.split("\t"))) for line in content.split("\n")[: _length(content)]]
-
-
-def _length(content: str) -> int:
-    """Return the number of lines; an empty rest after the last line break is not a line."""
-    return content.count("\n") + (not content.endswith("\n") and bool(content))
+    content = shown.content.removesuffix("\n").split("\n") if shown.content else []
+    return lines + ["\t".join(map(printable, line.split("\t"))) for line in content]
 
 
 def files_document(survey: Survey) -> dict[str, Any]:
@@ -166,22 +164,7 @@ class Effective:
         self.links = chain.usable_delegates(self.parts)
         self._spoken = Spoken(survey, self.links, progress)
         self.version = self._spoken.sent
-        self.error = self._error()
-
-    def _error(self) -> CNIError | None:
-        """Return the error that the pod gets instead of a network."""
-        survey = self.survey
-        if survey.file.problems:
-            return CNIError(INVALID_CONFIG, "; ".join(map(str, survey.file.problems)))
-        if survey.failure is not None:
-            return survey.failure
-        for part in self.parts:
-            found = None if part.exempt else error_of(part)
-            if found is not None:
-                return found
-        if not self.links and survey.file.index == 0:
-            return chain.no_delegate_error((part.owner for part in self.parts), survey.facade.chain_dir)
-        return next((one for one in map(survey.binary, self.links) if isinstance(one, CNIError)), None)
+        self.error = survey.refusal(self.parts)
 
     def spoken(self, link: Delegate) -> tuple[str, str]:
         """Return the version that a delegate is called with, and a remark if that is unknown."""

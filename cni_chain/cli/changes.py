@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from cni_chain.change.plan import Plan
-from cni_chain.cli.options import distribution, tree_at
-from cni_chain.cli.output import paint, print_json, printable, progress, table
+from cni_chain.checks.wording import counted
+from cni_chain.cli.output import Form, document_text, paint, printable, progress, table
+from cni_chain.cli.where import distribution, tree_at
 from cni_chain.node.tree import Tree
 
 
@@ -38,23 +39,22 @@ def places(root: str, distro: str | None, bin_dir: str | None, net_dir: str | No
     )
 
 
-def carry_out(plan: Plan, *, dry_run: bool, json: bool) -> None:
+def carry_out(plan: Plan, *, dry_run: bool, output: Form) -> None:
     """Make the changes, unless `dry_run`, and print them."""
     # The text first: after `uninstall` the program can't load its own modules any more.
-    text = "" if json else "\n".join(text_of(plan, dry_run=dry_run))
+    if output.is_document:
+        text = document_text(output, "changes", plan.tree, document(plan, dry_run=dry_run))
+    else:
+        text = "\n".join(text_of(plan, dry_run=dry_run)) + "\n"
     if not dry_run:
         with progress("changing", len(plan.changes)) as step:
             plan.run(step)
-    if json:
-        print_json(document(plan, dry_run=dry_run))
-    else:
-        print(text)
+    print(text, end="")
 
 
 def document(plan: Plan, *, dry_run: bool) -> dict[str, Any]:
     """Return the plan for a program."""
     return {
-        "root": plan.tree.root,
         "dryRun": dry_run,
         "changes": [
             {"action": change.action, "path": change.path, "detail": change.detail, "diff": change.diff}
@@ -73,16 +73,15 @@ def text_of(plan: Plan, *, dry_run: bool) -> list[str]:
         for change in plan.changes:
             if change.diff:
                 lines += ["", *map(_coloured, change.diff.splitlines())]
-    lines += [f"{printable(note)}" for note in plan.notes]
+    lines += [printable(line) for note in plan.notes for line in note.splitlines()]
     lines += [f"{paint('yellow', 'warning')}: {printable(warning)}" for warning in plan.warnings]
     return [*lines, _count(plan, dry_run=dry_run)]
 
 
 def _count(plan: Plan, *, dry_run: bool) -> str:
-    count = len(plan.changes)
-    if not count:
+    if not plan.changes:
         return "Nothing to change."
-    changes = f"{count} change{'' if count == 1 else 's'}"
+    changes = counted(len(plan.changes), "change")
     return f"{changes}, none made (--dry-run)." if dry_run else paint("green", f"{changes} made.")
 
 

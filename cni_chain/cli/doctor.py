@@ -10,14 +10,16 @@ from cni_chain.checks import registry
 from cni_chain.checks.node import Node
 from cni_chain.checks.rule import Finding, Needs
 from cni_chain.checks.wording import counted
-from cni_chain.cli.options import BinDirs, Conf, DistroName, Json, NetDirectory, Root, StateDirs, Where
-from cni_chain.cli.output import paint, paragraph, print_json, printable, progress
+from cni_chain.cli.options import BinDirs, Conf, DistroName, FailOn, NetDirectory, Output, Root, Severity, StateDirs
+from cni_chain.cli.output import Form, paint, paragraph, print_document, printable, progress
+from cni_chain.cli.where import Where
 from cni_chain.node import attachments
 from cni_chain.node.progress import Step
 
 
 def command(
-    json: Json = False,
+    fail_on: FailOn = Severity.ERROR,
+    output: Output = Form.TEXT,
     state_dir: StateDirs = None,
     net_dir: NetDirectory = None,
     conf: Conf = None,
@@ -29,28 +31,28 @@ def command(
 
     Each finding says what is wrong, why it matters and what to do; docs/reference/checks.md explains each id. The
     findings of verify are among them. Plugins and runtimes are asked for their versions, and agents' sockets are
-    tried, unless --root is given; nothing is changed.
+    tried, unless --root is given; nothing is changed. Where a mesh's plugin is in the chain, services' addresses are
+    tried as by mesh check (no packet is sent), and the newest pods are looked at as by mesh pods.
 
     \b
     Examples:
       cni-chain doctor
-      cni-chain doctor --json | jq -r '.findings[] | select(.severity == "error") | .what'
+      cni-chain doctor --json | jq -r '.findings[].what'
       cni-chain doctor --root /mnt/node
 
-    \b
-    Exit status: 0 if no error was found (warnings are not errors), 1 if one was.
+    Exit status: 0 if no error was found (warnings are not errors, but see --fail-on), 1 if one was.
     """
     where = Where.given(root, distro, state_dir=state_dir, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     directory, surveys = where.surveys()
     states = attachments.look(where.tree, [survey.file for survey in surveys], where.state_dirs)
-    node = Node(where.tree, directory, surveys, where.bin_dirs, states)
+    node = Node(where.tree, directory, surveys, where.bin_dirs, states, mesh=True)
     with progress("looking for", len(registry.rules())) as step:
         diagnosis = Diagnosis(node, step)
-    if json:
-        print_json(diagnosis.document())
+    if output.is_document:
+        print_document(output, "doctor", where.tree, diagnosis.document())
     else:
         print("\n".join(diagnosis.lines()))
-    raise typer.Exit(1 if diagnosis.errors else 0)
+    raise typer.Exit(1 if diagnosis.errors or (fail_on is Severity.WARNING and diagnosis.warnings) else 0)
 
 
 class Diagnosis:
@@ -69,6 +71,9 @@ class Diagnosis:
             first = self.node.directory.first
             instead = f"the file that sorts first is {first}" if first else f"{self.node.directory.path} is empty"
             lines += paragraph(f"Neither containerd nor CRI-O is installed here; {instead}", "")
+        if self.node.mesh is not None:
+            lines += paragraph(f"Services' addresses, before a mesh sees them: {self.node.mesh.services()}", "")
+            lines += paragraph(f"Pods with a mesh's plugin: {self.node.mesh.captured()}", "")
         for finding in self.findings:
             lines += ["", *_text(finding)]
         return [*lines, "", self._verdict()]
@@ -83,10 +88,10 @@ class Diagnosis:
     def document(self) -> dict[str, Any]:
         """Return the same as a JSON document."""
         return {
-            "root": self.node.tree.root,
             "netDir": self.node.directory.path,
             "first": self.node.directory.first,
             "runtimes": [runtime.document() for runtime in self.node.runtimes],
+            "mesh": self.node.mesh.document() if self.node.mesh else None,
             "findings": [finding.document() for finding in self.findings],
             "errors": self.errors,
             "warnings": self.warnings,

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from cni_chain.change import forget, gc
+from cni_chain.checks.wording import counted
 from cni_chain.cli import completion
-from cni_chain.cli.options import BinDirs, DistroName, Json, NetDirectory, StateDirs, Where, age
-from cni_chain.cli.output import paint, print_json, printable, progress
+from cni_chain.cli.options import BinDirs, DistroName, NetDirectory, Output, StateDirs
+from cni_chain.cli.output import Form, paint, print_document, printable, progress
+from cni_chain.cli.where import Where, age
 from cni_chain.node import attachments
 from cni_chain.node.attachments import StateDir
 from cni_chain.node.facades import NetDir
@@ -39,7 +41,7 @@ def command(
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="With --forget: also if the pod runs or may run.")] = False,
-    json: Json = False,
+    output: Output = Form.TEXT,
     state_dir: StateDirs = None,
     net_dir: NetDirectory = None,
     bin_dir: BinDirs = None,
@@ -62,7 +64,6 @@ def command(
       cni-chain gc --older-than 7d
       cni-chain gc --forget 3f2a9
 
-    \b
     Exit status: 0; 1 if something failed or was refused, 2 for wrong usage, or no terminal and no --yes.
     """
     where = Where.given("/", distro, state_dir=state_dir, net_dir=net_dir, bin_dir=bin_dir)
@@ -74,39 +75,41 @@ def command(
     directory, files = where.find()
     found = attachments.look(where.tree, files, where.state_dirs)
     if forget is not None:
-        raise typer.Exit(_forget(found, directory, forget, yes=yes, dry_run=dry_run, force=force, json=json))
+        raise typer.Exit(_forget(where, found, directory, forget, yes=yes, dry_run=dry_run, force=force, output=output))
     made = gc.plan(found, limit)
     unseen = [f"{one.path}: {one.failure}" for one in found if one.failure]
-    if not json:
+    if not output.is_document:
         _print_plan(made, unseen)
     if not dry_run and not made.empty and not yes:
         _ask(made.question())
     outcomes: list[gc.Outcome] = []
     errors: list[CNIError] = []
     if not dry_run and not made.empty:
-        outcomes, errors = _free(where, made, directory, limit, json=json)
-    if json:
+        outcomes, errors = _free(where, made, directory, limit, output=output)
+    if output.is_document:
         failures = [*unseen, *(error.msg for error in errors)]
-        print_json(gc.document(made, outcomes, failures, dry_run=dry_run))
+        print_document(output, "gc", where.tree, gc.document(made, outcomes, failures, dry_run=dry_run))
     for error in errors:
         print(f"cni-chain: {error.msg}", file=sys.stderr)
     raise typer.Exit(1 if unseen or errors or any(outcome.errors for outcome in outcomes) else 0)
 
 
 def _free(
-    where: Where, made: gc.Plan, directory: NetDir, limit: float | None, *, json: bool
+    where: Where, made: gc.Plan, directory: NetDir, limit: float | None, *, output: Form
 ) -> tuple[list[gc.Outcome], list[CNIError]]:
-    """Carry the plan out, and without `json` print each step; return the outcomes and the errors."""
+    """Carry the plan out, and without a document print each step; return the outcomes and the errors."""
     outcomes, errors = [], []
     with progress("freeing", len(made.left)) as step:
         for outcome in gc.carry_out(made, directory, limit, where.bin_dirs, step):
             outcomes.append(outcome)
-            if not json:
-                _print_outcome(outcome)
+            if not output.is_document:
+                _print_outcome(outcome, "freed")
+            for line in outcome.said.splitlines():
+                print(f"  {printable(line)}", file=sys.stderr)
     for path, error in gc.remove(made):
         if error is not None:
             errors.append(error)
-        elif not json:
+        elif not output.is_document:
             print(paint("green", f"removed: {printable(path)}"))
     return outcomes, errors
 
@@ -138,43 +141,40 @@ def _print_plan(made: gc.Plan, unseen: list[str]) -> None:
     print("\n".join(map(printable, lines)))
 
 
-def _print_outcome(outcome: gc.Outcome) -> None:
+def _print_outcome(outcome: gc.Outcome, done: str) -> None:
     whose = printable(attachments.name(outcome.left.attachment, outcome.left.pod))
     if outcome.kept:
         print(f"left alone: {whose}: {outcome.kept}")
-    elif not outcome.errors:
-        print(paint("green", f"freed: {whose}"))
+    elif outcome.is_done:
+        print(paint("green", f"{done}: {whose}"))
     for error in outcome.errors:
         print(paint("red", f"failed: {whose}: {printable(error.msg)}"))
 
 
 def _forget(
-    found: list[StateDir], directory: NetDir, asked: str, *, yes: bool, dry_run: bool, force: bool, json: bool
+    where: Where,
+    found: list[StateDir],
+    directory: NetDir,
+    asked: str,
+    *,
+    yes: bool,
+    dry_run: bool,
+    force: bool,
+    output: Form,
 ) -> int:
     """Forget the attachments of one container; return the exit status."""
-    targets = forget.chosen(found, asked)
+    chosen = forget.chosen(found, asked)
     if not force:
-        forget.guard(targets)
-    names = [attachments.name(target.attachment, target.pod) for target in targets]
-    if not json:
-        lines = [f"to forget: {name}: {target.remains()}" for name, target in zip(names, targets, strict=True)]
-        print("\n".join(map(printable, lines)))
+        forget.guard(chosen)
+    if not output.is_document:
+        for left in chosen:
+            name = attachments.name(left.attachment, left.pod)
+            print(printable(f"to forget: {name}: {forget.remains(left)}"))
     if not dry_run and not yes:
-        _ask(f"Forget {gc.plural(len(targets), 'attachment')}, without any plugin's DEL?")
-    outcomes = [] if dry_run else [forget.carry_out(target, directory, force=force) for target in targets]
-    if json:
-        print_json(forget.document(targets, outcomes, dry_run=dry_run))
-    else:
-        _print_forgotten(outcomes)
-    return 1 if any(outcome.error or outcome.kept for outcome in outcomes) else 0
-
-
-def _print_forgotten(outcomes: list[forget.Outcome]) -> None:
-    for outcome in outcomes:
-        whose = printable(attachments.name(outcome.target.attachment, outcome.target.pod))
-        if outcome.kept:
-            print(f"left alone: {whose}: {outcome.kept}")
-        elif outcome.error:
-            print(paint("red", f"failed: {whose}: {printable(outcome.error.msg)}"))
-        else:
-            print(paint("green", f"forgotten: {whose}"))
+        _ask(f"Forget {counted(len(chosen), 'attachment')}, without any plugin's DEL?")
+    outcomes = [] if dry_run else [forget.carry_out(left, directory, force=force) for left in chosen]
+    if output.is_document:
+        print_document(output, "gc-forget", where.tree, forget.document(chosen, outcomes, dry_run=dry_run))
+    for outcome in outcomes if not output.is_document else ():
+        _print_outcome(outcome, "forgotten")
+    return 0 if all(outcome.is_done for outcome in outcomes) else 1

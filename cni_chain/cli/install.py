@@ -8,7 +8,8 @@ import typer
 
 from cni_chain.change import draft, files, install, installed
 from cni_chain.cli.changes import carry_out, places
-from cni_chain.cli.options import BinDir, ChangedRoot, DistroName, DryRun, Force, Json, NetDirectory, ProgramDir
+from cni_chain.cli.options import BinDir, ChangedRoot, DistroName, DryRun, Force, NetDirectory, Output, ProgramDir
+from cni_chain.cli.output import Form
 from cni_chain.node.errors import RefusedError
 
 
@@ -66,7 +67,7 @@ def command(
     ] = False,
     force: Force = False,
     dry_run: DryRun = False,
-    json: Json = False,
+    output: Output = Form.TEXT,
     root: ChangedRoot = "/",
 ) -> None:
     """Put the program, the owners' directories, the log's rotation and, last, the facade in place.
@@ -79,11 +80,10 @@ def command(
     \b
     Examples:
       bin/cni-chain install --dry-run
-      bin/cni-chain install --no-facade       then move each agent to its directory, and install again
-      bin/cni-chain install --distro k3s --owner flannel:flannel --owner linkerd:linkerd-cni --owner local
-      bin/cni-chain install --root /host      in a container
+      bin/cni-chain install --no-facade   then move each agent, install again
+      bin/cni-chain install --distro k3s --owner flannel:flannel --owner local
+      bin/cni-chain install --root /host  in a container
 
-    \b
     Exit status: 0 if all is in place, 1 if it was refused or failed, 2 wrong usage.
     """
     where = places(root, distro, bin_dir, net_dir, program_dir)
@@ -109,4 +109,4 @@ def command(
     with files.locked(where.tree, options.net_dir):
         plan = install.plan(where.tree, options, source)
         plan.notes += where.notes
-        carry_out(plan, dry_run=dry_run, json=json)
+        carry_out(plan, dry_run=dry_run, output=output)

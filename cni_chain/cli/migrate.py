@@ -7,247 +7,266 @@ from typing import Annotated, Any
 
 import typer
 
-from cni_chain.cli import completion
-from cni_chain.cli.migrate_text import (
-    head,
-    plan_document,
-    plan_text,
-    proof_document,
-    proof_text,
-    refusal_lines,
-    where,
-    worded,
-)
-from cni_chain.cli.options import BinDirs, DistroName, Json, NetDirectory, Root, Where
-from cni_chain.cli.output import paint, paragraph, print_json, printable
-from cni_chain.migrate import guards, moves, split
-from cni_chain.migrate.moves import Switch
-from cni_chain.migrate.plan import FACADE, Paths, Plan, make, state_of
-from cni_chain.node import conflists, facades
-from cni_chain.node.conflists import CONTAINERD, CRIO, Choice
+from cni_chain.agents.registry import BY_OWNER
+from cni_chain.cli import completion, migrate_text
+from cni_chain.cli.migrate_site import Add, ChainDir, FacadeName, Owners, Runtime, Site, Without, meshes
+from cni_chain.cli.migrate_text import head, plan_document, proof_document, proof_text
+from cni_chain.cli.options import BinDirs, Command, DistroName, NetDirectory, Output, Root
+from cni_chain.cli.output import Form, paint, printable
+from cni_chain.migrate import guards, moves
+from cni_chain.migrate.plan import FACADE, FINISHED, LIVE, SWITCHED, UNDONE, WRITTEN
+from cni_chain.migrate.standing import Standing
 from cni_chain.node.errors import RefusedError
-from cni_chain.node.facades import NetDir
-from cni_chain.node.tree import Tree
 from cni_chain.plugin import facade as facade_keys
 
+_HELP = """Split the list that the runtime uses now into a directory for each agent, and prove that nothing changes.
 
-def command(
-    write: Annotated[
-        bool,
-        typer.Option("--write", help="Write the fragments, and the facade under a name that no runtime reads."),
-    ] = False,
-    switch: Annotated[bool, typer.Option("--switch", help="Put the facade in place, by a rename.")] = False,
-    undo: Annotated[bool, typer.Option("--undo", help="Rename the facade away; the fragments stay.")] = False,
-    owner: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME:TYPE,...",
-            show_default=False,
-            help="Give plugins of these types to this owner (repeatable). By default each known agent owns its own "
-            "plugins, and 'local', the administrator, the others.",
-        ),
-    ] = None,
-    runtime: Annotated[
-        str | None,
-        typer.Option(
-            metavar="|".join((CONTAINERD, CRIO)),
-            show_default=False,
-            autocompletion=completion.one_of((CONTAINERD, CRIO)),
-            help="The runtime whose rules choose the list. By default both, which mostly agree.",
-        ),
-    ] = None,
-    despite: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            show_default=False,
-            autocompletion=completion.one_of(guards.NAMES),
-            help="With --switch: overrule a refusal that is only a guess; its message gives the NAME (repeatable).",
-        ),
-    ] = None,
-    facade: Annotated[
-        str, typer.Option(metavar="NAME", help="The facade's file name; it must sort before the list's.")
-    ] = FACADE,
-    json: Json = False,
-    chain_dir: Annotated[
-        str, typer.Option(metavar="DIR", help="The directory of the owners' directories.")
-    ] = facade_keys.CHAIN_DIR,
+    `plan` changes nothing: it prints each plugin's owner, the proof that each plugin gets the same configuration in the
+    same order as before, and the steps for a node with running pods. `write` writes the fragments. `switch` proves it
+    again for the files on the disk, refuses an order of steps that would harm pods, and puts the facade in place by one
+    rename. `undo` takes it away by one rename. `status` prints which steps are done, and the commands for the next.
+
+    Values of the list are printed unchanged, credentials too.
+
+    \b
+    Examples:
+      cni-chain migrate plan               what would be done; changes nothing
+      cni-chain migrate plan --add istio   with a mesh that is installed later
+      cni-chain migrate write              then move agents, in the steps' order
+      cni-chain migrate switch
+      cni-chain migrate status             what is done, and what comes next
+      cni-chain migrate undo               the previous list is active again
+    """
+app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True, help=_HELP)
+
+
+@app.command("plan", cls=Command, short_help="Print the split, the proof and the steps; change nothing.")
+def plan(
+    owner: Owners = None,
+    add: Add = None,
+    without: Without = None,
+    runtime: Runtime = None,
+    facade: FacadeName = FACADE,
+    output: Output = Form.TEXT,
+    chain_dir: ChainDir = facade_keys.CHAIN_DIR,
     net_dir: NetDirectory = None,
     bin_dir: BinDirs = None,
     distro: DistroName = None,
     root: Root = "/",
 ) -> None:
-    """Split the list that the runtime uses now into a directory for each agent, and prove that nothing changes.
+    """Print each plugin's owner, the proof that nothing changes for it, and the steps. Change nothing.
 
-    Without --write, --switch or --undo nothing is written: it prints each plugin's owner, the proof that each plugin
-    gets the same configuration in the same order as before, each agent's settings, and the steps for a node with
-    running pods. --switch proves it again for the files on the disk, and refuses an order of steps that would harm
-    pods. Values of the list are printed unchanged, credentials too.
+    When the facade is in place, it prints the steps that are left, as `status` does.
 
     \b
     Examples:
-      cni-chain migrate                                  the plan and the proof; changes nothing
-      cni-chain migrate --write                          then move the agents, in the order of the steps
-      cni-chain migrate --switch
-      cni-chain migrate --undo                           the previous list is active again, at once
-      cni-chain migrate --owner edge:portmap,bandwidth   the plan, with another owner for these two
+      cni-chain migrate plan
+      cni-chain migrate plan --add istio
+      cni-chain migrate plan --owner edge:portmap,bandwidth
 
-    \b
-    Exit status: 0 if it is done or could be, 1 if not (the reason is printed), 2 for wrong usage.
+    Exit status: 0 if the node can be migrated or is, 1 if not (the reason is printed), 2 for wrong usage.
     """
-    where = Where.given(root, distro, net_dir=net_dir, bin_dir=bin_dir)
-    owner_of = _usage(write, switch, undo, owner, runtime, despite, facade)
-    tree = where.tree
-    command = _Command(
-        tree,
-        Paths(where.net_dir, tree.path(chain_dir), facade),
-        where.bin_dirs,
-        runtime,
-        json=json,
-    )
-    if undo:
-        command.undo()
-    elif switch:
-        command.switch(despite or [])
+    site = Site.at(runtime, facade, chain_dir, net_dir, bin_dir, distro, root, output=output)
+    if site.state in (SWITCHED, FINISHED):
+        _in_place(site, add)
+        _print_standing(site, site.standing(), [])
+        return
+    made, one = site.planned(owner, add, without)
+    way = site.in_the_way(without)
+    if output.is_document:
+        site.show(plan_document(site.paths, made, one) | {"refusals": way})
     else:
-        command.plan(owner_of, write=write)
+        print("\n".join([*migrate_text.plan_text(site.paths, made, one), *migrate_text.refusals_text(way)]))
+    behind = guards.sorts_behind(site.paths, made.live)
+    if behind:
+        raise RefusedError(behind.message)
+    if made.left_out:
+        raise RefusedError(made.left_out[0].message(made.live))
+    raise typer.Exit(0 if made.proof.holds and made.unusable is None else 1)
 
 
-def _usage(
-    write: bool,
-    switch: bool,
-    undo: bool,
-    owner: list[str] | None,
-    runtime: str | None,
-    despite: list[str] | None,
-    facade: str,
-) -> dict[str, str]:
-    """Return the owners that were given by type. Raises the usage error."""
-    if write + switch + undo > 1:
-        raise typer.BadParameter("pass only one of --write, --switch and --undo: agents are moved between them")
-    if owner and (switch or undo):
-        raise typer.BadParameter("--owner goes with --write: --switch and --undo use what was written")
-    if runtime not in (None, CONTAINERD, CRIO):
-        raise typer.BadParameter(f"--runtime {runtime}: must be {CONTAINERD} or {CRIO}")
-    unknown = [name for name in despite or [] if name not in guards.NAMES]
-    if unknown:
-        raise typer.BadParameter(f"--despite {unknown[0]}: must be one of {', '.join(guards.NAMES)}")
-    if "/" in facade or not facade.removesuffix(".conflist") or not facade.endswith(".conflist"):
-        raise typer.BadParameter(f"--facade {facade}: must be a file name that ends in .conflist")
-    return split.parse_owners(owner or [])
+def _in_place(site: Site, add: list[str] | None) -> None:
+    """Refuse --add where the facade is in place: its owners are changed there. Raises RefusedError."""
+    for name in meshes("--add", add):
+        raise RefusedError(
+            f"{site.paths.facade}: is in place already",
+            f"add the mesh with: cni-chain owner add {name}:{BY_OWNER[name].type} --optional "
+            "(docs/guides/add-a-mesh-later.md)",
+        )
 
 
-class _Command:
-    """One run on one node."""
+@app.command("write", cls=Command, short_help="Write the fragments, and the facade under a name that no runtime reads.")
+def write(
+    owner: Owners = None,
+    add: Add = None,
+    without: Without = None,
+    runtime: Runtime = None,
+    facade: FacadeName = FACADE,
+    output: Output = Form.TEXT,
+    chain_dir: ChainDir = facade_keys.CHAIN_DIR,
+    net_dir: NetDirectory = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: Root = "/",
+) -> None:
+    """Write the fragments, a copy of the list, and the facade under a name that no runtime reads.
 
-    def __init__(self, tree: Tree, paths: Paths, bin_dirs: list[str], runtime: str | None, *, json: bool) -> None:
-        self._tree = tree
-        self._paths = paths
-        self._bin_dirs = bin_dirs
-        self._runtime = runtime
-        self._json = json
+    A file that exists is left alone. A second run changes nothing.
 
-    def plan(self, owner_of: dict[str, str], *, write: bool) -> None:
-        """Print the plan; with `write` carry it out."""
-        directory = facades.look(self._tree, self._paths.net_dir)
-        state = state_of(directory, self._paths, self._tree)
-        if state == "switched":
-            self._nothing(state, f"{self._paths.facade} is in place: nothing to migrate (--undo renames it away)")
-            return
-        choice = self._choose(directory)
-        plan = make(self._tree, self._paths, choice, owner_of)
-        if write:
-            self._write(plan, state)
-            return
-        way = self._in_the_way(choice) if state == "written" else []
-        if self._json:
-            print_json(plan_document(self._tree, self._paths, plan, state) | {"refusals": way})
+    Exit status: 0 if all is written, 1 if not (nothing is then changed), 2 for wrong usage.
+    """
+    site = Site.at(runtime, facade, chain_dir, net_dir, bin_dir, distro, root, output=output)
+    if site.state in (SWITCHED, FINISHED):
+        _in_place(site, add)
+        _nothing(site, f"{site.paths.facade} is in place already: nothing to write")
+        return
+    made, one = site.planned(owner, add, without)
+    if not made.proof.holds:
+        if output.is_document:
+            site.show(plan_document(site.paths, made, one) | {"changed": []})
         else:
-            print("\n".join(plan_text(self._paths, plan)))
-            if way:
-                print(f"\n{paint('bold', 'What --switch refuses now')}")
-                print("\n".join(line for reason in way for line in paragraph(reason, "  ")))
-        behind = guards.sorts_behind(self._paths, plan.live)
-        if behind:
-            raise RefusedError(behind.message)
-        raise typer.Exit(0 if plan.proof.holds and plan.unusable is None else 1)
-
-    def _write(self, plan: Plan, state: str) -> None:
-        if not plan.proof.holds:
-            if self._json:
-                print_json(plan_document(self._tree, self._paths, plan, state) | {"changed": []})
-            else:
-                print("\n".join(proof_text(plan.proof)), file=sys.stderr)
-        changed = moves.write(self._tree, self._paths, plan)
-        if self._json:
-            document = plan_document(self._tree, self._paths, plan, "written")
-            print_json(document | {"changed": changed})
-            return
-        _print_changed(changed)
-        print("\n".join(proof_text(plan.proof)))
-        print(f"{self._paths.pending} waits for --switch; the steps: cni-chain migrate")
-
-    def _in_the_way(self, choice: Choice) -> list[str]:
-        try:
-            return refusal_lines(Switch(self._tree, self._paths, choice, self._bin_dirs).refusals)
-        except RefusedError as error:
-            return [str(error)]
-
-    def switch(self, despite: list[str]) -> None:
-        """Put the facade in place."""
-        directory = facades.look(self._tree, self._paths.net_dir)
-        state = state_of(directory, self._paths, self._tree)
-        if state == "switched":
-            self._nothing(state, f"{self._paths.facade} is in place already")
-            return
-        one = Switch(self._tree, self._paths, self._choose(directory), self._bin_dirs)
-        standing = one.standing(despite)
-        refused = bool(standing) or not one.proof.holds
-        changed = [] if refused else one.do()
-        if self._json:
-            document = {"proof": proof_document(one.proof), "refusals": refusal_lines(standing), "changed": changed}
-            print_json(head(self._tree, self._paths, state if refused else "switched") | document)
-        elif not refused:
-            print("\n".join([*proof_text(one.proof), f"{self._paths.facade} is in place: new pods get the chain."]))
-        if not one.proof.holds:
-            _complain([where(d) + worded(one_of) for d in one.proof.delegates for one_of in d.differences])
-            _complain([f"{self._paths.pending}: {worded(difference)}" for difference in one.proof.differences])
-        _complain(refusal_lines(standing))
-        if refused:
-            _complain(["not switched; nothing was changed"])
-            raise typer.Exit(1)
-
-    def undo(self) -> None:
-        """Rename the facade away."""
-        directory = facades.look(self._tree, self._paths.net_dir)
-        if not any(file.path == self._paths.facade for file in directory.facades):
-            self._nothing("live", f"{self._paths.facade} is not in place: nothing to undo")
-            return
-        choice = self._choose(directory)
-        changed, warnings = moves.undo(self._tree, self._paths, directory, choice)
-        if self._json:
-            document: dict[str, Any] = {"changed": changed, "warnings": warnings}
-            print_json(head(self._tree, self._paths, "written") | document)
-        else:
-            print(f"{choice.live.path} is active again; the facade waits as {self._paths.pending}")
-            print("\n".join(f"{paint('yellow', 'warning')}: {printable(warning)}" for warning in warnings), end="")
-            print("\n" if warnings else "", end="")
-
-    def _choose(self, directory: NetDir) -> Choice:
-        return conflists.choose(self._tree, directory, self._runtime, self._bin_dirs)
-
-    def _nothing(self, state: str, message: str) -> None:
-        if self._json:
-            print_json(head(self._tree, self._paths, state) | {"changed": []})
-        else:
-            print(printable(message))
-
-
-def _print_changed(changed: list[str]) -> None:
+            print("\n".join(proof_text(made.proof)), file=sys.stderr)
+    changed = moves.write(site.tree, site.paths, made, without or [])
+    one = site.standing(WRITTEN, meshes("--without", without))
+    if output.is_document:
+        site.show(plan_document(site.paths, made, one) | {"changed": changed})
+        return
     for path in changed:
         print(f"written  {printable(path)}")
     if not changed:
         print("Nothing to change: every file exists.")
+    print("\n".join([*proof_text(made.proof), *migrate_text.next_text(one)]))
+
+
+@app.command("switch", cls=Command, short_help="Put the facade in place, by one rename.")
+def switch(
+    override: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID",
+            show_default=False,
+            autocompletion=completion.one_of(guards.OVERRIDABLE),
+            help="Overrule a refusal that is only a guess; its message gives the ID (repeatable).",
+        ),
+    ] = None,
+    without: Without = None,
+    runtime: Runtime = None,
+    facade: FacadeName = FACADE,
+    output: Output = Form.TEXT,
+    chain_dir: ChainDir = facade_keys.CHAIN_DIR,
+    net_dir: NetDirectory = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: Root = "/",
+) -> None:
+    """Put the facade in place, by one rename, if the proof holds for the files on the disk and nothing is in the way.
+
+    It uses what `write` wrote, with the changes that you made to it since. The facade is watched for a moment: an agent
+    that still owns the directory renames or edits it at once.
+
+    Exit status: 0 if the facade is in place, 1 if not (the reason is printed), 2 for wrong usage.
+    """
+    unknown = [name for name in override or [] if name not in guards.OVERRIDABLE]
+    if unknown:
+        raise typer.BadParameter(f"--override {unknown[0]}: must be one of {', '.join(guards.OVERRIDABLE)}")
+    site = Site.at(runtime, facade, chain_dir, net_dir, bin_dir, distro, root, output=output)
+    if site.state in (SWITCHED, FINISHED):
+        _nothing(site, f"{site.paths.facade} is in place already")
+        return
+    one = site.switch(meshes("--without", without))
+    refused = one.standing(override or [])
+    done = not refused
+    changed = one.do() if done else []
+    after = site.standing(SWITCHED if done else None)
+    if output.is_document:
+        document = {
+            "proof": proof_document(one.proof),
+            "refusals": migrate_text.refusal_documents(refused),
+            "changed": changed,
+        }
+        site.show(head(site.paths, after.state) | document | migrate_text.steps_document(after))
+    elif done:
+        print("\n".join([*proof_text(one.proof), after.summary, *migrate_text.next_text(after)]))
+    _complain(migrate_text.difference_lines(one.waiting, one.proof))
+    _complain(migrate_text.refusal_lines(refused))
+    if not done:
+        _complain(["not switched; nothing was changed"])
+        raise typer.Exit(1)
+
+
+@app.command("undo", cls=Command, short_help="Make the previous list active again, by one rename.")
+def undo(
+    runtime: Runtime = None,
+    facade: FacadeName = FACADE,
+    output: Output = Form.TEXT,
+    chain_dir: ChainDir = facade_keys.CHAIN_DIR,
+    net_dir: NetDirectory = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: Root = "/",
+) -> None:
+    """Rename the facade away, so that the previous list is active again, and print the steps that roll back.
+
+    The fragments and the facade stay, under a name that no runtime reads.
+
+    Exit status: 0 if the previous list is active, 1 if not (the reason is printed), 2 for wrong usage.
+    """
+    site = Site.at(runtime, facade, chain_dir, net_dir, bin_dir, distro, root, output=output)
+    if site.state not in (SWITCHED, FINISHED):
+        _nothing(site, f"{site.paths.facade} is not in place: nothing to undo")
+        return
+    choice = moves.previous(site.tree, site.paths, site.directory, site.runtime, site.bin_dirs)
+    changed, warnings = moves.undo(site.tree, site.paths, site.directory, choice)
+    after = site.standing(UNDONE)
+    if output.is_document:
+        document: dict[str, Any] = {"changed": changed, "warnings": warnings}
+        site.show(head(site.paths, UNDONE) | document | migrate_text.steps_document(after))
+        return
+    print(f"{choice.live.path} is active again; the facade waits as {site.paths.undone}")
+    for warning in warnings:
+        print(f"{paint('yellow', 'warning')}: {printable(warning)}")
+    print("\n".join(migrate_text.steps_text(after)))
+
+
+@app.command("status", cls=Command, short_help="Print which steps are done, and the commands for the next.")
+def status(
+    without: Without = None,
+    runtime: Runtime = None,
+    facade: FacadeName = FACADE,
+    output: Output = Form.TEXT,
+    chain_dir: ChainDir = facade_keys.CHAIN_DIR,
+    net_dir: NetDirectory = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: Root = "/",
+) -> None:
+    """Print how far this node's migration is: which steps are done (✓), which come next (→), and their commands.
+
+    After `undo` these are the steps that roll back.
+
+    Exit status: 0 if that could be found out, 1 if not, 2 for wrong usage.
+    """
+    site = Site.at(runtime, facade, chain_dir, net_dir, bin_dir, distro, root, output=output)
+    if site.state == LIVE:
+        _, one = site.planned(None, None, without)
+    else:
+        one = site.standing(without=meshes("--without", without))
+    _print_standing(site, one, site.in_the_way(without))
+
+
+def _print_standing(site: Site, one: Standing, way: list[Any]) -> None:
+    if site.output.is_document:
+        document = head(site.paths, one.state) | migrate_text.steps_document(one)
+        site.show(document | {"refusals": way})
+        return
+    print("\n".join([*migrate_text.standing_text(one), *migrate_text.refusals_text(way)]))
+
+
+def _nothing(site: Site, message: str) -> None:
+    if site.output.is_document:
+        site.show(head(site.paths, site.state) | {"changed": []})
+    else:
+        print(printable(message))
 
 
 def _complain(lines: list[str]) -> None:

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from cni_chain.cli.output import paint, paragraph, printable, table
 from cni_chain.migrate.guards import Refusal
 from cni_chain.migrate.plan import WRITE, Paths, Plan
 from cni_chain.migrate.proof import Delegate, Difference, Proof
-from cni_chain.migrate.settings import settings, steps
-from cni_chain.node.tree import Tree
+from cni_chain.migrate.standing import Standing
+from cni_chain.migrate.steps import Step, following
 
 
-def plan_document(tree: Tree, paths: Paths, plan: Plan, state: str) -> dict[str, Any]:
+def plan_document(paths: Paths, plan: Plan, standing: Standing) -> dict[str, Any]:
     """Return a whole plan as a JSON document."""
     return {
-        **head(tree, paths, state),
+        **head(paths, standing.state),
         "live": {
             "file": plan.live.path,
             "runtime": plan.choice.runtime or "any",
@@ -41,20 +42,27 @@ def plan_document(tree: Tree, paths: Paths, plan: Plan, state: str) -> dict[str,
         "facadeDocument": plan.facade.document,
         "unusable": None if plan.unusable is None else {"code": plan.unusable.code, "msg": plan.unusable.msg},
         "proof": proof_document(plan.proof),
-        "settings": [one._asdict() for one in settings(plan.shares, paths)],
-        "steps": steps(plan.shares, plan.live, paths),
+        **steps_document(standing),
     }
 
 
-def head(tree: Tree, paths: Paths, state: str) -> dict[str, Any]:
+def steps_document(standing: Standing) -> dict[str, Any]:
+    """Return the agents' settings and the steps as members of a JSON document."""
+    now = following(standing.steps)
+    return {
+        "settings": [one._asdict() for one in standing.settings],
+        "steps": [{**step._asdict(), "next": step in now} for step in standing.steps],
+    }
+
+
+def head(paths: Paths, state: str) -> dict[str, Any]:
     """Return the first keys of every document."""
     return {
-        "root": tree.root,
         "netDir": paths.net_dir,
         "chainDir": paths.chain_dir,
         "state": state,
         "facade": paths.facade,
-        "waiting": paths.pending,
+        "waiting": paths.waiting(state),
     }
 
 
@@ -85,8 +93,8 @@ def _difference(one: Difference) -> dict[str, Any]:
     return {"key": one.key} | {side: value for side, value in sides.items() if value is not ...}
 
 
-def plan_text(paths: Paths, plan: Plan) -> list[str]:
-    """Return the plan as text: the split, the facade, the proof, the agents' settings, the steps."""
+def plan_text(paths: Paths, plan: Plan, standing: Standing) -> list[str]:
+    """Return the plan as text: the split, the facade, the proof, and the steps with the agents' settings."""
     live = plan.live
     lines = [
         f"{paint('bold', f'network {live.network}')}  {live.path}, cniVersion {live.version}",
@@ -94,7 +102,7 @@ def plan_text(paths: Paths, plan: Plan) -> list[str]:
         "",
         *_table(paths, plan),
         "",
-        f"{paint('bold', 'Facade')}  {paths.facade}, until --switch {paths.pending}",
+        f"{paint('bold', 'Facade')}  {paths.facade}, until the switch {paths.pending}",
         *_facade(plan),
         "",
         *proof_text(plan.proof),
@@ -102,12 +110,45 @@ def plan_text(paths: Paths, plan: Plan) -> list[str]:
     if plan.unusable is not None:
         text = f"A new pod would get error {plan.unusable.code}: {plan.unusable.msg}"
         lines += [paint("red", line) for line in paragraph(text, "")]
-    lines += _settings(plan, paths)
-    lines += ["", paint("bold", "Steps, each on every node before the next")]
-    for number, step in enumerate(steps(plan.shares, live, paths), 1):
-        first, *rest = paragraph(step, "     ")
-        lines += [f"{number:>3}. {first.strip()}", *rest]
+    return [*lines, *steps_text(standing)]
+
+
+def standing_text(standing: Standing) -> list[str]:
+    """Return how far the migration is, and its steps with the commands of those that are not done."""
+    return [*paragraph(standing.summary, ""), *steps_text(standing)]
+
+
+def steps_text(standing: Standing) -> list[str]:
+    """Return the steps, if there are any, with the commands of those that are not done."""
+    return ["", *_steps(standing.steps)] if standing.steps else []
+
+
+def next_text(standing: Standing) -> list[str]:
+    """Return what to do now, with its commands."""
+    now = following(standing.steps)[:1]
+    return ["", *_steps(now, "Next, on every node"), "All steps: cni-chain migrate status"] if now else []
+
+
+def _steps(steps: list[Step], title: str = "Steps, each on every node before the next") -> list[str]:
+    lines = [paint("bold", title)]
+    now = following(steps)
+    for number, step in enumerate(steps, 1):
+        mark = paint("green", "✓") if step.done else paint("bold", "→") if step in now else " "
+        first, *rest = paragraph(step.text, "      ")
+        count = f"{number}." if len(steps) > 1 else "  "
+        lines += [f"{mark} {count:>3} {first.strip()}", *rest]
+        if step.done is not True:
+            for remark in step.remarks:
+                lines += paragraph(remark, "      # ")
+            lines += [line for command in step.commands for line in shell(command)]
     return lines
+
+
+def shell(command: str) -> list[str]:
+    """Return a command as lines to copy, each `--set` on a line of its own."""
+    first, *more = re.split(r" (?=--(?:version|reuse-values|set) )", command)
+    lines = [first, *(f"    {option}" for option in more)]
+    return [f"          {line} \\" for line in lines[:-1]] + [f"          {lines[-1]}"]
 
 
 def _table(paths: Paths, plan: Plan) -> list[str]:
@@ -121,6 +162,8 @@ def _table(paths: Paths, plan: Plan) -> list[str]:
             path = step.path.removeprefix(f"{paths.chain_dir}/")
             action = "to be written" if step.action == WRITE else "exists already"
             rows.append([str(number), plugin["type"], share.owner, path, action])
+        if not share.plugins:
+            rows.append(["+", share.types[0], share.owner, f"{share.owner}.d/", "comes later"])
     return table(rows, styles=["bold"], fold=3)
 
 
@@ -143,10 +186,10 @@ def proof_text(proof: Proof) -> list[str]:
     else:
         lines.append(f"{title}  {paint('red', 'not the same as before:')}")
         for difference in proof.differences:
-            lines += paragraph(f"facade: {worded(difference)}", "  ")
+            lines += paragraph(f"facade: {difference.text()}", "  ")
         for delegate in proof.delegates:
             for difference in delegate.differences:
-                lines += paragraph(where(delegate) + worded(difference), "  ")
+                lines += paragraph(where(delegate) + difference.text(), "  ")
     for remark in proof.remarks:
         lines += paragraph(remark, "  ")
     return lines
@@ -158,27 +201,30 @@ def where(delegate: Delegate) -> str:
     return f"{delegate.number} {delegate.type}{file}: "
 
 
-def worded(difference: Difference) -> str:
-    """Return a difference as text."""
-    before, after = (
-        "nothing" if value is ... else json.dumps(value) for value in (difference.before, difference.after)
-    )
-    return f"{difference.key}: before {before}, after {after}"
+def difference_lines(waiting: str, proof: Proof) -> list[str]:
+    """Return each difference on a line, with the file that it is in; the facade waits as `waiting`."""
+    of_plugins = [where(one) + difference.text() for one in proof.delegates for difference in one.differences]
+    return of_plugins + [f"{waiting}: {difference.text()}" for difference in proof.differences]
 
 
-def _settings(plan: Plan, paths: Paths) -> list[str]:
-    lines = []
-    for one in settings(plan.shares, paths):
-        lines += ["", paint("bold", f"Settings of {one.owner}")]
-        for remark in one.remarks:
-            lines += paragraph(remark, "  # ")
-        lines += [f"  {command}" for command in one.commands]  # whole lines, for copying
-    return lines
+def refusal_documents(refusals: list[Refusal]) -> list[dict[str, Any]]:
+    """Return each refusal as a JSON document."""
+    return [{"id": one.id, "message": one.message, "override": one.is_guess} for one in refusals]
 
 
 def refusal_lines(refusals: list[Refusal]) -> list[str]:
     """Return each refusal on a line, with the option that overrules it if there is one."""
-    return [
-        printable(one.message + (f" (or pass --despite {one.name}, if this is wrong)" if one.despite else ""))
-        for one in refusals
-    ]
+    return [_refusal(one) for one in refusal_documents(refusals)]
+
+
+def refusals_text(refusals: list[dict[str, Any]]) -> list[str]:
+    """Return the paragraph about what `switch` would refuse, from the refusals' documents; [] if it refuses nothing."""
+    if not refusals:
+        return []
+    lines = ["", paint("bold", "What `switch` refuses now")]
+    return lines + [line for one in refusals for line in paragraph(_refusal(one), "  ")]
+
+
+def _refusal(one: dict[str, Any]) -> str:
+    override = f" (or pass --override {one['id']}, if this is wrong)" if one["override"] else ""
+    return printable(one["message"] + (override or (f" [{one['id']}]" if one["id"] else "")))

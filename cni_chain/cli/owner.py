@@ -10,24 +10,27 @@ import typer
 
 from cni_chain.change import draft, files, owners
 from cni_chain.change.plan import Plan
+from cni_chain.checks import registry
+from cni_chain.checks.node import Node
+from cni_chain.checks.rule import Finding
 from cni_chain.cli import completion
 from cni_chain.cli.changes import carry_out
 from cni_chain.cli.options import (
     BinDirs,
     ChangedRoot,
+    Command,
     Conf,
     DistroName,
     DryRun,
     Force,
-    Json,
     NetDirectory,
+    Output,
     Root,
-    Where,
 )
-from cni_chain.cli.output import paint, paragraph, print_json, printable, table
+from cni_chain.cli.output import Form, paint, paragraph, print_document, printable, table
+from cni_chain.cli.where import Where
 from cni_chain.node.errors import RefusedError
 from cni_chain.node.survey import Survey, error_of
-from cni_chain.node.tree import Tree
 
 OwnerName = Annotated[
     str,
@@ -41,12 +44,12 @@ _OWNER = """List the owners of the chain, and change them on a live node.
 
     Before you uninstall an agent, remove its owner, or new pods may not start: cni-chain owner remove NAME.
     """
-app = typer.Typer(rich_markup_mode=None, no_args_is_help=True, help=_OWNER)
+app = typer.Typer(rich_markup_mode=None, add_completion=False, no_args_is_help=True, help=_OWNER)
 
 
-@app.command("list", short_help="List the owners in the order in which they run.")
+@app.command("list", cls=Command, short_help="List the owners in the order in which they run.")
 def owner_list(
-    json: Json = False,
+    output: Output = Form.TEXT,
     net_dir: NetDirectory = None,
     conf: Conf = None,
     bin_dir: BinDirs = None,
@@ -55,26 +58,28 @@ def owner_list(
 ) -> None:
     """List the owners in the order in which they run, what each may run and runs, and the pods for which it is skipped.
 
-    \b
     Exit status: 0 if a facade exists and has no invalid key, 1 if not.
     """
     where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     directory, surveys = where.surveys()
     if not surveys:
-        raise RefusedError(directory.nothing())
-    if json:
-        print_json(_document(where.tree, surveys))
+        raise RefusedError(registry.nothing(Node(where.tree, directory, surveys, where.bin_dirs)))
+    listed = [(one, registry.of_chain(Node(where.tree, directory, [one], where.bin_dirs))) for one in surveys]
+    if output.is_document:
+        print_document(output, "owners", where.tree, _document(listed))
     else:
-        print("\n\n".join("\n".join(_text(one)) for one in surveys))
+        print("\n\n".join("\n".join(_text(one, found)) for one, found in listed))
     raise typer.Exit(1 if any(one.file.faults for one in surveys) else 0)
 
 
-@app.command("add", short_help="Add an owner.")
+@app.command("add", cls=Command, short_help="Add an owner.")
 def owner_add(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="NAME[:TYPE,…]", show_default=False, help="The owner, and the plugin types that it may contribute."
+            metavar="NAME[:TYPE,…]",
+            show_default=False,
+            help="The owner, and the plugin types that it may contribute. Without types: a known mesh's, else any.",
         ),
     ],
     before: Annotated[
@@ -106,7 +111,7 @@ def owner_add(
     ] = None,
     force: Force = False,
     dry_run: DryRun = False,
-    json: Json = False,
+    output: Output = Form.TEXT,
     net_dir: NetDirectory = None,
     conf: Conf = None,
     bin_dir: BinDirs = None,
@@ -121,7 +126,6 @@ def owner_add(
       cni-chain owner add linkerd:linkerd-cni --after cilium --optional
       cni-chain owner require linkerd
 
-    \b
     Exit status: 0 if it is an owner, 1 if that was refused or failed, 2 wrong usage.
     """
     where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
@@ -135,16 +139,19 @@ def owner_add(
         lambda edit: edit.add(entry, before=before, after=after),
         force=force,
         dry_run=dry_run,
-        json=json,
+        output=output,
     )
 
 
-@app.command("remove", short_help="Remove an owner, for example before its agent is uninstalled.")
+@app.command("remove", cls=Command, short_help="Remove an owner, for example before its agent is uninstalled.")
 def owner_remove(
     name: OwnerName,
+    if_present: Annotated[
+        bool, typer.Option("--if-present", help="Succeed if the facade has no such owner, instead of exit status 1.")
+    ] = False,
     force: Force = False,
     dry_run: DryRun = False,
-    json: Json = False,
+    output: Output = Form.TEXT,
     net_dir: NetDirectory = None,
     conf: Conf = None,
     bin_dir: BinDirs = None,
@@ -155,51 +162,69 @@ def owner_remove(
 
     Refused if new pods would get no network.
 
-    \b
-    Exit status: 0 if it is not an owner now, 1 if that was refused or failed.
+    Exit status: 0 if it was removed, 1 if there is no such owner, or if it was refused or failed.
     """
     where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
-    _change(where, lambda edit: edit.remove(name), force=force, dry_run=dry_run, json=json)
+    _change(where, lambda edit: edit.remove(name, if_present=if_present), force=force, dry_run=dry_run, output=output)
 
 
-@app.command("require", short_help="Set whether new pods wait for an owner.")
+@app.command("require", cls=Command, short_help="Let new pods wait for an owner.")
 def owner_require(
     name: OwnerName,
-    no: Annotated[bool, typer.Option("--no", help="Let new pods start without it.")] = False,
     force: Force = False,
     dry_run: DryRun = False,
-    json: Json = False,
+    output: Output = Form.TEXT,
     net_dir: NetDirectory = None,
     conf: Conf = None,
     bin_dir: BinDirs = None,
     distro: DistroName = None,
     root: ChangedRoot = "/",
 ) -> None:
-    """Let new pods wait until an owner has a usable fragment; with --no, let them start without it.
+    """Let new pods wait until an owner has a usable fragment.
 
     Refused if new pods would get no network.
 
-    \b
-    Exit status: 0 if it is set, 1 if that was refused or failed.
+    Exit status: 0 if it is required, 1 if that was refused or failed.
     """
     where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
-    _change(where, lambda edit: edit.require(name, required=not no), force=force, dry_run=dry_run, json=json)
+    _change(where, lambda edit: edit.require(name, required=True), force=force, dry_run=dry_run, output=output)
 
 
-def _change(where: Where, plan: Callable[[owners.Edit], Plan], *, force: bool, dry_run: bool, json: bool) -> None:
+@app.command("optional", cls=Command, short_help="Let new pods start without an owner.")
+def owner_optional(
+    name: OwnerName,
+    force: Force = False,
+    dry_run: DryRun = False,
+    output: Output = Form.TEXT,
+    net_dir: NetDirectory = None,
+    conf: Conf = None,
+    bin_dir: BinDirs = None,
+    distro: DistroName = None,
+    root: ChangedRoot = "/",
+) -> None:
+    """Let new pods start without an owner while it has no usable fragment.
+
+    Exit status: 0 if it is optional, 1 if that was refused or failed.
+    """
+    where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
+    _change(where, lambda edit: edit.require(name, required=False), force=force, dry_run=dry_run, output=output)
+
+
+def _change(where: Where, plan: Callable[[owners.Edit], Plan], *, force: bool, dry_run: bool, output: Form) -> None:
     """Make the change that `plan` returns for the one facade, under a lock."""
     with files.locked(where.tree, os.path.dirname(where.conf) if where.conf else where.net_dir):
         directory, found = where.find()
-        if not found and directory.unreadable:
-            raise RefusedError(directory.nothing())
-        edit = owners.Edit(where.tree, owners.only(found, directory.path), where.bin_dirs, force=force)
-        carry_out(plan(edit), dry_run=dry_run, json=json)
+        if not found:
+            node = Node(where.tree, directory, [], where.bin_dirs)
+            hint = "" if directory.unreadable or directory.misspelt else "name one with --conf, or put one in place"
+            raise RefusedError(registry.nothing(node), hint)
+        edit = owners.Edit(where.tree, owners.only(found), where.bin_dirs, force=force)
+        carry_out(plan(edit), dry_run=dry_run, output=output)
 
 
-def _document(tree: Tree, surveys: list[Survey]) -> dict[str, Any]:
+def _document(listed: list[tuple[Survey, list[Finding]]]) -> dict[str, Any]:
     """Return the owners of every facade as a JSON document."""
     return {
-        "root": tree.root,
         "facades": [
             {
                 "file": survey.file.path,
@@ -219,13 +244,14 @@ def _document(tree: Tree, surveys: list[Survey]) -> dict[str, Any]:
                     for part in survey.parts
                 ],
                 "unlisted": survey.unlisted,
+                "findings": [finding.document() for finding in found],
             }
-            for survey in surveys
+            for survey, found in listed
         ],
     }
 
 
-def _text(survey: Survey) -> list[str]:
+def _text(survey: Survey, found: list[Finding]) -> list[str]:
     """Return the owners of one facade as text."""
     rows = [["#", "OWNER", "", "MAY RUN", "RUNS", "NOT FOR"]]
     for number, part in enumerate(survey.parts, 1):
@@ -241,12 +267,9 @@ def _text(survey: Survey) -> list[str]:
         )
     heading = paint("bold", f"network {printable(survey.file.network)}") + f"  {printable(survey.file.path)}"
     lines = [heading, "", *table(rows, styles=["bold"], fold=5)]
-    for part in survey.parts:
-        error = error_of(part)
-        if error is not None:
-            lines += [paint("red", line) for line in paragraph(error.msg, "   ")]
-    for fault in survey.file.faults:
-        lines += [paint("red", line) for line in paragraph(f"{survey.file.path}: {fault}", "")]
+    for finding in found:
+        if finding.is_error:
+            lines += [paint("red", line) for line in paragraph(f"{finding.place}: {finding.text()}", "")]
     for path in survey.unlisted:
         lines += paragraph(f"{path} isn't listed, so nothing in it is run.", "")
     return lines

@@ -7,18 +7,21 @@ from typing import Annotated
 import typer
 
 from cni_chain.change import files, uninstall
-from cni_chain.cli.changes import carry_out, places
+from cni_chain.cli.changes import Places, carry_out, places
+from cni_chain.cli.migrate_text import shell
 from cni_chain.cli.options import (
     BinDir,
     ChangedRoot,
     DistroName,
     DryRun,
     Force,
-    Json,
     NetDirectory,
     OneConf,
+    Output,
     ProgramDir,
 )
+from cni_chain.cli.output import Form
+from cni_chain.migrate import roll_back
 
 
 def command(
@@ -32,7 +35,7 @@ def command(
         typer.Option(
             metavar="FILE",
             show_default=False,
-            help="First restore this configuration to --net-dir, without Cilium's suffix .cilium_bak.",
+            help="First restore this configuration to --net-dir, without the suffix .cilium_bak or .before-cni-chain.",
         ),
     ] = None,
     keep_program: Annotated[
@@ -45,7 +48,7 @@ def command(
     ] = False,
     force: Force = False,
     dry_run: DryRun = False,
-    json: Json = False,
+    output: Output = Form.TEXT,
     root: ChangedRoot = "/",
 ) -> None:
     """Remove cni-chain from a node; the runtime uses the previous configuration again.
@@ -58,10 +61,10 @@ def command(
     \b
     Examples:
       cni-chain uninstall --keep-program --dry-run
-      cni-chain uninstall --restore /etc/cni/net.d/05-cilium.conflist.cilium_bak --keep-program
+      cni-chain uninstall --keep-program \\
+        --restore /etc/cni/net.d/05-cilium.conflist.cilium_bak
       cni-chain uninstall
 
-    \b
     Exit status: 0 if it is removed, 1 if that was refused or failed, 2 wrong usage.
     """
     where = places(root, distro, bin_dir, net_dir, program_dir)
@@ -78,4 +81,15 @@ def command(
     with files.locked(where.tree, options.net_dir):
         plan = uninstall.plan(where.tree, options)
         plan.notes += where.notes
-        carry_out(plan, dry_run=dry_run, json=json)
+        plan.notes += _moves_back(where, conf)
+        carry_out(plan, dry_run=dry_run, output=output)
+
+
+def _moves_back(where: Places, conf: str | None) -> list[str]:
+    """Return a note for each agent that moves back after that, with its commands to copy."""
+    found = []
+    for step in roll_back.moves(where.tree, where.net_dir, conf):
+        commands = [line for command in step.commands for line in shell(command)]
+        text = f"Then {step.text[:1].lower()}{step.text[1:]}"
+        found.append("\n".join([text, *step.remarks, *commands]))
+    return found

@@ -10,8 +10,9 @@ from cni_chain.checks import registry, written
 from cni_chain.checks.node import Node
 from cni_chain.checks.rule import Finding, Needs
 from cni_chain.checks.wording import counted
-from cni_chain.cli.options import BinDirs, Conf, DistroName, Json, NetDirectory, Root, Where
-from cni_chain.cli.output import paint, print_json, printable, progress
+from cni_chain.cli.options import BinDirs, Conf, DistroName, FailOn, NetDirectory, Output, Root, Severity
+from cni_chain.cli.output import Form, paint, print_document, printable, progress
+from cni_chain.cli.where import Where
 from cni_chain.node.progress import Step, unseen
 
 
@@ -24,7 +25,8 @@ def command(
             help="Facades or fragments that are not in place yet (not below --root); each is checked by itself.",
         ),
     ] = None,
-    json: Json = False,
+    fail_on: FailOn = Severity.ERROR,
+    output: Output = Form.TEXT,
     net_dir: NetDirectory = None,
     conf: Conf = None,
     bin_dir: BinDirs = None,
@@ -40,11 +42,10 @@ def command(
     \b
     Examples:
       cni-chain verify
-      cni-chain verify ./10-portmap.conf && install -m 644 ./10-portmap.conf /etc/cni/chain.d/local.d/
-      cni-chain verify --root ./image --bin-dir /opt/cni/bin --bin-dir /usr/lib/cni
+      cni-chain verify ./10-portmap.conf
+      cni-chain verify --root ./image --bin-dir /opt/cni/bin:/usr/lib/cni
 
-    \b
-    Exit status: 0 if no error was found (warnings are not errors), 1 if one was.
+    Exit status: 0 if no error was found (warnings are not errors, but see --fail-on), 1 if one was.
     """
     where = Where.given(root, distro, net_dir=net_dir, conf=conf, bin_dir=bin_dir)
     if file:
@@ -53,13 +54,13 @@ def command(
     else:
         directory, surveys = where.surveys()
         report = of_node(Node(where.tree, directory, surveys, where.bin_dirs, progress=progress))
-    if json:
-        print_json(report.document())
+    if output.is_document:
+        print_document(output, "verify", where.tree, report.document())
     else:
         for finding in report.findings:
             print(line(finding))
         print(report.count())
-    raise typer.Exit(1 if report.errors else 0)
+    raise typer.Exit(1 if report.errors or (fail_on is Severity.WARNING and report.warnings) else 0)
 
 
 class Report:
@@ -79,7 +80,7 @@ class Report:
     def document(self) -> dict[str, Any]:
         """Return the report as a JSON document."""
         return {
-            "findings": [finding.document() | {"message": finding.what} for finding in self.findings],
+            "findings": [finding.document() for finding in self.findings],
             "files": len(self.files),
             "errors": self.errors,
             "warnings": self.warnings,

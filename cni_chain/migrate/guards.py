@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from cni_chain.agents import istio
 from cni_chain.agents.cilium import CILIUM
 from cni_chain.agents.istio import ISTIO
-from cni_chain.agents.registry import BY_OWNER, OWNER_OF
+from cni_chain.agents.registry import BY_OWNER, BY_TYPE
 from cni_chain.checks import registry
-from cni_chain.checks.net_dir import OUTSORTED
+from cni_chain.checks.chain import UNLISTED
+from cni_chain.checks.net_dir import AGENT_WRITES, OUTSORTED, RENAMED
 from cni_chain.checks.node import Node
-from cni_chain.migrate import split
+from cni_chain.migrate import plan, steps
+from cni_chain.migrate import scene as scenes
 from cni_chain.migrate.plan import Paths
-from cni_chain.migrate.split import Share
+from cni_chain.migrate.proof import Proof
+from cni_chain.migrate.scene import Scene
+from cni_chain.node import usage
 from cni_chain.node.conflists import Live
 from cni_chain.node.facades import NetDir
-from cni_chain.node.survey import Survey
-from cni_chain.node.tree import Tree
 
 _BACKUP = ".cilium_bak"
 # Istio has a guard of its own.
@@ -27,57 +29,31 @@ _EDITORS = {agent.owner: agent for agent in BY_OWNER.values() if agent.edits and
 
 
 class Refusal(NamedTuple):
-    """Why the switch is refused. With `despite` it is a guess from the files, and --despite overrules it."""
+    """Why the switch is refused; the id is that of the rule of `checks` that finds the same.
 
-    name: str
+    With `is_guess` it was guessed from the files, and --override overrules it.
+    """
+
+    id: str
     message: str
-    despite: bool = False
+    is_guess: bool = False
 
 
-class Scene:
-    """What the guards read: the list as it was and as it is, and the chain behind the facade."""
-
-    def __init__(self, tree: Tree, paths: Paths, survey: Survey, before: Live, live: Live) -> None:
-        self.tree = tree
-        self.paths = paths
-        self.survey = survey
-        self.before = before
-        self.live = live
-
-    def plugins(self, owner: str) -> list[dict[str, Any]]:
-        """Return the plugins of an owner that the list had."""
-        types = next((part.owner.types for part in self.survey.parts if part.owner.name == owner), None) or ()
-        return [plugin for plugin in self.before.plugins if plugin["type"] in types]
-
-    def fragment(self, owner: str) -> str:
-        """Return the file that has an owner's plugin, "" if none does."""
-        return next((link.path for link in self.survey.links if link.owner.name == owner), "")
-
-    def is_copy(self, owner: str) -> bool:
-        """Return whether an owner's fragment is still the copy that migrate wrote, so its agent has not written it yet.
-
-        No agent formats its files as migrate does.
-        """
-        for file in split.files(Share(owner, self.plugins(owner)), self.before):
-            try:
-                if self.tree.read(f"{self.paths.directory(owner)}/{file.name}") == file.content:
-                    return True
-            except OSError:
-                continue
-        return False
-
-    def time(self, path: str, *, renamed: bool = False) -> int:
-        """Return when a file was written, or with `renamed` when it got its name; 0 if it doesn't exist."""
-        try:
-            status = os.stat(self.tree.real(path))
-        except OSError:
-            return 0
-        return status.st_ctime_ns if renamed else status.st_mtime_ns
+def refusals(scene: Scene, without: Iterable[str] = ()) -> list[Refusal]:
+    """Return every reason not to switch; `without` are the owners that may be left out."""
+    found = [refusal for guard in _GUARDS for refusal in guard(scene)]
+    left = plan.left_out(scene.tree, scene.paths, scene.survey.file, scene.before, without)
+    return [*found, *(Refusal(UNLISTED.id, one.message(scene.before)) for one in left)]
 
 
-def refusals(scene: Scene) -> list[Refusal]:
-    """Return every reason not to switch."""
-    return [refusal for guard in _GUARDS for refusal in guard(scene)]
+def differing(found: Proof, waiting: str) -> Iterator[Refusal]:
+    """Yield that the proof does not hold for the files on the disk; the facade waits as `waiting`."""
+    if not found.holds:
+        yield Refusal(
+            "configuration-differs",
+            f"{waiting}: plugins would not get the same configuration as before: correct what is named above, or "
+            "remove it and run cni-chain migrate write again",
+        )
 
 
 def _place(scene: Scene) -> Iterator[Refusal]:
@@ -106,7 +82,7 @@ def _programs(scene: Scene) -> Iterator[Refusal]:
     # A configuration that a plugin refuses is refused in the active list as well.
     for finding in registry.of_chain(node):
         if registry.refused(finding):
-            yield Refusal(finding.id, f"{scene.survey.file.path}: no new pod would get a network: {finding.text()}")
+            yield Refusal(finding.id, f"{scene.survey.file.path}: no new pod would get a network: {finding.what}")
 
 
 def _cilium(scene: Scene) -> Iterator[Refusal]:
@@ -117,7 +93,7 @@ def _cilium(scene: Scene) -> Iterator[Refusal]:
     hidden = f"{scene.paths.facade}{_BACKUP}"
     if os.path.exists(scene.tree.real(hidden)):
         yield Refusal(
-            "cilium-took-facade",
+            RENAMED.id,
             f"{hidden}: Cilium has renamed the facade to this: set cni.confPath to {directory}, wait until Cilium has "
             "written there, then remove this file",
         )
@@ -126,20 +102,28 @@ def _cilium(scene: Scene) -> Iterator[Refusal]:
             "cilium-not-moved",
             f"{fragment}: is still the copy that migrate wrote, so Cilium still writes to {scene.paths.net_dir}, and "
             f"unless cni.exclusive is false it would rename the facade: set cni.confPath to {directory} first",
-            despite=True,
+            is_guess=True,
         )
     written = scene.time(fragment)
-    # A mesh's agent that has moved removed its plugin from the list: then its write is the newest.
-    is_stripped = scene.live.types != scene.before.types and not stripped(scene)
     for name in (CILIUM.file, *CILIUM.older):
         path = f"{scene.paths.net_dir}/{name}"
-        if scene.time(path) > written and not (is_stripped and path == scene.live.path):
+        # A mesh's agent edits this file too, so its time alone shows nothing.
+        if scene.time(path) > written and _cilium_part(scene, path) != scene.plugins(CILIUM.owner):
             yield Refusal(
-                "cilium-writes-net-dir",
-                f"{path}: is newer than {fragment}, so Cilium may still write here: set cni.confPath to {directory}",
-                despite=True,
+                AGENT_WRITES.id,
+                f"{path}: is newer than {fragment}, and Cilium's part of it has changed, so Cilium still writes here: "
+                f"set cni.confPath to {directory}",
+                is_guess=True,
             )
     yield from _set_aside(scene, fragment, hidden)
+
+
+def _cilium_part(scene: Scene, path: str) -> list[dict[str, Any]]:
+    """Return Cilium's own plugins in a file of the runtime's directory."""
+    document = usage.read(scene.tree, path) or {}
+    plugins = document.get("plugins", [document])
+    found = plugins if isinstance(plugins, list) else []
+    return [plugin for plugin in found if isinstance(plugin, dict) and plugin.get("type") in CILIUM.types]
 
 
 def _set_aside(scene: Scene, fragment: str, hidden: str) -> Iterator[Refusal]:
@@ -151,7 +135,7 @@ def _set_aside(scene: Scene, fragment: str, hidden: str) -> Iterator[Refusal]:
                 "cilium-sets-aside",
                 f"{path}: Cilium renamed this file after {fragment} was written, so with cni.exclusive it still "
                 f"watches {scene.paths.net_dir}: wait until its agent has restarted with the new cni.confPath",
-                despite=True,
+                is_guess=True,
             )
 
 
@@ -162,14 +146,14 @@ def _istio(scene: Scene) -> Iterator[Refusal]:
         yield Refusal(
             "istio-edits-first-file",
             f"{scene.live.path}: has istio-cni, but {directory} has no fragment with it: Istio would append itself to "
-            "the facade; run cni-chain migrate --write first",
+            "the facade; run cni-chain migrate write first",
         )
     elif plugins and scene.is_copy(ISTIO.owner) and not istio.leaves_others_first(plugins[0]):
         yield Refusal(
             "istio-edits-first-file",
             f"{scene.fragment(ISTIO.owner)}: is still the copy that migrate wrote, and Istio before 1.27 appends "
             f"itself to the first file, then the facade: set cniConfFileName to {scene.live.name} first",
-            despite=True,
+            is_guess=True,
         )
 
 
@@ -182,41 +166,60 @@ def _editors(scene: Scene) -> Iterator[Refusal]:
                 f"{scene.fragment(agent.owner)}: is still the copy that migrate wrote, so {agent.owner}'s agent still "
                 f"edits the lists in {scene.paths.net_dir} and would edit the facade: cordon the node and move it "
                 "first",
-                despite=True,
+                is_guess=True,
             )
 
 
-_GUARDS: tuple[Callable[[Scene], Iterator[Refusal]], ...] = (_place, _programs, _cilium, _istio, _editors)
-NAMES = (
+def _early(scene: Scene) -> Iterator[Refusal]:
+    """Yield the agents whose kubeconfig beside the list would end up in the records of new pods."""
+    for member in scene.members():
+        if member.agent.renames or member.moved or not steps.is_early(member, scene.paths.net_dir):
+            continue
+        yield Refusal(
+            f"{member.owner}-not-moved",
+            f"{scene.fragment(member.owner)}: is still the copy that migrate wrote: pods that are made before "
+            f"{member.agent.name} moves would keep {steps.kubeconfig(member, scene.paths.net_dir)} in their records, "
+            f"and couldn't be deleted when its token has expired: move {member.agent.name} first",
+            is_guess=True,
+        )
+
+
+def _changed(scene: Scene) -> Iterator[Refusal]:
+    change = scenes.changed(scene)
+    if change is None:
+        return
+    agent = BY_TYPE.get(change.gone)
+    if agent is None or not scene.fragment(agent.owner):
+        yield Refusal("list-changed", f"{change.what}: run cni-chain migrate write again")
+        return
+    yield Refusal(
+        "list-changed",
+        f"{change.what}, and {scene.fragment(agent.owner)} is still the copy that migrate wrote: {gone(agent.name)}",
+    )
+
+
+def gone(name: str) -> str:
+    """Return what to do about a list that has lost an agent's plugin."""
+    return (
+        f"{name}'s agent removes its plugin when it stops, and new pods start without it now: wait until the list has "
+        f"it again, or move {name} (its commands: cni-chain migrate status), and switch when it has written"
+    )
+
+
+_GUARDS: tuple[Callable[[Scene], Iterator[Refusal]], ...] = (
+    _changed,
+    _place,
+    _programs,
+    _cilium,
+    _early,
+    _istio,
+    _editors,
+)
+OVERRIDABLE = (
     "cilium-not-moved",
-    "cilium-writes-net-dir",
+    AGENT_WRITES.id,
     "cilium-sets-aside",
     "istio-edits-first-file",
+    *(f"{agent.owner}-not-moved" for agent in BY_OWNER.values() if agent.early),
     *(f"{owner}-edits-lists" for owner in _EDITORS),
 )
-
-
-def stripped(scene: Scene) -> str:
-    """Return how the list has changed since the fragments were written, "" if in no way that matters.
-
-    An agent that has moved removes its own plugin from the list; the copy from before has it.
-    """
-    before, live = scene.before, scene.live
-    if live.path != before.path:
-        return f"the runtime now takes {live.path}, the fragments were written from {before.path}"
-    for key in ("name", "cniVersion", "cniVersions", "disableCheck", "disableGC"):
-        if live.document.get(key) != before.document.get(key) and live.is_list:
-            return f"{live.path}: key {key}: has changed since the fragments were written"
-    rest = list(live.plugins)
-    for plugin in before.plugins:
-        kind = plugin["type"]
-        if rest and rest[0]["type"] == kind:
-            if rest.pop(0) != plugin:
-                return f"{live.path}: {kind} has changed since the fragments were written"
-            continue
-        owner = OWNER_OF.get(kind, "")
-        if not owner or not scene.fragment(owner) or scene.is_copy(owner):
-            return f"{live.path}: {kind} was removed, and its agent has not written a fragment"
-    if rest:
-        return f"{live.path}: {rest[0]['type']} was added since the fragments were written"
-    return ""

@@ -7,8 +7,10 @@ with everything that a runtime may send, and once without.
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Collection, Iterator, Mapping
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -18,6 +20,8 @@ from cni_chain.node.facades import FacadeFile
 from cni_chain.plugin import request
 from cni_chain.plugin.chain import Delegate as ChainDelegate
 
+# What a plugin gets from its place in the order, the facade and the runtime, and not from its agent's file.
+_NOT_AGENTS = frozenset(("type", "name", "cniVersion", "prevResult", "runtimeConfig"))
 _EXACT = 2**53  # above this not every integer is a float64, and libcni converts all of them to float64
 
 
@@ -27,6 +31,16 @@ class Difference(NamedTuple):
     key: str
     before: Any
     after: Any
+
+    @property
+    def root(self) -> str:
+        """The plugin's own key that has the value, or has it below."""
+        return re.split(r"[.[]", self.key, maxsplit=1)[0]
+
+    def text(self) -> str:
+        """Return it in words."""
+        before, after = ("nothing" if value is ... else json.dumps(value) for value in (self.before, self.after))
+        return f"{self.key}: before {before}, after {after}"
 
 
 class Delegate:
@@ -66,9 +80,22 @@ def libcni(
     return sent | {"runtimeConfig": granted} if granted else sent
 
 
-def prove(live: Live, facade: FacadeFile, links: list[ChainDelegate]) -> Proof:
-    """Return the comparison of the list with the chain `links` behind a facade."""
+def prove(
+    live: Live,
+    facade: FacadeFile,
+    links: list[ChainDelegate],
+    added: Collection[str] = (),
+    moved: Collection[str] = (),
+) -> Proof:
+    """Return the comparison of the list with the chain `links` behind a facade.
+
+    Plugins of the owners `added` are meant to be new. What the agents of the owners `moved` have written themselves is
+    what they want now, and often what their new settings are for: how it differs from the list is a remark.
+    """
     proof = Proof()
+    new = [link for link in links if link.owner.name in added]
+    links = [link for link in links if link.owner.name not in added]
+    proof.remarks += [f"{link.type}, of the added owner {link.owner.name}, is new: {link.path}" for link in new]
     for key, before, after in (
         ("name", live.network, facade.network),
         ("cniVersions", versions(live), list(dict.fromkeys([facade.version, *facade.versions]))),
@@ -94,6 +121,11 @@ def prove(live: Live, facade: FacadeFile, links: list[ChainDelegate]) -> Proof:
         ):
             if before != after:
                 delegate.differences.append(Difference(verb, before, after))
+        if link.owner.name in moved:
+            not_agents = [one for one in delegate.differences if one.root in _NOT_AGENTS or _flag(facade, one.key)]
+            by_agent = [one for one in delegate.differences if one not in not_agents]
+            proof.remarks += [_by_agent(delegate, link, one) for one in by_agent]
+            delegate.differences = not_agents
         proof.remarks += _remarks(delegate, plugin)
     return proof
 
@@ -136,6 +168,11 @@ def _harmless(difference: Difference, delegate: Delegate, net_dir: str) -> str:
         if after == moved:
             return f"{delegate.type}: {key}: {moved}, where its agent has moved it, was {before}"
     return ""
+
+
+def _by_agent(delegate: Delegate, link: ChainDelegate, difference: Difference) -> str:
+    """Return the remark about a difference that an agent has made."""
+    return f"{delegate.type}: {difference.text()}: its agent has written this itself, in {link.path}"
 
 
 def differences(before: Any, after: Any, key: str = "") -> Iterator[Difference]:

@@ -1,18 +1,13 @@
-"""The commands that move each agent to its directory, and the order of steps for a live node. Pure."""
+"""The commands that move each agent to its directory, install it there, or move it back. Pure."""
 
 from __future__ import annotations
 
 import shlex
 from typing import NamedTuple
 
-from cni_chain.agents import istio
-from cni_chain.agents.agent import Chart
-from cni_chain.agents.cilium import CILIUM
-from cni_chain.agents.istio import ISTIO
+from cni_chain.agents.agent import Agent, Chart
 from cni_chain.agents.registry import MESHES
-from cni_chain.migrate.plan import Paths
-from cni_chain.migrate.split import Share
-from cni_chain.node.conflists import Live
+from cni_chain.migrate.scene import Member
 
 
 class Setting(NamedTuple):
@@ -29,76 +24,80 @@ _UNMOVED = (
 )
 
 
-def settings(shares: list[Share], paths: Paths) -> list[Setting]:
-    """Return the settings of all agents that have a share."""
-    has_mesh = any(MESHES.intersection(share.types) for share in shares)
+def settings(members: list[Member]) -> list[Setting]:
+    """Return what moves each agent to its directory, or installs there one that is yet to come."""
+    has_mesh = any(MESHES.intersection(member.agent.types) for member in members)
+    return [_there(member, beside_mesh=has_mesh) for member in members]
+
+
+def _there(member: Member, *, beside_mesh: bool) -> Setting:
+    agent, directory = member.agent, member.directory
+    chart = _released(agent)
+    if chart is None:
+        return Setting(agent.owner, [], [agent.by_hand.format(directory=directory), _UNMOVED])
+    values = agent.values(member.conf, directory, beside_mesh=beside_mesh)
+    if member.added and not member.conf:
+        return Setting(agent.owner, [_install(chart, {**values, **chart.more})], [])
+    return Setting(agent.owner, _upgrade(chart, values), agent.remarks(member.conf))
+
+
+def back(members: list[Member], net_dir: str, list_name: str) -> list[Setting]:
+    """Return what moves each agent back to the runtime's directory: meshes first, since they edit the first file."""
+    is_shared = any(member.agent.mesh for member in members)
     found = []
-    for share in shares:
-        agent = share.agent
-        if agent is None:
+    for member in sorted(members, key=lambda member: not member.agent.mesh):
+        agent = member.agent
+        chart = _released(agent)
+        if chart is None:
+            found.append(Setting(agent.owner, [], [agent.by_hand.format(directory=net_dir)]))
             continue
-        directory = paths.directory(share.owner)
-        if agent.chart is not None and agent.chart.release:
-            conf = share.plugins[0]
-            values = agent.values(conf, directory, beside_mesh=has_mesh)
-            found.append(Setting(share.owner, _upgrade(agent.chart, values), agent.remarks(conf)))
-        else:
-            found.append(Setting(share.owner, [], [agent.by_hand.format(directory=directory), _UNMOVED]))
+        values = agent.values_back(member.conf, net_dir, list_name, is_shared=is_shared)
+        found.append(Setting(agent.owner, _upgrade(chart, values), []))
     return found
+
+
+def alone(agent: Agent) -> tuple[str, list[str]] | None:
+    """Return the values, and the commands that set them, with which an agent keeps its directory to itself again.
+
+    None if it has no such setting.
+    """
+    chart = _released(agent)
+    if chart is None or not chart.alone:
+        return None
+    commands = [_upgrade(chart, dict(chart.alone))[0], _kubectl(chart, "restart"), _kubectl(chart, "status")]
+    return ", ".join(f"{key}={value}" for key, value in chart.alone.items()), commands
+
+
+def _released(agent: Agent) -> Chart | None:
+    """Return the chart whose release has a usual name, None if no command can be printed."""
+    return agent.chart if agent.chart is not None and agent.chart.release else None
 
 
 def _upgrade(chart: Chart, values: dict[str, str]) -> list[str]:
     # Without --version Helm takes the newest chart, which is another change.
     version = f"helm get metadata {chart.release} --namespace {chart.namespace} -o json | jq -r .version"
-    options = " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in values.items())
     upgrade = (
         f'helm upgrade {chart.release} {chart.name} --namespace {chart.namespace} --version "$({version})" '
-        f"--reuse-values {options}"
+        f"--reuse-values {_options(values)}"
     )
     commands = [upgrade]
     if chart.daemonset:
         if chart.restart:
-            commands.append(f"kubectl --namespace {chart.namespace} rollout restart ds/{chart.daemonset}")
-        commands.append(f"kubectl --namespace {chart.namespace} rollout status ds/{chart.daemonset}")
+            commands.append(_kubectl(chart, "restart"))
+        commands.append(_kubectl(chart, "status"))
     return commands
 
 
-def steps(shares: list[Share], live: Live, paths: Paths) -> list[str]:
-    """Return the steps in the order in which no pod loses its network or its mesh."""
-    owners = {share.owner: share for share in shares}
-    editors = [
-        share.owner for share in shares if share.agent is not None and share.agent.edits and share.agent is not ISTIO
-    ]
-    lines = ["cni-chain migrate --write    (fragments, and the facade under a name that no runtime reads)"]
-    if CILIUM.owner in owners:
-        lines.append(
-            f"Move Cilium (its settings above). Each node's agent writes {paths.directory(CILIUM.owner)} when it "
-            "restarts, and no longer writes to the runtime's directory; pods can start and end meanwhile."
-        )
-    if ISTIO.owner in owners and not istio.leaves_others_first(owners[ISTIO.owner].plugins[0]):
-        lines.append(
-            f"Istio before 1.27 edits the first file: pin it, cniConfFileName={live.name}, still chained. "
-            "Don't move it yet: when it stops, it removes its plugin from the list that is still in use."
-        )
-    elif ISTIO.owner in owners:
-        lines.append("Don't restart or move Istio yet: the list that is still in use would lose it.")
-    if editors:
-        lines.append(
-            f"kubectl cordon NODE, then move {', '.join(editors)}: its old agent removes its plugin from the list that "
-            "is still in use, so no pod should start on this node until the next step is done."
-        )
-    lines.append("cni-chain migrate --switch    (one rename puts the facade in place)")
-    if editors:
-        lines.append("kubectl uncordon NODE")
-    if ISTIO.owner in owners:
-        lines.append("Move Istio (its settings above), at once: its agent replaces the copy with its own fragment.")
-    named = (CILIUM.owner, ISTIO.owner, *editors)
-    others = [share.owner for share in shares if share.agent and share.agent.movable and share.owner not in named]
-    if others:
-        lines.append(f"Move {', '.join(others)}, whenever it suits.")
-    lines.append("cni-chain verify, crictl info (lastCNILoadStatus: OK), start a pod, and delete one from before.")
-    lines.append(
-        f"Later, when every agent has moved and no pod from before is left: remove {live.path} and its copy. Until "
-        "then cni-chain migrate --undo makes it active again at once."
+def _install(chart: Chart, values: dict[str, str]) -> str:
+    return (
+        f"helm upgrade --install {chart.release} {chart.name} --namespace {chart.namespace} --create-namespace "
+        f"{_options(values)}"
     )
-    return lines
+
+
+def _options(values: dict[str, str]) -> str:
+    return " ".join(f"--set {shlex.quote(f'{key}={value}')}" for key, value in values.items())
+
+
+def _kubectl(chart: Chart, verb: str) -> str:
+    return f"kubectl --namespace {chart.namespace} rollout {verb} ds/{chart.daemonset}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any
 
 from cni_chain.agents.agent import Agent
@@ -29,7 +30,7 @@ class File:
 
 
 class Share:
-    """One owner's part of the list: plugins that follow each other in it."""
+    """One owner's part of the list: plugins that follow each other in it; none for a mesh that comes later."""
 
     def __init__(self, owner: str, plugins: list[dict[str, Any]]) -> None:
         self.owner = owner
@@ -38,7 +39,9 @@ class Share:
 
     @property
     def types(self) -> list[str]:
-        """The plugins' types, each once, in order."""
+        """The plugins' types, each once, in order; those of the agent if it comes later."""
+        if self.agent is not None and not self.plugins:
+            return list(self.agent.types)
         return list(dict.fromkeys(plugin["type"] for plugin in self.plugins))
 
     @property
@@ -108,6 +111,9 @@ def _torn(owner: str, shares: list[Share]) -> str:
 def files(share: Share, live: Live) -> list[File]:
     """Return the fragments of a share, as its agent writes them itself."""
     agent = share.agent
+    if agent is not None and not share.plugins:  # its agent creates the file, unless it only edits one
+        seed = [{"type": kind} for kind in agent.before]
+        return [_list(share.owner, agent.file, agent.seed, seed, live)] if agent.seed else []
     if agent is not None:
         if agent.single and len(share.plugins) == 1 and "plugins" not in share.plugins[0]:
             return [_single(share.owner, agent.file, share.plugins[0], live)]
@@ -147,8 +153,11 @@ def _list_keys(live: Live) -> dict[str, Any]:
     return keys
 
 
-def facade(live: Live, shares: list[Share], chain_dir: str) -> dict[str, Any]:
-    """Return the facade that replaces the list: its name and versions, and the shares' owners in order."""
+def facade(live: Live, shares: list[Share], chain_dir: str, *, optional: Collection[str] = ()) -> dict[str, Any]:
+    """Return the facade that replaces the list: its name and versions, and the shares' owners in order.
+
+    No pod waits for the owners in `optional`.
+    """
     declared = dict.fromkeys(CAPABILITIES, True)
     for plugin in live.plugins:
         declared |= dict.fromkeys(request.capabilities(plugin), True)
@@ -162,20 +171,25 @@ def facade(live: Live, shares: list[Share], chain_dir: str) -> dict[str, Any]:
                     "type": TYPE,
                     "capabilities": declared,
                     "chainDir": chain_dir,
-                    "owners": [_owner(share, is_first=index == 0) for index, share in enumerate(shares)],
+                    "owners": [
+                        _owner(share, is_first=index == 0, is_optional=share.owner in optional)
+                        for index, share in enumerate(shares)
+                    ],
                 }
             ]
         }
     )
 
 
-def _owner(share: Share, *, is_first: bool) -> dict[str, Any]:
+def _owner(share: Share, *, is_first: bool, is_optional: bool) -> dict[str, Any]:
     owner: dict[str, Any] = {"name": share.owner}
     if not is_local(share.owner):
         # An agent writes whole lists; only its own plugin is taken from them.
         owner["types"] = share.types
     elif not is_first:
         owner["required"] = False  # the default for `local`: a pod has its network without the administrator's plugins
+    if is_optional:
+        owner["required"] = False
     exempt = exempt_pods(share)
     if exempt:
         owner["exempt"] = [{"namespace": namespace, "podNamePrefix": prefix} for namespace, prefix in exempt]
@@ -186,7 +200,7 @@ def _owner(share: Share, *, is_first: bool) -> dict[str, Any]:
 
 def exempt_pods(share: Share) -> list[tuple[str, str]]:
     """Return the pods of the share's own agent, which must start without it."""
-    return [] if share.agent is None else list(share.agent.own_pods(share.plugins[0]))
+    return [] if share.agent is None else list(share.agent.own_pods(share.plugins[0] if share.plugins else {}))
 
 
 def parse_owners(given: list[str]) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """What all suites share: which programs are tested, and that nothing is skipped where everything must run.
 
 `--program source` (the default) tests the checkout, `--program PATH` an executable, for instance the frozen one;
-given twice, every test that uses `program` runs against both.
+given twice, every test that uses `program` runs against both, but for those in OF_OTHERS.
 
 Markers (pyproject.toml lists them) come by folder and fixture, see `marks_of`, or by hand. `root` skips where the user
 is not root.
@@ -9,20 +9,30 @@ is not root.
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.compiler import NoCompilerError, compiled
-from tests.support.files.host import Host
+from tests.support.emulator import startable
+from tests.support.files.node import Node, called_node
 from tests.support.gomodules import NotBuiltError
+from tests.support.lanes import Lanes, begins
 from tests.support.sandbox import node as sandbox_node
 from tests.support.sandbox.namespaces import SandboxUnavailableError
+from tests.support.sandbox.node import is_frozen
 
 TESTS = Path(__file__).resolve().parent
 CHECKOUT = TESTS.parent
+# What runtimes, agents, meshes' rules and the kernel do with cni-chain. They meet it as it is installed, so a frozen
+# program that is tested is enough; that the source does the same is seen by the other suites, which take both.
+OF_OTHERS = [
+    TESTS / "system" / folder for folder in ("agents", "capture", "daemon", "mesh", "owners", "runtimes", "shim", "war")
+]
 # As the frozen program is started: without site-packages, which only the command line needs, for typer.
 LAUNCHER = """\
 #!{python} -IS
@@ -51,12 +61,14 @@ def marks_of(item: pytest.Item) -> set[str]:
     return set()
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark them before `-m` chooses."""
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Iterator[None]:
+    """Mark them before `-m` chooses; when pytest has put tests of one fixture together, sort them by lanes."""
     for item in items:
         for name in sorted(marks_of(item)):
             item.add_marker(name)
+    yield
+    items.sort(key=lambda item: begins(item.nodeid))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -64,11 +76,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         pytest.skip("needs root: the files and the network of a node are root's")
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Lanes:
+    """Run tests of one lane in one worker."""
+    return Lanes(config, log)
+
+
 def programs(config: pytest.Config) -> list[str]:
     return config.getoption("--program") or ["source"]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Some shells start what runs in the background with SIGINT ignored, and a test's programs would inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for program in programs(config):
         if program != "source" and not os.access(program, os.X_OK):
             raise pytest.UsageError(f"--program {program}: no such executable")
@@ -76,8 +97,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "program" in metafunc.fixturenames:
-        names = [Path(program).name for program in programs(metafunc.config)]
-        metafunc.parametrize("program", programs(metafunc.config), ids=names, indirect=True, scope="session")
+        chosen = programs(metafunc.config)
+        if any(metafunc.definition.path.is_relative_to(folder) for folder in OF_OTHERS):
+            chosen = [program for program in chosen if is_frozen(program)] or chosen
+        names = [Path(program).name for program in chosen]
+        metafunc.parametrize("program", chosen, ids=names, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -88,13 +112,13 @@ def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 def executable(name: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The executable that `--program NAME` means."""
-    return launched(name, tmp_path_factory.mktemp("source")) if name == "source" else Path(name).absolute()
+    return launched(name, tmp_path_factory.mktemp("program"))
 
 
 def launched(name: str, folder: Path) -> Path:
-    """The executable that `--program NAME` means; the source's is made in a folder."""
+    """The executable that `--program NAME` means; the source's, and another architecture's, is made in a folder."""
     if name != "source":
-        return Path(name).absolute()
+        return startable(Path(name).absolute(), folder)
     launcher = folder / "cni-chain"
     launcher.write_text(LAUNCHER.format(python=sys.executable, checkout=str(CHECKOUT)))
     launcher.chmod(0o755)
@@ -136,9 +160,9 @@ def available() -> Iterator[None]:
 
 
 @pytest.fixture
-def host(program: str, double: Path, tmp_path: Path) -> Iterator[Host]:
+def host(program: str, double: Path, tmp_path: Path) -> Iterator[Node]:
     """A machine with cni-chain and, so far, no owner."""
-    host = Host(tmp_path, program, double)
+    host = called_node(tmp_path, program, double)
     yield host
     host.close()
 

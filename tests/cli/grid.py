@@ -8,13 +8,16 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from cni_chain.plugin import verdicts
 from tests.cli import test_doctor as doctor
 from tests.cli import test_doctor_tokens as tokens
 from tests.cli.test_doctor_here import Here, agent, agent_process, here_listening, release
+from tests.support.files import mounts
 from tests.support.files.node import CONF, FACADE, SPEAKS, Json, Node
 
 
@@ -76,6 +79,15 @@ def without_kubeconfig(node: Node) -> None:
     node.write("cilium.d/05-cilium.conflist", {"plugins": [plugin]})
 
 
+def older_kubeconfig(node: Node) -> None:
+    """Only the directory of Calico has moved, not the path that it writes into its fragment."""
+    without_kubeconfig(node)
+    file = node.chain_dir / "cilium.d/05-cilium.conflist"
+    file.write_text(file.read_text().replace("/etc/cni/chain.d/cilium.d/calico-k", "/etc/cni/net.d/calico-k"))
+    for path in (node.net_dir, file.parent):
+        (path / "calico-kubeconfig").write_text("")
+
+
 def multus(node: Node, **keys: object) -> None:
     doctor.beside(node, "00-a-multus.conf", {"name": "m", "type": "multus", "cniVersion": "1.0.0", **keys}, later=-60)
 
@@ -98,8 +110,26 @@ def seed(name: str) -> Callable[[Node], object]:
     return doctor.FAULTS[name].seed
 
 
-def storage(node: Node) -> object:
-    return (node.net_dir / "10-storage.conflist").write_text(json.dumps(document(node) | {"name": "storage"}))
+def renamed_after(record: Callable[[Node], object], node: Node) -> None:
+    record(node)
+    node.change_facade(of_list={"name": "cluster"})
+
+
+def storage(node: Node, **keys: object) -> None:
+    second = document(node) | {"name": "storage"}
+    second["plugins"][0] |= keys
+    (node.net_dir / "10-storage.conflist").write_text(json.dumps(second))
+
+
+def broken_behind(node: Node) -> None:
+    seed("out-sorted")(node)
+    node.facade.write_text("{")
+
+
+def misspelt_behind(node: Node) -> None:
+    storage(node)
+    text(node, '"cni-chain"', '"cni-chian"')
+    node.facade.rename(node.net_dir / "90-cni-chain.conflist")
 
 
 def crio(node: Node, network: str) -> None:
@@ -127,6 +157,8 @@ GRID: dict[str, Callable[[Node], object]] = {
     "facade-missing": seed("no facade"),
     "facade-waiting": seed("the migration undone"),
     "facade-renamed": seed("renamed by Cilium"),
+    "facade-type-misspelt": lambda node: text(node, '"cni-chain"', '"cni-chian"'),
+    "facade-second": storage,
     "first-file-invalid": seed("first file invalid"),
     "other-file-invalid": lambda node: doctor.beside(node, "99-z.conf", ""),
     "facade-outsorted": lambda node: doctor.beside(
@@ -152,6 +184,7 @@ GRID: dict[str, Callable[[Node], object]] = {
     "permissions-unchecked": lambda node: node.change_facade(allowUnsafePermissions=True),
     "fragment-unusable": seed("half an optional fragment"),
     "owner-without-fragment": seed("required and empty"),
+    "owner-types-exclude-all": lambda node: node.change_owner("istio", types=["istio-cnii"]),
     "owner-with-two-writers": seed("Istio edits Cilium's file"),
     "chain-dir-unreadable": no_directory,
     "chain-empty": nobody,
@@ -170,6 +203,7 @@ GRID: dict[str, Callable[[Node], object]] = {
     ),
     "istio-file-name": of_istio,
     "kubeconfig-missing": without_kubeconfig,
+    "kubeconfig-elsewhere": older_kubeconfig,
     "multus-other-network": lambda node: multus(node, clusterNetwork="/host/etc/cni/net.d/05-cilium.conflist"),
     "multus-copy-stale": to_copy,
     "multus-gc": lambda node: multus(node, cniVersion="1.1.0", clusterNetwork=FACADE),
@@ -189,10 +223,12 @@ GRID: dict[str, Callable[[Node], object]] = {
     "records-set-aside": seed("a record set aside"),
     "record-damaged": seed("a damaged record"),
     "record-stranded": seed("a DEL that failed"),
+    "records-of-other-network": lambda node: renamed_after(doctor.record, node),
     "record-stuck": seed("a DEL that is never done"),
     "log-unwritable": seed("no place for the log"),
     "log-large": seed("a log that nobody rotates"),
-    "log-repeats": seed("a log full of one error"),
+    "log-unreadable": lambda node: (node.root / "var/log/cni-chain.log").mkdir(),
+    "calls-failing": seed("a log full of one error"),
 }
 
 # More nodes on which commands once disagreed, or might.
@@ -202,13 +238,16 @@ MORE: dict[str, Callable[[Node], object]] = {
     "an optional owner's directory that others may write": seed("an owner's directory that others may write"),
     "optional and absent": seed("optional and nobody writes"),
     "the migration undone, and the list gone": seed("the migration undone, and the list gone"),
+    "the migration not finished": seed("the migration not finished"),
     "once renamed by Cilium": seed("once renamed by Cilium"),
     "a broken facade": lambda node: node.facade.write_text("{"),
     "a plugin beside cni-chain that no owner has": lambda node: node.change_facade(
         of_list={"plugins": [*document(node)["plugins"], {"type": "tuning"}]}
     ),
     "out-sorted, and an owner without a fragment": also("facade-outsorted", lambda node: node.clear("istio")),
-    "two facades": storage,
+    "two facades with nothing in common": lambda node: storage(node, chainDir="/etc/cni/storage.d"),
+    "a facade that is not JSON, behind another file": broken_behind,
+    "a facade whose type is misspelt, behind another": misspelt_behind,
     "two facades, one of which CRI-O takes": two_and_crio,
     "two facades, and none of them is taken": also("facade-outsorted", storage),
     "out-sorted, and CRI-O takes the facade by its name": also("facade-outsorted", lambda node: crio(node, "cilium")),
@@ -222,6 +261,49 @@ def frozen(here: Here, stack: ExitStack) -> None:
 def without_ztunnel(here: Here, stack: ExitStack) -> None:
     (here.run_dir / "ztunnel").mkdir()
     stack.enter_context(here_listening(here.run_dir / "ztunnel/ztunnel.sock"))
+
+
+def addresses_lost(here: Here, stack: ExitStack) -> None:
+    """As an ADD has found it: the programs on no cgroup are as they were."""
+    stack.enter_context(mounts.private())
+    subprocess.run(["/usr/bin/mount", "-t", "tmpfs", "tmpfs", "/run"], check=True)
+    held = verdicts.directory()
+    try:
+        verdicts.keep(held, verdicts.Verdict(verdicts.BROKEN, "10.96.0.10:80/tcp becomes 10.244.0.21:8080/tcp"), "", {})
+    finally:
+        os.close(held)
+    here.node.change_facade(mesh={"serviceAddress": "enforce"})
+
+
+def addresses_unknown(here: Here, stack: ExitStack) -> None:
+    """A node without cgroups of version 2."""
+    stack.enter_context(mounts.private())
+    mounted = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for place in (place for _, place, kind, *_ in reversed(mounted) if kind == "cgroup2"):
+        subprocess.run(["/usr/bin/umount", "--lazy", place], check=True)
+    here.node.change_facade(mesh={"serviceAddress": "enforce"})
+
+
+# What leaves the pod is redirected, what arrives is not, and nobody listens.
+HALF_LAID = "iptables-legacy -t nat -A OUTPUT -p tcp -j REDIRECT --to-ports 15001 && echo laid && exec cat"
+
+
+def half_captured(here: Here, stack: ExitStack) -> None:
+    pod = subprocess.Popen(
+        ["/usr/bin/unshare", "--net", "sh", "-c", HALF_LAID],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+    )
+    stack.enter_context(pod)  # its standard input ends, and so does it
+    assert pod.stdout is not None
+    assert pod.stdout.readline() == b"laid\n"
+    record(here, f"/proc/{pod.pid}/ns/net")
+
+
+def ciliums_own_ztunnel(here: Here, stack: ExitStack) -> None:
+    (here.run_dir / "cilium").mkdir()
+    stack.enter_context(here_listening(here.run_dir / "cilium/ztunnel.sock"))
 
 
 def too_old(here: Here, _: ExitStack) -> None:
@@ -243,6 +325,11 @@ def record(here: Here, netns: str) -> Path:
     return made.rename(folder / made.name)
 
 
+def mounted(here: Here, stack: ExitStack, what: str) -> None:
+    stack.enter_context(mounts.private())
+    mounts.mount(here.node.root / "state", what)
+
+
 HERE: dict[str, Callable[[Here, ExitStack], object]] = {
     "plugin-silent": lambda here, _: here.node.install("istio-cni", "#!/bin/sh\nexit 3\n"),
     "plugin-old": lambda here, _: here.node.install("portmap", SPEAKS.replace('"0.4.0", "1.0.0"', '"0.2.0"')),
@@ -251,8 +338,14 @@ HERE: dict[str, Callable[[Here, ExitStack], object]] = {
     "agent-down": lambda here, _: here.sockets["cilium.sock"].close(),
     "agent-frozen": frozen,
     "proxy-down": without_ztunnel,
+    "service-addresses-lost": addresses_lost,
+    "service-addresses-unknown": addresses_unknown,
+    "pods-partly-captured": half_captured,
+    "two-ztunnels": ciliums_own_ztunnel,
     "agent-not-moved": lambda here, stack: stack.enter_context(agent(here, "cilium-agent", here.node.net_dir)),
-    "records-stale": lambda here, _: record(here, "/run/netns/gone"),
+    "records-stale": lambda here, _: record(here, str(here.node.root / "netns-gone")),
+    "records-unwritable": lambda here, stack: mounted(here, stack, "full"),
+    "records-space-low": lambda here, stack: mounted(here, stack, "few inodes"),
     "record-unreadable": lambda here, _: record(here, "/proc/self/ns/net").chmod(0o666),
 }
 

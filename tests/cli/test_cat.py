@@ -6,9 +6,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.files.node import CILIUM, CONF, FACADE, ISTIO, LOCAL, Json, Node, run
-from tests.support.files.pods import Pods, pods
-
-__all__ = ["pods"]
 
 
 def content(path: Path) -> str:
@@ -185,7 +182,7 @@ def test_a_pod_that_gets_no_network_is_told_why(node: Node) -> None:
     result = node.run("cat", "--effective")
 
     assert result.status == 1
-    assert "# It gets error 11 and no network: owner istio has no fragment yet: " in result.stdout
+    assert "# It gets error 11 and no network: waiting for istio's CNI" in result.stdout
 
 
 @pytest.mark.parametrize("pod", ["web-1", "/web-1", "default/", "a/b/c", ""])
@@ -199,17 +196,17 @@ def test_a_pod_is_for_effective_only(node: Node) -> None:
     assert node.run("cat", "--pod", "default/web-1").status == 2
 
 
-def test_it_is_what_a_plugin_really_gets(pods: Pods) -> None:
+def test_it_is_what_a_plugin_really_gets(pods: Node) -> None:
     """Compared with what the recording plugins got, each in a version that it speaks."""
-    pods.host.uninstall("portmap")  # the answer of the one before is remembered
-    pods.host.plugin("portmap").supports("0.4.0", "1.0.0")
+    pods.uninstall("portmap")  # the answer of the one before is remembered
+    pods.plugin("portmap").supports("0.4.0", "1.0.0")
     portmap = {"type": "portmap", "snat": True, "big": 2**60, "capabilities": {"portMappings": True}}
-    pods.host.fragment("local", "10-portmap.conf", portmap)
-    pods.host.add("c2", runtimeConfig={"portMappings": []})
-    got = {call.type: call.conf for call in pods.host.calls if call.verb == "ADD"}
+    pods.fragment("local", "10-portmap.conf", portmap)
+    pods.add("c2", runtimeConfig={"portMappings": []})
+    got = {call.type: call.conf for call in pods.calls if call.verb == "ADD"}
 
-    arguments = ["--effective", "--json", "--net-dir", str(pods.net_dir), "--bin-dir", str(pods.host.bin)]
-    result = run(pods.host.program, "cat", *arguments)
+    arguments = ["--effective", "--json", "--net-dir", str(pods.net_dir), "--bin-dir", str(pods.bin_dir)]
+    result = run(pods.program, "cat", *arguments)
 
     (facade,) = json.loads(result.stdout)["facades"]
     assert len(facade["delegates"]) == 3

@@ -28,10 +28,11 @@ def test_the_page_is_up_to_date() -> None:
 def test_every_command_and_option_is_in_it() -> None:
     text = PAGE.read_text()
 
-    for name in ("show", "verify", "doctor", "gc", "owner require", "install", "migrate", "completion"):
+    for name in ("show", "verify", "doctor", "gc", "owner require", "install", "migrate switch", "completion"):
         assert f"## cni-chain {name}\n" in text
     assert text.count("| `--distro NAME` |") >= 11
     assert "__complete" not in text
+    assert "--install-completion" not in text  # Typer's own: add_completion=False, also for an `app` below
 
 
 def test_the_manual_page_is_one_that_groff_understands() -> None:

@@ -11,9 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.support.files.node import Node, Result, run
-from tests.support.files.pods import Pods, pods
-
-__all__ = ["pods"]
 
 BASH = """\
 source <("$1" completion bash)
@@ -38,13 +35,15 @@ def completed(program: str, *words: str) -> list[str]:
     ("words", "offered"),
     [
         (["sh"], ["show"]),
-        (["owner", ""], ["list", "add", "remove", "require"]),
+        (["owner", ""], ["list", "add", "remove", "require", "optional"]),
         (["show", "--a"], ["--all"]),
         (["gc", "--d"], ["--dry-run", "--distro"]),
         (["show", "--distro", "k"], ["kubeadm", "k3s"]),
         (["completion", ""], ["bash", "zsh", "fish"]),
-        (["migrate", "--runtime", "c"], ["containerd", "crio"]),
-        (["migrate", "--despite", "ist"], ["istio-edits-first-file"]),
+        (["migrate", "plan", "--runtime", "c"], ["containerd", "crio"]),
+        (["migrate", ""], ["plan", "write", "switch", "undo", "status"]),
+        (["migrate", "switch", "--override", "ist"], ["istio-edits-first-file"]),
+        (["migrate", "plan", "--add", "k"], ["kuma"]),
         (["show", "--frob", ""], []),
         (["verify", ""], []),  # bash itself offers the files
     ],
@@ -59,7 +58,9 @@ def test_what_is_for_scripts_alone_is_not_offered(program: str) -> None:
     assert "__complete" not in run(program, "--help").stdout
 
 
-@pytest.mark.parametrize("words", [["owner", "remove"], ["owner", "require"], ["owner", "add", "x", "--before"]])
+@pytest.mark.parametrize(
+    "words", [["owner", "remove"], ["owner", "require"], ["owner", "optional"], ["owner", "add", "x", "--before"]]
+)
 def test_the_owners_of_the_node_that_is_meant(node: Node, words: list[str]) -> None:
     where = ["--root", str(node.root)] if words[-1].startswith("re") else ["--net-dir", str(node.net_dir)]
 
@@ -67,13 +68,13 @@ def test_the_owners_of_the_node_that_is_meant(node: Node, words: list[str]) -> N
     assert completed(node.program, *words[:2], *where, *words[2:], "is") == ["istio"]
 
 
-def test_containers_by_the_beginning_of_their_id(pods: Pods) -> None:
-    pods.host.add("d4e5f6")
-    where = ["--state-dir", str(pods.host.state)]
+def test_containers_by_the_beginning_of_their_id(pods: Node) -> None:
+    pods.add("d4e5f6")
+    where = ["--state-dir", str(pods.state_dir)]
 
-    assert completed(pods.host.program, "attachments", *where, "") == ["c1", "d4e5f6"]
-    assert completed(pods.host.program, "attachments", *where, "d") == ["d4e5f6"]
-    assert completed(pods.host.program, "attachments", "--net-dir", str(pods.net_dir), "d") == ["d4e5f6"]
+    assert completed(pods.program, "attachments", *where, "") == ["c1", "d4e5f6"]
+    assert completed(pods.program, "attachments", *where, "d") == ["d4e5f6"]
+    assert completed(pods.program, "attachments", "--net-dir", str(pods.net_dir), "d") == ["d4e5f6"]
 
 
 def test_where_nothing_can_be_read_nothing_is_offered(program: str, tmp_path: Path) -> None:
@@ -134,5 +135,5 @@ def test_a_shell_that_there_is_no_script_for(program: str) -> None:
 
 def test_completing_is_quiet_about_what_was_typed_wrong(program: str) -> None:
     assert run(program, "__complete", "--", "show", "--root", "/nowhere", "--conf", "x", "--j") == Result(
-        0, "--json\tPrint everything as one JSON document.\n", ""
+        0, "--json\tThe same as --output json.\n", ""
     )

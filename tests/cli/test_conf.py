@@ -25,7 +25,7 @@ def test_facade_and_chain_are_without_a_fault_or_a_warning(node: Node) -> None:
 
 
 def test_the_chain_is_cilium_then_istio_then_portmap(node: Node) -> None:
-    (shown,) = node.show()["facades"]
+    (shown,) = node.json("show")["facades"]
 
     assert shown["first"]
     assert shown["newPod"] is None
@@ -171,7 +171,7 @@ def test_the_readme_names_every_file_and_none_that_is_not_there() -> None:
     text = (CONF / "README.md").read_text()
     there = {path.name for path in CONF.iterdir() if path.name != "README.md"}
 
-    assert there == {"00-cni-chain.conflist", "chain.d", "examples", "helm", "logrotate.d"}
+    assert there == {"00-cni-chain.conflist", "chain.d", "examples", "helm", "logrotate.d", "new-node"}
     for name in there:
         assert name in text
     for name in re.findall(r"`(examples/\S+)`", text):

@@ -91,7 +91,7 @@ def failures(count: int, age: float = 0) -> list[Json]:
 
 def test_a_node_on_which_all_is_well_gives_no_finding(node: Node) -> None:
     record(node)
-    log(node, *failures(9), *({"time": "2026-01-01T00:00:00.000Z", "verb": "ADD"} for _ in range(300)))
+    log(node, *failures(9, age=300), *({"time": "2026-01-01T00:00:00.000Z", "verb": "ADD"} for _ in range(300)))
 
     assert node.run("doctor") == (
         0,
@@ -150,7 +150,7 @@ class Fault(NamedTuple):
 
 def edited(node: Node) -> None:
     document = json.loads(node.facade.read_bytes())
-    document["plugins"].append({"type": "istio-cni"})
+    document["plugins"].append({"type": "kuma-cni"})
     node.facade.write_text(json.dumps(document))
 
 
@@ -163,15 +163,14 @@ def renamed_before(node: Node) -> None:
 
 
 def undone(node: Node) -> None:
-    """As `migrate --undo` leaves it: the previous list is active again."""
+    """As `migrate undo` leaves it: the previous list is active again."""
+    not_switched(node, ".undone")
+
+
+def not_switched(node: Node, ending: str = ".ready") -> None:
+    """As `migrate write` leaves it."""
     beside(node, "05-cilium.conflist", {"name": "cilium", "plugins": [{"type": "cilium-cni"}]}, later=-60)
-    node.facade.rename(node.facade.with_name("00-cni-chain.conflist.ready"))
-
-
-def not_switched(node: Node) -> None:
-    """As `migrate --write` leaves it: nothing was ever run."""
-    undone(node)
-    state(node).rmdir()
+    node.facade.rename(f"{node.facade}{ending}")
 
 
 def undone_without_a_list(node: Node) -> None:
@@ -267,14 +266,14 @@ FAULTS = {
         undone,
         "warning",
         "facade-waiting",
-        f"{FACADE}.ready",
+        f"{FACADE}.undone",
         f"the migration was undone: the facade waits as {FACADE}",
     ),
     "the migration not finished": Fault(
         not_switched, "warning", "facade-waiting", f"{FACADE}.ready", "the migration is not finished: the facade waits"
     ),
     "the migration undone, and the list gone": Fault(
-        undone_without_a_list, "error", "facade-waiting", f"{FACADE}.ready", "the migration was undone"
+        undone_without_a_list, "error", "facade-waiting", f"{FACADE}.undone", "the migration was undone"
     ),
     "renamed by Cilium": Fault(
         renamed, "error", "facade-renamed", f"{FACADE}.cilium_bak", "renamed the facade 00-cni-chain.conflist"
@@ -282,7 +281,7 @@ FAULTS = {
     "once renamed by Cilium": Fault(
         renamed_before, "warning", "facade-renamed", f"{FACADE}.cilium_bak", "has renamed the facade"
     ),
-    "edited": Fault(edited, "error", "facade-edited", FACADE, "istio-cni beside cni-chain: an agent has edited"),
+    "edited": Fault(edited, "error", "facade-edited", FACADE, "kuma-cni beside cni-chain: an agent has edited"),
     "out-sorted": Fault(
         lambda node: beside(node, "00-a.conflist", {"name": "x", "plugins": [{"type": "bridge"}]}, later=-9),
         "error",
@@ -316,7 +315,7 @@ FAULTS = {
         "error",
         "owner-without-fragment",
         "/etc/cni/chain.d/istio.d",
-        "owner istio has no fragment yet",
+        "new pods wait for istio's CNI configuration",
     ),
     "required and missing": Fault(
         moved_away, "error", "owner-without-fragment", "/etc/cni/chain.d/istio.d", "doesn't exist"
@@ -433,10 +432,10 @@ FAULTS = {
     ),
     "a log full of one error": Fault(
         lambda node: log(node, *failures(60)),
-        "warning",
-        "log-repeats",
+        "error",
+        "calls-failing",
         LOG,
-        "60 of the last 60 calls are this failed ADD: cilium/cilium-cni: unable to attach … no agent (default/web-0",
+        "ADD default/web-4: cilium/cilium-cni: unable to attach /run/netns/cni-0000003b-aaaa: no agent (error 100); 60",
     ),
     "no place for the log": Fault(
         lambda node: (node.root / "var/log").rmdir(), "warning", "log-unwritable", LOG, "cni-chain logs nothing"
@@ -548,7 +547,7 @@ def test_who_has_undone_the_migration_is_told_how_to_go_on_and_how_to_clean_up(n
     assert result.status == 0
     told = " ".join(result.stdout.split())
     assert "pods get the plugins of the first file here, /etc/cni/net.d/05-cilium.conflist." in told
-    assert "To continue: cni-chain migrate --switch." in told
+    assert "To continue: cni-chain migrate switch." in told
     assert "until pods that were made through the facade (1 with a record) are gone, then cni-chain gc" in told
     assert "who removed it" not in told
 
@@ -571,9 +570,7 @@ def test_a_finding_says_what_and_why_and_what_to_do(node: Node) -> None:
     assert result.stdout.endswith(
         """
 error [owner-without-fragment]  /etc/cni/chain.d/istio.d
-  what  owner istio has no fragment yet: no .conf, .conflist or .json in /etc/cni/chain.d/istio.d;
-        istio's agent writes it when it runs on this node with its CNI configuration directory set
-        to /etc/cni/chain.d/istio.d: look at that agent's pod and settings
+  what  new pods wait for istio's CNI configuration in /etc/cni/chain.d/istio.d
   why   No new pod starts, apart from those that the owner exempts.
   do    Check that the agent of istio runs on this node, and that it writes to
         /etc/cni/chain.d/istio.d. For Istio: cniConfDir must be this directory and chained=false, or
@@ -584,13 +581,21 @@ error [owner-without-fragment]  /etc/cni/chain.d/istio.d
     )
 
 
+def test_an_optional_owner_may_wait_for_its_agent_to_be_installed(node: Node) -> None:
+    assert node.run("owner", "add", "linkerd:linkerd-cni", "--optional").status == 0
+
+    told = " ".join(node.run("doctor").stdout.split())
+
+    assert "If it is not installed yet: nothing to do. If you don't want it: cni-chain owner remove linkerd." in told
+
+
 def test_errors_come_first(node: Node) -> None:
     log(node, *failures(60))
     (state(node) / ".damaged-cilium:c1:eth0").touch()
     removed(node, "/opt/cni/bin/portmap")
 
-    assert [kind for _, kind, _ in found(node)] == ["plugin-missing", "records-set-aside", "log-repeats"]
-    assert node.run("doctor").stdout.endswith("\n\n1 error, 2 warnings\n")
+    assert [kind for _, kind, _ in found(node)] == ["plugin-missing", "calls-failing", "records-set-aside"]
+    assert node.run("doctor").stdout.endswith("\n\n2 errors, 1 warning\n")
 
 
 def test_what_is_stranded_has_what_helps(node: Node) -> None:
@@ -625,35 +630,9 @@ def test_a_pod_that_still_fails_is_named_though_others_have_succeeded(node: Node
 
     (one,) = json.loads(node.run("doctor", "--json").stdout)["findings"]
 
-    assert one["id"] == "log-repeats"
-    assert one["what"].startswith("12 of the last 64 calls are this failed ADD: ")
-    assert one["what"].endswith("(default/web-4)")
-
-
-@pytest.mark.parametrize(
-    ("then", "is_found"),
-    [
-        ([], True),
-        ([succeeded("default/new", age=60)], False),
-        ([succeeded("default/new", age=1200)], True),
-        ([succeeded("default/new", "DEL")], True),
-    ],
-    ids=["nothing since", "others have", "others had before", "others were deleted"],
-)
-def test_a_pod_that_is_gone_is_forgotten_when_others_succeed(node: Node, then: list[Json], *, is_found: bool) -> None:
-    last = {**failures(1)[0], "time": succeeded(age=900)["time"], "pod": "default/old"}
-    log(node, *sorted([*[last] * 20, *then], key=lambda line: str(line["time"])))
-
-    assert bool(found(node)) is is_found
-
-
-def test_a_call_of_no_pod_is_mended_by_the_next_of_its_verb(node: Node) -> None:
-    status = [line | {"verb": "STATUS", "pod": ""} for line in failures(20)]
-    log(node, *status, succeeded("default/web-1"))
-    assert [kind for _, kind, _ in found(node)] == ["log-repeats"]
-
-    log(node, *status, succeeded(verb="STATUS"))
-    assert found(node) == []
+    assert (one["id"], one["severity"]) == ("calls-failing", "warning")
+    assert "ago: ADD default/web-4: " in one["what"]
+    assert one["what"].partition("; ")[2].startswith("12 calls failed like this in the last ")
 
 
 def test_a_fault_of_last_week_is_history(node: Node) -> None:

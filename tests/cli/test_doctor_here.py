@@ -15,10 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.files import mounts
 from tests.support.files.node import SPEAKS, Json, Node, Result, run
-from tests.support.files.pods import WEB, Pods, pods
-
-__all__ = ["pods"]
 
 pytestmark = pytest.mark.root
 
@@ -228,6 +226,29 @@ def test_a_proxy_that_is_away_is_told_from_an_agent_that_is(here: Here) -> None:
                 assert here.found() == []
 
 
+def test_a_ztunnel_of_ciliums_own_beside_istios_is_told_and_not_called(here: Here) -> None:
+    """Cilium's agent would take whoever connects for its ztunnel."""
+    (here.run_dir / "cilium").mkdir()
+    path = here.run_dir / "cilium/ztunnel.sock"
+    with here_listening(path) as agent:
+        agent.setblocking(False)
+        (finding,) = json.loads(here.doctor("--json").stdout)["findings"]
+
+        assert (finding["id"], finding["severity"], finding["path"]) == ("two-ztunnels", "warning", str(path))
+        assert "-l istio.io/dataplane-mode=ambient,io.cilium/mtls-enabled=true" in finding["do"]
+        with pytest.raises(BlockingIOError):
+            agent.accept()
+    assert here.found() == []  # the socket is still there, and nobody listens
+
+
+def test_a_ztunnel_of_ciliums_own_alone_is_none_of_our_business(here: Here) -> None:
+    istio = json.loads((here.node.chain_dir / "istio.d/10-istio.conf").read_bytes())
+    here.node.write("istio.d/10-istio.conf", istio | {"ambient_enabled": False})
+    (here.run_dir / "cilium").mkdir()
+    with here_listening(here.run_dir / "cilium/ztunnel.sock"):
+        assert here.found() == []
+
+
 def here_listening(path: Path) -> socket.socket:
     listening = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     listening.bind(str(path))
@@ -242,6 +263,26 @@ def test_a_runtime_that_is_too_old_for_the_facade(here: Here) -> None:
 
     assert here.found() == [("runtime-too-old", "cniVersion 1.1.0 is newer than containerd 1.6.20 supports")]
     assert "doesn't know cniVersions: supports 1.0.0 at most" in " ".join(here.doctor().stdout.split())
+
+
+def test_the_runtime_that_runs_is_judged_and_not_the_one_in_path(here: Here) -> None:
+    """Its executable was replaced by an older one, or is not in PATH at all, as K3s's."""
+    here.says("containerd", "containerd github.com/containerd/containerd 1.6.20")
+    here.node.change_facade(of_list={"cniVersion": "1.1.0"})
+    running = here.run_dir / "containerd"
+    shutil.copy("/usr/bin/sleep", running)  # `sleep --version` has a release too
+    release = subprocess.run([running, "--version"], capture_output=True, text=True, check=True).stdout.split()[3]
+
+    with mounts.private():
+        process = subprocess.Popen([running, "60"])
+        try:
+            told = here.doctor()
+        finally:
+            process.kill()
+            process.wait()
+
+    assert told.stdout.startswith(f"containerd {release} takes\n")
+    assert "runtime-too-old" not in told.stdout
 
 
 def release(here: Here, plugin: str, version: str) -> None:
@@ -407,65 +448,53 @@ def test_with_root_nothing_is_run_and_no_socket_is_tried(here: Here) -> None:
     assert result.stdout.startswith("Neither containerd nor CRI-O is installed here")
 
 
-def test_attachments_whose_namespace_is_gone(pods: Pods) -> None:
+def test_attachments_whose_namespace_is_gone(pods: Node) -> None:
     pods.loses_its_namespace("c1")
 
-    findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
+    findings = pods.json("doctor", "--bin-dir", pods.cni_path)["findings"]
 
     (stale,) = [one for one in findings if one["id"] == "records-stale"]
     assert stale["what"] == "1 attachment whose network namespace is gone: default/web-1 eth0 (c1)"
     assert stale["do"] == "Run cni-chain gc."
     pods.run("gc", "--yes")
-    findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
+    findings = pods.json("doctor", "--bin-dir", pods.cni_path)["findings"]
     assert "records-stale" not in [one["id"] for one in findings]
 
 
-def test_what_is_stranded_is_named_and_gone_once_it_is_retried(pods: Pods) -> None:
+def test_attachments_whose_namespace_is_gone_after_the_facade_was_taken_away(pods: Node) -> None:
+    """The previous list may have freed them, and left their records."""
+    pods.loses_its_namespace("c1")
+    pods.facade.rename(f"{pods.facade}.undone")  # as `migrate undo` leaves it
+
+    findings = pods.json("doctor", "--bin-dir", pods.cni_path, "--state-dir", str(pods.state_dir))["findings"]
+
+    (stale,) = [one for one in findings if one["id"] == "records-stale"]
+    assert stale["why"].startswith("No facade is in place. If the runtime has deleted these pods by another list,")
+
+
+def test_what_is_stranded_is_named_and_gone_once_it_is_retried(pods: Node) -> None:
     pods.strands("c1")
 
-    findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
+    findings = pods.json("doctor", "--bin-dir", pods.cni_path)["findings"]
 
     (stranded,) = [one for one in findings if one["id"].startswith("record")]
     assert (stranded["id"], stranded["path"]) == ("record-stranded", str(pods.record("c1")))
     assert stranded["what"].startswith("default/web-1 eth0 (c1): its DEL failed once, ")
     assert stranded["what"].endswith("istio/istio-cni: the agent is away; cilium/cilium-cni, istio/istio-cni left")
-    pods.host.plugin("istio-cni").behaves("DEL")
+    pods.plugin("istio-cni").behaves("DEL")
     pods.run("gc", "--yes")
-    findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
+    findings = pods.json("doctor", "--bin-dir", pods.cni_path)["findings"]
     assert [one for one in findings if one["id"].startswith("record")] == []
 
 
 @pytest.mark.root
-def test_a_record_that_others_may_write_is_an_error_of_its_own(pods: Pods) -> None:
+def test_a_record_that_others_may_write_is_an_error_of_its_own(pods: Node) -> None:
     pods.record("c1").chmod(0o666)
 
-    findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
+    findings = pods.json("doctor", "--bin-dir", pods.cni_path)["findings"]
 
     (one,) = [one for one in findings if one["path"] == str(pods.record("c1"))]
     assert (one["id"], one["severity"]) == ("record-unreadable", "error")
     assert one["why"].startswith("The DEL of its attachment fails with error 5")
     assert f"chmod 0600 {pods.record('c1')}" in one["do"]
-    assert pods.host.delete("c1").code == 5
-
-
-def test_refused_pods_are_no_finding_once_they_have_started(pods: Pods) -> None:
-    pods.host.plugin("istio-cni").fails("ADD", "no ztunnel connection")
-    for number in range(30):
-        pods.host.add(f"d{number}", CNI_ARGS=WEB)
-    pods.host.plugin("istio-cni").behaves("ADD")
-    pods.host.add("d31", CNI_ARGS=WEB)
-
-    findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
-    assert "log-repeats" not in [one["id"] for one in findings]
-
-
-def test_what_the_plugin_itself_logs_is_understood(pods: Pods) -> None:
-    pods.host.plugin("istio-cni").fails("ADD", "no ztunnel connection")
-    for number in range(12):
-        pods.host.add(f"d{number}")
-
-    findings = pods.json("doctor", "--bin-dir", pods.host.cni_path)["findings"]
-
-    (repeated,) = [one for one in findings if one["id"] == "log-repeats"]
-    assert repeated["what"] == "12 of the last 13 calls are this failed ADD: istio/istio-cni: no ztunnel connection"
-    assert time.strftime("%Y-%m-%d") in repeated["why"]
+    assert pods.delete("c1").code == 5

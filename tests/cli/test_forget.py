@@ -1,13 +1,10 @@
 """`cni-chain gc --forget`: what can't be deleted any more is dropped, and nothing is run for it."""
 
-import json
-
 import pytest
 
 from tests.cli.test_gc import on_a_terminal
-from tests.support.files.pods import WEB, Pods, pods
-
-__all__ = ["pods"]
+from tests.support.files.node import WEB, Node
+from tests.support.files.schemas import members
 
 TO_FORGET = (
     "to forget: default/web-1 eth0 (c1): addresses (10.1.0.5/24), rules and endpoints of cilium/cilium-cni, "
@@ -15,23 +12,23 @@ TO_FORGET = (
 )
 
 
-def forget(pods: Pods, *arguments: str) -> tuple[int, str, str]:
+def forget(pods: Node, *arguments: str) -> tuple[int, str, str]:
     return pods.run("gc", "--forget", *arguments)
 
 
-def test_a_record_is_dropped_with_its_marker_and_no_plugin_is_run(pods: Pods) -> None:
+def test_a_record_is_dropped_with_its_marker_and_no_plugin_is_run(pods: Node) -> None:
     pods.strands("c1")
-    before = pods.host.ran
+    before = pods.ran
 
     assert forget(pods, "c1", "--yes") == (0, f"{TO_FORGET}forgotten: default/web-1 eth0 (c1)\n", "")
-    assert (pods.host.records, pods.host.stranded, pods.host.ran) == ([], [], before)
+    assert (pods.records, pods.stranded, pods.ran) == ([], [], before)
 
 
-def test_it_is_in_the_log_with_what_may_be_left_behind(pods: Pods) -> None:
+def test_it_is_in_the_log_with_what_may_be_left_behind(pods: Node) -> None:
     pods.strands("c1")
     forget(pods, "c1", "--yes")
 
-    line = pods.host.log_lines[-1]
+    line = pods.log_lines[-1]
     assert (line["verb"], line["pod"], line["level"], line["containerID"]) == ("DEL", "default/web-1", "info", "c1")
     assert line["notes"] == [
         (
@@ -41,18 +38,18 @@ def test_it_is_in_the_log_with_what_may_be_left_behind(pods: Pods) -> None:
     ]
 
 
-def test_it_is_asked_first_and_what_may_stay_is_told(pods: Pods) -> None:
+def test_it_is_asked_first_and_what_may_stay_is_told(pods: Node) -> None:
     pods.strands("c1")
-    command = [pods.host.program, "gc", "--forget", "c1", "--net-dir", str(pods.net_dir)]
-    command += ["--state-dir", str(pods.host.state)]
+    command = [pods.program, "gc", "--forget", "c1", "--net-dir", str(pods.net_dir)]
+    command += ["--state-dir", str(pods.state_dir)]
 
     assert on_a_terminal(command, "n\n") == ("Forget 1 attachment, without any plugin's DEL? [y/N]: ", 1)
-    assert pods.host.records == [pods.record("c1")]
+    assert pods.records == [pods.record("c1")]
     assert on_a_terminal(command, "y\n")[1] == 0
-    assert pods.host.records == []
+    assert pods.records == []
 
 
-def test_without_a_terminal_it_does_not_act_unasked(pods: Pods) -> None:
+def test_without_a_terminal_it_does_not_act_unasked(pods: Node) -> None:
     pods.strands("c1")
 
     status, stdout, stderr = forget(pods, "c1")
@@ -60,29 +57,29 @@ def test_without_a_terminal_it_does_not_act_unasked(pods: Pods) -> None:
     assert (status, stdout) == (2, TO_FORGET)
     assert "pass --yes" in stderr
     assert forget(pods, "c1", "--dry-run") == (0, TO_FORGET, "")
-    assert pods.host.records == [pods.record("c1")]
+    assert pods.records == [pods.record("c1")]
 
 
-def test_a_pod_that_runs_is_not_forgotten_for_a_yes_alone(pods: Pods) -> None:
-    netns = pods.host.netns("c1")
+def test_a_pod_that_runs_is_not_forgotten_for_a_yes_alone(pods: Node) -> None:
+    netns = pods.netns("c1")
 
     why = f"its pod runs: {netns} exists (--force forgets it anyway)"
     refused = (1, "", f"cni-chain: default/web-1 eth0 (c1) is not forgotten: {why}\n")
     assert forget(pods, "c1", "--yes") == refused
     assert pods.record("c1").exists()
     assert forget(pods, "c1", "--yes", "--force")[0] == 0
-    assert pods.host.records == []
+    assert pods.records == []
 
 
-def test_a_pod_whose_namespace_is_gone_is_forgotten(pods: Pods) -> None:
+def test_a_pod_whose_namespace_is_gone_is_forgotten(pods: Node) -> None:
     pods.loses_its_namespace("c1")
 
     assert forget(pods, "c1", "--yes")[0] == 0
-    assert pods.host.records == []
+    assert pods.records == []
 
 
-def test_where_the_namespace_cant_be_seen_nothing_is_taken_for_gone(pods: Pods) -> None:
-    pods.host.call("ADD", "c2", CNI_NETNS="/nowhere/netns/c2")
+def test_where_the_namespace_cant_be_seen_nothing_is_taken_for_gone(pods: Node) -> None:
+    pods.call("ADD", "c2", CNI_NETNS="/nowhere/netns/c2")
 
     status, _, stderr = forget(pods, "c2", "--yes")
 
@@ -90,30 +87,30 @@ def test_where_the_namespace_cant_be_seen_nothing_is_taken_for_gone(pods: Pods) 
 
 
 @pytest.mark.parametrize("asked", ["d4", "d4e5f6"])
-def test_all_interfaces_of_the_one_container_whose_id_begins_so(pods: Pods, asked: str) -> None:
+def test_all_interfaces_of_the_one_container_whose_id_begins_so(pods: Node, asked: str) -> None:
     for ifname in ("eth0", "net1"):
-        pods.host.call("ADD", "d4e5f6", ifname, CNI_ARGS=WEB)
+        pods.call("ADD", "d4e5f6", ifname, CNI_ARGS=WEB)
     pods.loses_its_namespace("d4e5f6")
 
     told = forget(pods, asked, "--yes")[1]
 
     assert told.count("forgotten: default/web-1") == 2
-    assert pods.host.records == [pods.record("c1")]
+    assert pods.records == [pods.record("c1")]
 
 
-def test_one_interface_of_a_container_that_has_several(pods: Pods) -> None:
+def test_one_interface_of_a_container_that_has_several(pods: Node) -> None:
     for ifname in ("eth0", "net1"):
-        pods.host.call("ADD", "d4", ifname, CNI_ARGS=WEB)
+        pods.call("ADD", "d4", ifname, CNI_ARGS=WEB)
     pods.loses_its_namespace("d4")
 
     assert forget(pods, "d4:net1", "--yes")[0] == 0
-    assert pods.host.records == [pods.record("c1"), pods.record("d4")]
+    assert pods.records == [pods.record("c1"), pods.record("d4")]
     assert "of a container with an interface net9 whose ID begins with 'd4'" in forget(pods, "d4:net9", "--yes")[2]
 
 
-def test_a_beginning_that_several_containers_have_is_refused(pods: Pods) -> None:
+def test_a_beginning_that_several_containers_have_is_refused(pods: Node) -> None:
     for container in ("d4", "d44", "d5"):
-        pods.host.add(container)
+        pods.add(container)
         pods.loses_its_namespace(container)
 
     status, stdout, stderr = forget(pods, "d", "--yes")
@@ -125,7 +122,7 @@ def test_a_beginning_that_several_containers_have_is_refused(pods: Pods) -> None
 
 
 @pytest.mark.parametrize("asked", ["zz", "", ":eth0"])
-def test_an_id_that_nobody_has(pods: Pods, asked: str) -> None:
+def test_an_id_that_nobody_has(pods: Node, asked: str) -> None:
     status, stdout, stderr = pods.run("gc", f"--forget={asked}", "--yes")
 
     assert (status, stdout) == (1, "")
@@ -133,9 +130,9 @@ def test_an_id_that_nobody_has(pods: Pods, asked: str) -> None:
     assert pods.record("c1").exists()
 
 
-def test_one_that_another_call_works_on_is_left_alone(pods: Pods) -> None:
-    pods.host.plugin("istio-cni").does("DEL", "sleep 30")
-    running = pods.host.begin("DEL", "c1")
+def test_one_that_another_call_works_on_is_left_alone(pods: Node) -> None:
+    pods.plugin("istio-cni").does("DEL", "sleep 30")
+    running = pods.begin("DEL", "c1")
     running.reaches("DEL", "istio-cni")
 
     status, stdout, _ = forget(pods, "c1", "--yes")
@@ -143,14 +140,14 @@ def test_one_that_another_call_works_on_is_left_alone(pods: Pods) -> None:
 
     assert (status, stdout.splitlines()[-1]) == (
         1,
-        "left alone: default/web-1 eth0 (c1): another call is at work on it",
+        "left alone: default/web-1 eth0 (c1): busy: another call for it is still running",
     )
     assert pods.record("c1").exists()
 
 
 @pytest.mark.root
 @pytest.mark.parametrize("damage", ["text", "mode"])
-def test_a_record_that_tells_nothing_needs_force(pods: Pods, damage: str) -> None:
+def test_a_record_that_tells_nothing_needs_force(pods: Node, damage: str) -> None:
     if damage == "text":
         pods.record("c1").write_text("{}\n")
     else:
@@ -160,13 +157,13 @@ def test_a_record_that_tells_nothing_needs_force(pods: Pods, damage: str) -> Non
     assert (refused[0], "its record does not show whether its pod runs" in refused[2]) == (1, True)
 
     assert "of an unknown chain may stay" in forget(pods, "c1", "--yes", "--force")[1]
-    assert pods.host.records == []
+    assert pods.records == []
 
 
-def test_json_says_what_was_forgotten(pods: Pods) -> None:
+def test_json_says_what_was_forgotten(pods: Node) -> None:
     pods.strands("c1")
 
-    dry, done = (json.loads(forget(pods, "c1", "--json", word)[1]) for word in ("--dry-run", "--yes"))
+    dry, done = (members(forget(pods, "c1", "--json", word)[1]) for word in ("--dry-run", "--yes"))
 
     one = {
         "network": "pods",
@@ -185,5 +182,5 @@ def test_json_says_what_was_forgotten(pods: Pods) -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--force"], ["--forget", "c1", "--older-than", "1h"]], ids=" ".join)
-def test_wrong_usage_is_status_2(pods: Pods, arguments: list[str]) -> None:
+def test_wrong_usage_is_status_2(pods: Node, arguments: list[str]) -> None:
     assert pods.run("gc", *arguments).status == 2

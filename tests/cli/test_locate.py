@@ -119,6 +119,8 @@ def test_whatever_the_text_each_member_begins_with_its_own_name(
         (b"", "empty", None),
         (b" \n", "empty", None),
         (b'{\n "a": 1\n "b": 2}', "not JSON: Expecting ',' delimiter", Position(3, 2)),
+        (b'{"a": "b\n"}', "not JSON: Invalid control character", Position(1, 9)),
+        (b'{"a": "b', "not JSON: Unterminated string", Position(1, 7)),
         (b"[1]", "not a JSON object", Position(1, 1)),
         (b'{\n"\xc3\xa9": "\xff"}', "not JSON: not UTF-8: invalid start byte", Position(2, 7)),
         (b'{"a": NaN}', "not JSON: NaN is not JSON", None),

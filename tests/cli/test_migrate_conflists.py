@@ -8,8 +8,7 @@ import pytest
 
 from cni_chain.plugin import chain, facade, fragments, request
 from cni_chain.plugin.chain import Delegate
-from tests.support.files.migrating import CASES, CHAIN, NET, WAITING, Before, list_of
-from tests.support.files.node import run
+from tests.support.files.node import CASES, CHAIN, NET, WAITING, Node, list_of, node_before, run
 
 Json = dict[str, Any]
 
@@ -17,8 +16,8 @@ RESULT = {"cniVersion": "1.0.0", "ips": [{"address": "192.0.2.9/24"}]}
 
 
 @pytest.fixture(params=CASES)
-def node(request: pytest.FixtureRequest, program: str, tmp_path: Path) -> Before:
-    return Before(tmp_path / "node", program, request.param)
+def node(request: pytest.FixtureRequest, program: str, tmp_path: Path) -> Node:
+    return node_before(tmp_path / "node", program, request.param)
 
 
 def sent_by_libcni(plugin: Json, network: str, version: str, first: bool, given: Json) -> Json:
@@ -42,7 +41,7 @@ def without_emptiness(value: object) -> object:
     return value or None
 
 
-def chain_on_disk(node: Before) -> tuple[Json, list[Delegate]]:
+def chain_on_disk(node: Node) -> tuple[Json, list[Delegate]]:
     """The waiting facade, and the chain that the plugin makes of it."""
     document = node.read(WAITING)
     parsed, problems, unknown = facade.parse(document["plugins"][0])
@@ -54,11 +53,11 @@ def chain_on_disk(node: Before) -> tuple[Json, list[Delegate]]:
 
 @pytest.mark.root
 @pytest.mark.parametrize("runtime_gives", ["everything", "nothing"])
-def test_every_plugin_gets_what_it_got_in_the_same_order(node: Before, runtime_gives: str) -> None:
+def test_every_plugin_gets_what_it_got_in_the_same_order(node: Node, runtime_gives: str) -> None:
     plugins, old = node.plugins(), node.read(node.list)
     names = {name for plugin in plugins for name in plugin.get("capabilities") or {}}
     given = {name: {"of": name} for name in names} if runtime_gives == "everything" else {}
-    assert node.migrate("--write").status == 0
+    assert node.migrate("write").status == 0
 
     document, links = chain_on_disk(node)
 
@@ -79,9 +78,9 @@ def test_every_plugin_gets_what_it_got_in_the_same_order(node: Before, runtime_g
 
 
 @pytest.mark.root
-def test_the_facade_is_the_same_network_for_the_runtime(node: Before) -> None:
+def test_the_facade_is_the_same_network_for_the_runtime(node: Node) -> None:
     old = node.read(node.list)
-    node.migrate("--write")
+    node.migrate("write")
 
     facade_of = node.read(WAITING)
 
@@ -97,8 +96,8 @@ def test_the_facade_is_the_same_network_for_the_runtime(node: Before) -> None:
 
 
 @pytest.mark.root
-def test_the_proof_says_so(node: Before) -> None:
-    document = node.document()
+def test_the_proof_says_so(node: Node) -> None:
+    document = node.json("migrate", "plan")
 
     assert document["proof"]["same"] is True
     assert document["proof"]["differences"] == []
@@ -108,8 +107,8 @@ def test_the_proof_says_so(node: Before) -> None:
 
 
 @pytest.mark.root
-def test_verify_finds_no_error_in_what_was_written_but_the_plugins_own(node: Before) -> None:
-    node.migrate("--write")
+def test_verify_finds_no_error_in_what_was_written_but_the_plugins_own(node: Node) -> None:
+    node.migrate("write")
     node.path(WAITING).rename(node.path(f"{NET}/00-cni-chain.conflist"))
 
     report = json.loads(run(node.program, "verify", "--json", "--root", str(node.root)).stdout)
@@ -122,7 +121,7 @@ def test_verify_finds_no_error_in_what_was_written_but_the_plugins_own(node: Bef
         "is not first",
         "which doesn't exist",
     )
-    errors = [finding["message"] for finding in report["findings"] if finding["severity"] == "error"]
+    errors = [finding["what"] for finding in report["findings"] if finding["severity"] == "error"]
     assert [error for error in errors if not any(words in error for words in (*inherited, "no plugin"))] == []
 
 
@@ -182,8 +181,8 @@ def test_verify_finds_no_error_in_what_was_written_but_the_plugins_own(node: Bef
 def test_each_agents_file_has_its_own_name_and_form(
     program: str, tmp_path: Path, case: str, written: dict[str, str]
 ) -> None:
-    node = Before(tmp_path / "node", program, case)
-    node.migrate("--write")
+    node = node_before(tmp_path / "node", program, case)
+    node.migrate("write")
 
     there = {
         str(path.relative_to(node.path(CHAIN))): "list" if "plugins" in json.loads(path.read_bytes()) else "single"
@@ -201,8 +200,8 @@ def test_each_agents_file_has_its_own_name_and_form(
 def test_consuls_seed_has_the_plugin_that_consul_wants_before_its_own_and_the_facade_leaves_it_out(
     program: str, tmp_path: Path
 ) -> None:
-    node = Before(tmp_path / "node", program, "kindnet-consul")
-    node.migrate("--write")
+    node = node_before(tmp_path / "node", program, "kindnet-consul")
+    node.migrate("write")
 
     seed = node.read(f"{CHAIN}/consul.d/10-seed.conflist")
     owners = node.read(WAITING)["plugins"][0]["owners"]

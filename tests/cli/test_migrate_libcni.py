@@ -8,10 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.files.double import Call
-from tests.support.files.host import Host
-from tests.support.files.migrating import CASES, list_of
-from tests.support.files.node import run
+from tests.support.files.node import CASES, Call, Node, list_of, run
 from tests.support.sandbox import node as sandbox_node
 
 pytestmark = pytest.mark.root
@@ -27,16 +24,16 @@ def cnidrv() -> Path:
     return tools / "cnidrv"
 
 
-def calls(host: Host, cnidrv: Path, conf: Path, capabilities: Json) -> list[tuple[str, str, Json]]:
+def calls(host: Node, cnidrv: Path, conf: Path, capabilities: Json) -> list[tuple[str, str, Json]]:
     """What every plugin but cni-chain got for an ADD and a DEL, in order."""
-    before = set(host.folders)
+    before, netns = set(host.folders), host.netns("c1")
     for verb in ("add", "del"):
         command = [
-            str(cnidrv), f"-conf={conf}", f"-cache={host.root / 'cache'}", "-id=c1", f"-netns={host.root}/netns/c1",
+            str(cnidrv), f"-conf={conf}", f"-cache={host.root / 'cache'}", "-id=c1", f"-netns={netns}",
             f"-capabilities={json.dumps(capabilities)}", verb,
         ]  # fmt: skip
         done = subprocess.run(
-            command, env=host.environ | {"CNI_PATH": str(host.bin)}, capture_output=True, text=True, check=False
+            command, env=host.environ | {"CNI_PATH": str(host.bin_dir)}, capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stdout + done.stderr
     made = sorted((Call.recorded(folder) for folder in host.folders if folder not in before), key=lambda c: c.folder)
@@ -56,11 +53,9 @@ def without_what_is_told(sent: Json) -> Json:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_libcni_and_cni_chain_behind_libcni_send_the_same(host: Host, cnidrv: Path, case: str) -> None:
+def test_libcni_and_cni_chain_behind_libcni_send_the_same(host: Node, cnidrv: Path, case: str) -> None:
     source = list_of(case)
-    net_dir = host.root / "net.d"
-    net_dir.mkdir()
-    old = net_dir / source.name
+    old = host.net_dir / source.name
     old.write_bytes(source.read_bytes())
     document = json.loads(old.read_bytes())
     plugins = document["plugins"] if source.suffix == ".conflist" else [document]
@@ -68,14 +63,14 @@ def test_libcni_and_cni_chain_behind_libcni_send_the_same(host: Host, cnidrv: Pa
         host.plugin(plugin["type"])
     names = {name for plugin in plugins for name in plugin.get("capabilities") or {}}
     capabilities = {name: {"of": name} for name in names}
-    where = ["--net-dir", str(net_dir), "--chain-dir", str(host.chain), "--bin-dir", str(host.bin)]
-    written = run(host.program, "migrate", "--write", "--runtime", "containerd", *where)
+    where = ["--net-dir", str(host.net_dir), "--chain-dir", str(host.chain_dir), "--bin-dir", str(host.bin_dir)]
+    written = run(host.program, "migrate", "write", "--runtime", "containerd", *where)
     assert written.status == 0, written.stderr
-    facade = json.loads((net_dir / "00-cni-chain.conflist.ready").read_bytes())
-    facade["plugins"][0] |= {"stateDir": str(host.state), "logFile": str(host.log)}
+    facade = json.loads((host.net_dir / "00-cni-chain.conflist.ready").read_bytes())
+    facade["plugins"][0] |= {"stateDir": str(host.state_dir), "logFile": str(host.log)}
     new = host.root / "facade.conflist"
     new.write_text(json.dumps(facade))
-    (host.bin / "cni-chain").symlink_to(host.program)
+    (host.bin_dir / "cni-chain").symlink_to(host.program)
     if source.suffix != ".conflist":  # what a runtime makes of it (libcni, ConfListFromConf); the driver takes lists
         old = host.root / "old.conflist"
         keys = {key: document[key] for key in ("name", "cniVersion")}

@@ -4,59 +4,59 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.files.migrating import NET, Before, Json
+from tests.support.files.node import NET, Json, Node, node_before
 
 LIST = f"{NET}/10-flannel.conflist"
 OTHER: Json = {"cniVersion": "1.0.0", "name": "other", "plugins": [{"type": "portmap"}]}
 
 
 @pytest.fixture
-def node(program: str, tmp_path: Path) -> Before:
-    return Before(tmp_path / "node", program, "flannel")
+def node(program: str, tmp_path: Path) -> Node:
+    return node_before(tmp_path / "node", program, "flannel")
 
 
-def live(node: Before, *arguments: str) -> str:
-    return str(node.document(*arguments)["live"]["file"])
+def live(node: Node, *arguments: str) -> str:
+    return str(node.json("migrate", "plan", *arguments)["live"]["file"])
 
 
-def test_both_take_the_first_by_name(node: Before) -> None:
+def test_both_take_the_first_by_name(node: Node) -> None:
     node.write(f"{NET}/20-other.conflist", OTHER)
 
     assert live(node) == LIST
-    assert node.document()["live"]["runtime"] == "any"
+    assert node.json("migrate", "plan")["live"]["runtime"] == "any"
 
 
 @pytest.mark.parametrize("name", ["09-other.conflist", ".hidden.conflist", "1.json.conflist"])
-def test_the_names_are_compared_bytewise(node: Before, name: str) -> None:
+def test_the_names_are_compared_bytewise(node: Node, name: str) -> None:
     node.write(f"{NET}/{name}", OTHER)
 
     assert live(node) == f"{NET}/{name}"
 
 
 @pytest.mark.parametrize("name", ["00-a.conflist.bak", "00-a.conflist.cilium_bak", "00-kubeconfig", "00-dir.conf/x"])
-def test_other_names_are_nobodys(node: Before, name: str) -> None:
+def test_other_names_are_nobodys(node: Node, name: str) -> None:
     node.write(f"{NET}/{name}", OTHER)
 
     assert live(node) == LIST
 
 
-def test_containerd_takes_nothing_but_the_first(node: Before) -> None:
+def test_containerd_takes_nothing_but_the_first(node: Node) -> None:
     node.write(f"{NET}/00-broken.conflist", "{")
 
-    status, _, stderr = node.migrate("--runtime", "containerd")
+    status, _, stderr = node.migrate("plan", "--runtime", "containerd")
 
     assert status == 1
     assert stderr.startswith(f"cni-chain: {NET}/00-broken.conflist:1:2: not JSON")
 
 
-def test_a_list_under_the_name_of_a_single_plugin_is_none(node: Before) -> None:
+def test_a_list_under_the_name_of_a_single_plugin_is_none(node: Node) -> None:
     node.write(f"{NET}/00-list.conf", OTHER)
 
-    assert "key type: must be the name of a plugin" in node.migrate("--runtime", "containerd").stderr
+    assert "key type: must be the name of a plugin" in node.migrate("plan", "--runtime", "containerd").stderr
     assert live(node, "--runtime", "crio") == LIST
 
 
-def test_crio_takes_the_first_that_is_valid_with_its_plugins(node: Before) -> None:
+def test_crio_takes_the_first_that_is_valid_with_its_plugins(node: Node) -> None:
     node.write(f"{NET}/00-broken.conflist", "{")
     node.write(f"{NET}/01-other.conflist", {**OTHER, "plugins": [{"type": "not-installed"}]})
 
@@ -64,36 +64,36 @@ def test_crio_takes_the_first_that_is_valid_with_its_plugins(node: Before) -> No
 
 
 @pytest.mark.parametrize("file", ["/etc/crio/crio.conf", "/etc/crio/crio.conf.d/10-network.conf"])
-def test_crio_takes_the_network_that_it_is_told(node: Before, file: str) -> None:
+def test_crio_takes_the_network_that_it_is_told(node: Node, file: str) -> None:
     node.write(f"{NET}/20-other.conflist", OTHER)
     node.write("/etc/crio/crio.conf", '[crio.network]\ncni_default_network = "unknown"\n')
     node.write(file, '[crio.network]\ncni_default_network = "other"\n')
 
-    document = node.document("--runtime", "crio")
+    document = node.json("migrate", "plan", "--runtime", "crio")
 
     assert document["live"]["file"] == f"{NET}/20-other.conflist"
     assert document["live"]["reason"] == "CRI-O takes it: it is the network other of cni_default_network"
 
 
-def test_crio_without_the_network_that_it_is_told(node: Before) -> None:
+def test_crio_without_the_network_that_it_is_told(node: Node) -> None:
     node.write("/etc/crio/crio.conf", '[crio.network]\ncni_default_network = "unknown"\n')
 
-    status, _, stderr = node.migrate("--runtime", "crio")
+    status, _, stderr = node.migrate("plan", "--runtime", "crio")
 
     assert status == 1
     assert stderr == f"cni-chain: {NET}: no network unknown, which CRI-O's cni_default_network names,\n"
 
 
-def test_a_configuration_of_crio_that_can_not_be_read(node: Before) -> None:
+def test_a_configuration_of_crio_that_can_not_be_read(node: Node) -> None:
     node.write("/etc/crio/crio.conf", "[crio.network\n")
 
-    assert node.migrate("--runtime", "crio").stderr.startswith("cni-chain: /etc/crio/crio.conf: can't be read")
+    assert node.migrate("plan", "--runtime", "crio").stderr.startswith("cni-chain: /etc/crio/crio.conf: can't be read")
 
 
-def test_where_they_differ_the_one_that_runs_decides(node: Before) -> None:
+def test_where_they_differ_the_one_that_runs_decides(node: Node) -> None:
     node.write(f"{NET}/00-other.conflist", {**OTHER, "plugins": [{"type": "not-installed"}]})
 
-    status, _, stderr = node.migrate()
+    status, _, stderr = node.migrate("plan")
 
     assert status == 1
     assert stderr == (
@@ -103,17 +103,17 @@ def test_where_they_differ_the_one_that_runs_decides(node: Before) -> None:
     assert live(node) == LIST
 
 
-def test_where_crio_takes_nothing_it_is_not_crios_node(node: Before) -> None:
+def test_where_crio_takes_nothing_it_is_not_crios_node(node: Node) -> None:
     (node.root / "opt/cni/bin/flannel").unlink()
 
-    assert node.document()["live"]["runtime"] == "containerd"
+    assert node.json("migrate", "plan")["live"]["runtime"] == "containerd"
 
 
-def test_other_directories_and_a_tree_of_ones_own(node: Before) -> None:
+def test_other_directories_and_a_tree_of_ones_own(node: Node) -> None:
     node.path(NET).rename(node.root / "net")
     (node.root / "opt/cni/bin").rename(node.root / "bin")
 
-    document = node.document("--net-dir", "/net", "--bin-dir", "/bin", "--chain-dir", "/chain")
+    document = node.json("migrate", "plan", "--net-dir", "/net", "--bin-dir", "/bin", "--chain-dir", "/chain")
 
     assert document["live"]["file"] == "/net/10-flannel.conflist"
     assert document["live"]["runtime"] == "any"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cni_chain.change import draft
-from tests.support.files.node import CONF, FACADE, Json, Node, Result, run
+from tests.support.files.node import CONF, FACADE, Json, Node, Result, at, run
 
 pytestmark = pytest.mark.root  # elsewhere the facade would have to allow unsafe permissions, and be another one
 
@@ -66,11 +66,12 @@ def test_the_owners_are_listed_in_their_order(node: Node) -> None:
 
 def test_the_list_tells_what_keeps_new_pods_waiting(node: Node) -> None:
     node.clear("istio")
-    (node.chain_dir / "old.d").mkdir()
+    node.write("old.d/10-old.conf", {"type": "old"})
 
     told = done(node, "list")
 
-    assert "   owner istio has no fragment yet: " in told
+    waits = "/etc/cni/chain.d/istio.d: new pods wait for istio's CNI configuration in /etc/cni/chain.d/istio.d"
+    assert f"{waits}\n[owner-without-fragment]\n" in told
     assert told.endswith("/etc/cni/chain.d/old.d isn't listed, so nothing in it is run.\n")
 
 
@@ -123,7 +124,7 @@ def test_a_second_run_changes_nothing_and_says_so(node: Node) -> None:
     done(node, "remove", "istio")
     inode = node.facade.stat().st_ino
 
-    assert done(node, "remove", "istio").endswith(
+    assert done(node, "remove", "istio", "--if-present").endswith(
         "istio is not an owner; the owners are cilium, local.\nNothing to change.\n"
     )
     assert done(node, "require", "cilium").endswith("cilium is already required.\nNothing to change.\n")
@@ -157,18 +158,34 @@ def test_an_owner_is_added_where_it_is_to_run(node: Node, where: list[str], orde
 
 @pytest.mark.parametrize("mesh", ["linkerd:linkerd-cni", "consul:consul-cni", "kuma:kuma-cni"])
 def test_why_an_owner_is_not_added_is_said_once(node: Node, mesh: str) -> None:
-    assert refused(node, "add", mesh).count("has no fragment yet") == 1
+    assert refused(node, "add", mesh).count("'s CNI configuration") == 1
 
 
 def test_a_required_owner_whose_agent_has_written_nothing_is_refused_since_pods_would_wait(node: Node) -> None:
     error = refused(node, "add", "kuma:kuma-cni")
 
-    assert "not changed, because then owner kuma has no fragment yet" in error
-    assert "[owner-without-fragment] (--force changes it anyway)" in error
+    assert "not changed, because then new pods wait for kuma's CNI configuration" in error
+    assert error.endswith(
+        "[owner-without-fragment]: add it with --optional, install its agent, then cni-chain owner require kuma "
+        "(docs/guides/add-a-mesh-later.md)\n"
+    )
     assert not (node.chain_dir / "kuma.d").exists()
     dry = json.loads(done(node, "add", "kuma:kuma-cni", "--force", "--dry-run", "--json"))
     assert [(one["id"], one["severity"]) for one in dry["findings"]] == [("owner-without-fragment", "error")]
-    assert "warning: from now on owner kuma has no fragment yet" in done(node, "add", "kuma:kuma-cni", "--force")
+    assert "warning: from now on new pods wait for kuma's CNI configuration" in done(
+        node, "add", "kuma:kuma-cni", "--force"
+    )
+
+
+def test_an_owner_is_removed_whose_agent_is_uninstalled_though_what_is_left_can_not_run_alone(node: Node) -> None:
+    """As doctor advises: no pod starts because of that owner, so the node can't get worse."""
+    node.change_facade(owners=[{"name": "calico", "types": ["calico"]}, {"name": "local"}])
+    assert "If calico is uninstalled: cni-chain owner remove calico." in " ".join(node.run("doctor").stdout.split())
+
+    told = done(node, "remove", "calico")
+
+    assert "warning: from now on portmap can't be first" in told
+    assert names(node) == ["local"]
 
 
 def test_who_comes_while_another_command_is_at_work_is_told_where(node: Node) -> None:
@@ -184,7 +201,7 @@ def test_who_comes_while_another_command_is_at_work_is_told_where(node: Node) ->
 
 def test_first_optional_then_required_is_the_way(node: Node) -> None:
     done(node, "add", "kuma:kuma-cni", "--optional")
-    assert "owner kuma has no fragment yet" in refused(node, "require", "kuma")
+    assert "new pods wait for kuma's CNI configuration" in refused(node, "require", "kuma")
     node.write("kuma.d/kuma-cni.conf", {"type": "kuma-cni"})
     node.install("kuma-cni")
 
@@ -200,7 +217,7 @@ def test_first_optional_then_required_is_the_way(node: Node) -> None:
 
 
 def test_an_owner_becomes_optional_and_that_has_a_price(node: Node) -> None:
-    told = done(node, "require", "istio", "--no")
+    told = done(node, "optional", "istio")
 
     assert node.facade.read_text() == written(lambda owners: owners[1].update(required=False))
     assert "warning: a new pod that starts while istio has no usable fragment starts without it" in told
@@ -338,8 +355,9 @@ def test_a_facade_without_owners_is_listed_as_the_fault_that_it_is(node: Node) -
     result = owner(node, "list")
     assert result.status == 1
     assert "1  cilium  not listed" in result.stdout
-    assert f"{FACADE}: key owners: missing: 'owner' is not a key of cni-chain; did you mean owners?" in " ".join(
-        result.stdout.split()
+    assert (
+        f"{at(node, 'owner')}: key owners: missing: 'owner' is not a key of cni-chain; did you mean owners?"
+        in " ".join(result.stdout.split())
     )
     (listed,) = json.loads(owner(node, "list", "--json").stdout)["facades"]
     assert listed["problems"] == ["key owners: missing: 'owner' is not a key of cni-chain; did you mean owners?"]
@@ -375,11 +393,50 @@ def test_wrong_usage_is_status_2(node: Node, arguments: list[str]) -> None:
 
 
 def test_an_unknown_owner_is_named(node: Node) -> None:
-    for arguments in (["require", "kuma"], ["add", "x", "--optional", "--before", "kuma"]):
+    for arguments in (["require", "kuma"], ["remove", "kuma"], ["add", "x", "--optional", "--before", "kuma"]):
         assert refused(node, *arguments).endswith("kuma is not an owner; the owners are cilium, istio, local\n")
 
 
-@pytest.mark.parametrize("command", ["list", "add", "remove", "require"])
+def test_a_misspelt_owner_stops_a_script_before_it_uninstalls_the_agent(node: Node) -> None:
+    assert refused(node, "remove", "istoi").endswith(
+        "istoi is not an owner; did you mean istio? The owners are cilium, istio, local\n"
+    )
+
+
+def test_the_list_has_the_findings_with_their_owners(node: Node) -> None:
+    node.clear("istio")
+
+    (listed,) = json.loads(done(node, "list", "--json"))["facades"]
+
+    assert [(one["id"], one["owner"]) for one in listed["findings"]] == [("owner-without-fragment", "istio")]
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "entry"),
+    [
+        (
+            "linkerd",
+            "linkerd may contribute linkerd-cni, and is skipped for the pods linkerd-cni/linkerd-cni-*.",
+            {
+                "types": ["linkerd-cni"],
+                "required": False,
+                "exempt": [{"namespace": "linkerd-cni", "podNamePrefix": "linkerd-cni-"}],
+            },
+        ),
+        ("linkerd:other", "linkerd may contribute other.", {"types": ["other"], "required": False}),
+        ("edge", "edge may contribute plugins of any type (edge:TYPE,… limits it).", {"required": False}),
+        ("edge:sbr,tuning", "edge may contribute sbr, tuning.", {"types": ["sbr", "tuning"], "required": False}),
+    ],
+    ids=lambda value: value.partition(" ")[0] if isinstance(value, str) else "",
+)  # fmt: skip
+def test_what_a_new_owner_may_do_is_said_also_without_types(node: Node, given: str, told: str, entry: Json) -> None:
+    said = done(node, "add", given, "--optional")
+
+    assert told in " ".join(said.split())
+    assert owners(node)[-1] == {"name": given.partition(":")[0]} | entry
+
+
+@pytest.mark.parametrize("command", ["list", "add", "remove", "require", "optional"])
 def test_the_help_tells_what_a_command_does_and_its_exit_status(program: str, command: str) -> None:
     told = run(program, "owner", command, "--help")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.files.node import ROOT, Node
+from tests.support.files.node import ROOT, Node, shipped_node
 from tests.support.owners.chains import CHAINS, Chain
 
 pytestmark = pytest.mark.root
@@ -22,7 +22,7 @@ def chain(request: pytest.FixtureRequest) -> Chain:
 @pytest.fixture
 def looked_at(program: str, tmp_path: Path, chain: Chain) -> Node:
     """The same node, to run a person's commands on."""
-    node = Node(tmp_path / "node", program)
+    node = shipped_node(tmp_path / "node", program)
     shutil.rmtree(node.chain_dir)
     node.chain_dir.mkdir()
     for file in chain.files:
@@ -43,7 +43,7 @@ def looked_at(program: str, tmp_path: Path, chain: Chain) -> Node:
 
 
 def test_show_lists_the_plugins_in_order_and_what_is_left_out(looked_at: Node, chain: Chain) -> None:
-    (facade,) = looked_at.show()["facades"]
+    (facade,) = looked_at.json("show")["facades"]
 
     listed = [(link["owner"], link["type"], tuple(link["capabilities"])) for link in facade["chain"]]
     assert listed == [(plugin.owner, plugin.type, plugin.gets) for plugin in chain.runs]

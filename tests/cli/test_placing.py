@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -177,15 +178,15 @@ def test_a_directory_is_copied_with_links_and_modes_for_everybody_to_read(tmp_pa
 
 def test_half_a_copy_is_never_seen_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, target = tree(tmp_path / "source"), tmp_path / "target"
-    read = files.read
+    pieces = files._pieces
 
-    def fail(path: str) -> bytes:
+    def fail(path: str) -> Iterator[bytes]:
         assert not target.exists()
         if path.endswith("run"):
             raise OSError(28, "No space left on device")
-        return read(path)
+        return pieces(path)
 
-    monkeypatch.setattr(files, "read", fail)
+    monkeypatch.setattr(files, "_pieces", fail)
 
     with pytest.raises(RefusedError, match="target: No space left on device"):
         files.copy(str(source), str(target))

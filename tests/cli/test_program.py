@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cni_chain import __version__
-from tests.support.files.node import CHECKOUT, Node, Result, run
+from tests.support.files.node import CHECKOUT, Node, Result, node_before, run
 
 VERSIONS = "CNI protocol versions supported: 0.1.0, 0.2.0, 0.3.0, 0.3.1, 0.4.0, 1.0.0, 1.1.0\n"
 
@@ -114,24 +114,70 @@ def test_every_command_knows_where_a_distribution_has_its_files(node: Node, comm
     assert node.run(*command.split(), "--distro", "gke", *where) == found  # what is given counts
 
 
+@pytest.mark.root
+@pytest.mark.parametrize("command", ["show", "doctor", "install --dry-run"])
+def test_the_root_of_another_mount_namespace_is_refused(program: str, tmp_path: Path, command: str) -> None:
+    """A container's /proc/1/root is the node's to the kernel, and the container's own to whoever follows the link."""
+    script = 'mount -t tmpfs none "$1" && mkdir "$1/etc" && cd "$1" && echo ready && read -r end'
+    other = ["/usr/bin/unshare", "--mount", "/bin/sh", "-c", script, "sh", str(tmp_path)]
+    with subprocess.Popen(other, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
+        root = f"/proc/{process.pid}/cwd"
+
+        found = run(program, *command.split(), "--root", root)
+
+        process.communicate("end\n")
+    assert (found.status, found.stdout) == (2, "")
+    assert found.stderr.startswith(f"cni-chain: --root {root}: is in another mount namespace")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
-    "command", ["show", "verify", "cat", "attachments", "doctor", "migrate", "owner list", "owner remove istio"]
+    "command",
+    [
+        "status",
+        "show",
+        "verify",
+        "cat",
+        "attachments",
+        "doctor",
+        "log",
+        "migrate plan",
+        "owner list",
+        "owner remove istio",
+    ],
 )
 def test_a_tree_that_is_not_there_is_told_before_all_else(program: str, tmp_path: Path, command: str) -> None:
     root = tmp_path / "nod"
 
     error = f"cni-chain: --root {root}: no such directory\n"
-    assert run(program, *command.split(), "--root", str(root)) == (1, "", error)
+    assert run(program, *command.split(), "--root", str(root)) == (2, "", error)
 
 
 @pytest.mark.parametrize(
-    "command", ["show", "verify", "cat", "attachments", "doctor", "gc", "migrate", "owner list", "install", "uninstall"]
+    "command",
+    ["show", "verify", "cat", "attachments", "doctor", "gc", "migrate status", "owner list", "install", "uninstall"],
 )
 def test_a_distribution_that_nobody_knows_is_wrong_usage(program: str, command: str) -> None:
     status, _, stderr = run(program, *command.split(), "--distro", "k9s")
 
     assert status == 2
     assert "--distro k9s: must be one of kubeadm, k3s, rke2" in stderr
+
+
+@pytest.mark.parametrize("command", ["status", "migrate plan"])
+def test_a_locale_that_lacks_a_character_gets_an_escape(tmp_path: Path, command: str) -> None:
+    node = node_before(tmp_path / "node", sys.executable, "cilium-istio")
+
+    status, stdout, stderr = run(
+        sys.executable,
+        *("-m", "cni_chain", *command.split(), "--root", str(node.root)),
+        environ={"PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"},
+        cwd=CHECKOUT,
+    )
+
+    assert (status == 2, stdout.isascii(), "\\u2" in stdout, stderr) == (False, True, True, "")
 
 
 def test_the_plugin_never_imports_it() -> None:

@@ -1,6 +1,6 @@
 """Every rule finds its problem, and no two commands disagree about a node.
 
-The commands run in this process: there are five for each of some eighty nodes.
+The commands run in this process: there are six for each of some eighty nodes.
 """
 
 import contextlib
@@ -17,19 +17,20 @@ from cni_chain.checks.rule import ERROR, WARNING, Needs
 from cni_chain.cli import app
 from tests.cli import grid
 from tests.cli.test_doctor_here import Here, here
-from tests.support.files.node import Json, Node, Result
+from tests.support.files import schemas
+from tests.support.files.node import Json, Node, Result, shipped_node
 
 __all__ = ["here"]
 
 pytestmark = pytest.mark.root  # whose files are root's
 
-_OF_OWNERS = {"owner-without-fragment", "fragment-unusable"}
+_OF_OWNERS = {"owner-without-fragment", "owner-types-exclude-all", "fragment-unusable"}
 
 
 @pytest.fixture
 def well(tmp_path: Path) -> Node:
     """A node on which all is well, as test_doctor.py has it; no program is called."""
-    node = Node(tmp_path / "node", "")
+    node = shipped_node(tmp_path / "node", "")
     (node.root / "var/log").mkdir(parents=True)
     state = node.root / "var/lib/cni/chain"
     state.mkdir(parents=True)
@@ -47,6 +48,9 @@ class Commands:
         self.show = self._run("show")
         self.shown: Json = json.loads(self._run("show", "--json").stdout)
         self.owners = self._run("owner", "list", "--json")
+        self.cat = self._run("cat")
+        self.status = self._run("status")
+        self.glance: Json = json.loads(self._run("status", "--json").stdout)
 
     def _document(self, command: str) -> tuple[int, list[Json]]:
         result = self._run(command, "--json")
@@ -54,7 +58,7 @@ class Commands:
 
     def _run(self, *arguments: str) -> Result:
         where = [*self._where]
-        if arguments[0] != "doctor" and "--state-dir" in where:
+        if arguments[0] not in ("doctor", "status") and "--state-dir" in where:
             at = where.index("--state-dir")
             del where[at : at + 2]
         argv, sys.argv = sys.argv, ["cni-chain", *arguments, *where]
@@ -64,6 +68,8 @@ class Commands:
                 status = app.run()
         finally:
             sys.argv = argv
+        if "--json" in arguments and stdout.getvalue():
+            assert schemas.problem(json.loads(stdout.getvalue())) == ""
         return Result(status, stdout.getvalue(), stderr.getvalue())
 
     def ids(self) -> set[str]:
@@ -87,25 +93,66 @@ class Commands:
         if of_doctor - of_verify:
             yield f"doctor alone finds {of_doctor - of_verify}"
         yield from self._of_show(verify, errors)
+        if not any(needs[id_] is Needs.NODE for id_ in _errors(diagnosed)):
+            yield from self._of_verdicts()
         yield from self._of_owners(verify, verified)
+        yield from self._of_status(doctor, diagnosed)
+
+    def _of_status(self, doctor: int, diagnosed: list[Json]) -> Iterator[str]:
+        lines = self.status.stdout.splitlines()
+        marks = {line[:1] for line in lines} & {"✓", "✗"}
+        expected = doctor if self.glance["facades"] else 1
+        if (self.status.status, self.glance["whole"], "✗" in marks) != (expected, expected == 0, expected == 1):
+            yield f"status exits {self.status.status} and says {self.glance['whole']}, {marks}, doctor exits {doctor}"
+        errors = [(one["id"], one["path"]) for one in diagnosed if one["severity"] == ERROR]
+        reasons = [(one["id"], one["path"]) for one in self.glance["findings"]]
+        if [one for one in reasons if one[0] != "facade-waiting" or one in errors] != errors:
+            yield "status --json has other errors than doctor"
+        if not self.glance["whole"] and not reasons:
+            yield "status --json says no new pod gets the whole chain, and not why"
+        long = {word for line in lines for word in line.split() if len(word) > 60}  # a path is never broken
+        if any(len(line) > 100 and not set(line.split()) & long for line in lines):
+            yield f"a line of status is too long: {lines}"
+        if len(lines) > 14 * max(1, len(self.glance["facades"])):
+            yield f"status is no glance: {lines}"
 
     def _of_show(self, verify: int, errors: set[str]) -> Iterator[str]:
         facades = self.shown["facades"]
         if self.show.status != (verify if facades else 1):
             yield f"show exits {self.show.status}, verify {verify}"
         if not facades:
+            yield from self._of_absence()
             return
         if {one["id"] for facade in facades for one in facade["errors"]} != errors:
             yield "show --json has other errors than verify"
         for facade, told in zip(facades, self.show.stdout.split("\nnetwork ")[-len(facades) :], strict=True):
             last = " ".join(told.rpartition("\n\n")[2].split())
-            stopping = {one["id"] for one in facade["errors"] if registry.KINDS[one["id"]].stops}
+            stopping = {one["id"] for one in facade["errors"] if registry.KINDS[one["id"]].is_stopping}
             if stopping and "A new pod runs" in last:
                 yield f"show says {last!r} though {stopping}"
             if not facade["errors"] and not (last.startswith("A new pod runs") and last.endswith(("plugin.", "s."))):
                 yield f"show says {last!r} without an error"
             if facade["newPod"] is not None and not stopping:
                 yield f"show gives a new pod {facade['newPod']}, and no error says so"
+
+    def _of_verdicts(self) -> Iterator[str]:
+        """Yield each facade of which `show` and `status` say that a new pod gets something else."""
+        facades = self.glance["facades"]
+        heads = [line for line in self.status.stdout.replace("\n  ", " ").splitlines() if " network " in line[:10]]
+        told = self.show.stdout.split("\nnetwork ")[-len(facades) :] if facades else []
+        for head, shown in zip(heads, told, strict=True):
+            last = " ".join(shown.rpartition("\n\n")[2].split())
+            if _gets(head) != _gets(last):
+                yield f"status says {head!r}, show {last!r}"
+
+    def _of_absence(self) -> Iterator[str]:
+        """Yield whatever a command leaves out of why no facade is in place, though `status` knows it."""
+        places = [one["path"] for one in self.glance["findings"]]
+        for command in (self.show, self.owners, self.cat):
+            if command.status != 1 or any(path not in command.stderr for path in places):
+                yield f"without a facade a command exits {command.status} and says {command.stderr}, status {places}"
+        if not all(one["id"] in self.status.stdout for one in self.glance["findings"][:3]):
+            yield f"status says {self.status.stdout} without a facade, and not why"
 
     def _of_owners(self, verify: int, verified: list[Json]) -> Iterator[str]:
         if not self.shown["facades"]:
@@ -114,12 +161,24 @@ class Commands:
             return
         if self.owners.status > verify:
             yield f"owner list exits {self.owners.status}, verify {verify}"
-        at_fault = [one["path"] for one in verified if one["severity"] == ERROR and one["id"] in _OF_OWNERS]
+        known = {_key(one) for one in verified}
         for facade in json.loads(self.owners.stdout)["facades"]:
+            found = [one for one in facade["findings"] if one["severity"] == ERROR and one["id"] in _OF_OWNERS]
+            at_fault = {one["owner"] for one in found}
+            if not {_key(one) for one in found} <= known:
+                yield f"owner list has {found}, verify {known}"
             for owner in facade["owners"]:
-                blamed = any(f"{path}/".startswith(f"{owner['directory']}/") for path in at_fault)
-                if blamed != (owner["error"] is not None):
+                if (owner["name"] in at_fault) != (owner["error"] is not None):
                     yield f"owner list has {owner}, verify {at_fault}"
+
+
+def _gets(verdict: str) -> str:
+    """What a new pod gets by a verdict: nothing of this chain, no network, or so many plugins."""
+    if "o new pod gets this chain" in verdict:
+        return "not this chain"
+    if "o new pod gets a network" in verdict or "and no network" in verdict:
+        return "no network"
+    return next(word for word in verdict.replace(".", "").split() if word.isdigit())
 
 
 def _errors(findings: list[Json]) -> set[str]:

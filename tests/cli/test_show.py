@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.files.node import CONF, FACADE, SPEAKS, Json, Node, Result, run
+from tests.support.files.schemas import members
 
 HEADING = """\
 network cilium  /etc/cni/net.d/00-cni-chain.conflist
-  containerd takes this file: it sorts first in /etc/cni/net.d
+  sorts first in /etc/cni/net.d; neither containerd nor CRI-O is installed here
 
 #  OWNER   PLUGIN      FILE
 1  cilium  cilium-cni  cilium.d/05-cilium.conflist  required
@@ -34,9 +35,8 @@ def test_a_required_owner_without_a_fragment_says_what_a_pod_gets(node: Node) ->
         1,
         f"""{HEADING}\
 !  istio   -           -                            required, not for istio-system/istio-cni-node-*
-   error 11: owner istio has no fragment yet: no .conf, .conflist or .json in
-   /etc/cni/chain.d/istio.d; istio's agent writes it when it runs on this node with its CNI
-   configuration directory set to /etc/cni/chain.d/istio.d: look at that agent's pod and settings
+   error 11: waiting for istio's CNI configuration in /etc/cni/chain.d/istio.d; is its agent
+   (istio-cni-node) running on this node? (there: cni-chain status)
 {local(2)}
 A new pod gets error 11 and no network: see above
 """,
@@ -65,11 +65,11 @@ def test_a_fragment_at_fault_is_told_where_its_owner_is(node: Node) -> None:
         result.stdout
         == """\
 network cilium  /etc/cni/net.d/00-cni-chain.conflist
-  containerd takes this file: it sorts first in /etc/cni/net.d
+  sorts first in /etc/cni/net.d; neither containerd nor CRI-O is installed here
 
 #  OWNER   PLUGIN     FILE
 !  cilium  -          -                      required
-   error 7: owner cilium: fragment refused: /etc/cni/chain.d/cilium.d/05-cilium.conflist: key
+   error 7: cilium's CNI configuration is refused: /etc/cni/chain.d/cilium.d/05-cilium.conflist: key
    plugins[0].type: '../evil' must be a plain file name
 1  istio   istio-cni  istio.d/10-istio.conf  required, not for istio-system/istio-cni-node-*
 -  local   -          -                      optional
@@ -160,8 +160,9 @@ def test_a_facade_without_owners_gives_no_pod_a_network(node: Node) -> None:
 2  istio   istio-cni   istio.d/10-istio.conf        not listed
 3  local   portmap     local.d/10-portmap.conf      not listed, portMappings
 
-A new pod gets error 7 and no network: facade of network cilium: key owners: missing: list the
-owners; without them no plugin is required
+A new pod gets error 7 and no network: cni-chain's own configuration of network cilium is invalid:
+key owners: missing: list the owners; without them no plugin is required (on the node: cni-chain
+verify)
 """
     )
 
@@ -178,7 +179,7 @@ A new pod runs 3 plugins, but with errors: key chaindir: unknown key; did you me
 [facade-key-misspelt]
 """
     )
-    (facade,) = node.show()["facades"]
+    (facade,) = node.json("show")["facades"]
     assert (facade["newPod"], facade["problems"]) == (None, ["key chaindir: unknown key; did you mean chainDir?"])
 
 
@@ -189,18 +190,43 @@ def test_a_facade_with_a_fault_is_refused_as_the_plugin_refuses_it(node: Node) -
 
     assert result.status == 1
     assert result.stdout.endswith("""
-A new pod gets error 7 and no network: facade of network cilium: key stateDir: must be an absolute
-path; key logLevel: must be one of error, info, debug
+A new pod gets error 7 and no network: cni-chain's own configuration of network cilium is invalid:
+key stateDir: must be an absolute path; key logLevel: must be one of error, info, debug (on the
+node: cni-chain verify)
 """)
 
 
-def test_a_facade_behind_another_file_says_which_one_containerd_takes(node: Node) -> None:
-    (node.net_dir / "00-bridge.conf").write_text('{"type": "bridge"}')
+def places(node: Node) -> list[str]:
+    """The lines of `show` about which runtime takes the facade."""
+    return [line.strip() for line in node.run("show").stdout.partition("\n\n")[0].splitlines()[1:]]
 
-    assert node.run("show").stdout.startswith("""\
-network cilium  /etc/cni/net.d/00-cni-chain.conflist
-  containerd takes another file, which sorts before it: /etc/cni/net.d/00-bridge.conf
-""")
+
+def has(node: Node, *programs: str) -> None:
+    (node.root / "usr/bin").mkdir(parents=True, exist_ok=True)
+    for program in programs:
+        (node.root / "usr/bin" / program).touch()
+
+
+def test_only_a_runtime_that_is_installed_takes_the_facade(node: Node) -> None:
+    assert places(node) == ["sorts first in /etc/cni/net.d; neither containerd nor CRI-O is installed here"]
+
+    has(node, "crio")
+    assert places(node) == ["CRI-O takes this file: it sorts first in /etc/cni/net.d of those that can be used"]
+
+    has(node, "containerd")
+    assert places(node)[0] == "containerd takes this file: it sorts first in /etc/cni/net.d"
+    assert len(places(node)) == 2
+
+
+def test_a_facade_behind_another_file_says_which_one_a_runtime_takes(node: Node) -> None:
+    (node.net_dir / "00-bridge.conf").write_text('{"type": "bridge", "name": "bridge"}')
+
+    assert places(node) == [
+        "sorts behind /etc/cni/net.d/00-bridge.conf; neither containerd nor CRI-O is installed here"
+    ]
+
+    has(node, "containerd")
+    assert places(node) == ["containerd takes another file, /etc/cni/net.d/00-bridge.conf: it sorts first"]
 
 
 def test_a_facade_that_is_not_in_place_yet_can_be_looked_at(node: Node) -> None:
@@ -290,9 +316,8 @@ def test_json_has_everything(node: Node) -> None:
     node.clear("istio")
     crowd(node)
     message = (
-        "owner istio has no fragment yet: no .conf, .conflist or .json in /etc/cni/chain.d/istio.d; istio's agent "
-        "writes it when it runs on this node with its CNI configuration directory set to /etc/cni/chain.d/istio.d: "
-        "look at that agent's pod and settings"
+        "waiting for istio's CNI configuration in /etc/cni/chain.d/istio.d; is its agent "
+        "(istio-cni-node) running on this node? (there: cni-chain status)"
     )
     cilium: Json = {
         "owner": "cilium",
@@ -311,17 +336,16 @@ def test_json_has_everything(node: Node) -> None:
         "binary": "/opt/cni/bin/portmap",
         "capabilities": ["portMappings"],
     }
-    document = node.show()
+    document = members(node.run("show", "--json").stdout)
     owners = document["facades"][0].pop("owners")
     (error,) = document["facades"][0].pop("errors")
 
     assert error == json.loads(node.run("doctor", "--json").stdout)["findings"][0]
-    assert (error["id"], error["what"]) == ("owner-without-fragment", message)
+    assert (error["id"], error["owner"]) == ("owner-without-fragment", "istio")
     assert document["facades"][0].pop("capabilities") == list(
         json.loads((CONF / "00-cni-chain.conflist").read_bytes())["plugins"][0]["capabilities"]
     )
     assert document == {
-        "root": str(node.root),
         "netDir": "/etc/cni/net.d",
         "first": "/etc/cni/net.d/00-cni-chain.conflist",
         "facades": [
@@ -465,9 +489,29 @@ def test_a_fragment_that_others_can_write_is_refused(node: Node) -> None:
     path = Path(node.chain_dir / "istio.d/10-istio.conf")
     path.chmod(0o666)
 
-    (facade,) = node.show()["facades"]
+    (facade,) = node.json("show")["facades"]
 
     assert facade["newPod"]["code"] == 7
     assert [fault["message"] for fault in facade["owners"][1]["faults"]] == [
         "mode 0666: writable by users other than root (chmod go-w)"
     ]
+
+
+def test_a_plugin_beside_cni_chain_is_shown_and_counted_and_one_that_runs_twice_is_named(node: Node) -> None:
+    plugins = json.loads(node.facade.read_bytes())["plugins"]
+    node.change_facade(of_list={"plugins": [*plugins, {"type": "istio-cni"}]})
+
+    result = node.run("show")
+
+    assert result.status == 1
+    assert "\n!  -       istio-cni   00-cni-chain.conflist        beside cni-chain\n" in result.stdout
+    assert "\nA new pod runs 4 plugins, but with errors: istio-cni beside cni-chain" in result.stdout
+    assert any("istio-cni runs twice for a pod: the facade has it, and " in finding for finding in node.findings())
+
+
+def test_a_facade_that_cilium_has_renamed_is_named_by_show_too(node: Node) -> None:
+    node.facade.rename(node.facade.with_name(f"{node.facade.name}.cilium_bak"))
+
+    assert node.run("show").stderr.endswith(
+        f"; {FACADE}.cilium_bak: Cilium's agent has renamed the facade 00-cni-chain.conflist [facade-renamed]\n"
+    )

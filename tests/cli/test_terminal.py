@@ -65,6 +65,18 @@ def test_on_a_narrow_terminal_one_column_is_folded_and_nothing_is_lost() -> None
     assert lines[-1].split() == ["b", "c2"]
 
 
+def test_no_name_is_broken_however_narrow_the_terminal_is() -> None:
+    row = ["1", "istio-cni", "required, not for istio-system/istio-cni-node-*,portmap"]
+    shown = on_a_terminal(f"print('\\n'.join(output.table({[row]!r}, fold=2)))", columns=20)
+
+    assert [line.split() for line in ESCAPE.sub("", shown).splitlines()] == [
+        ["1", "istio-cni", "required,", "not"],
+        ["for"],
+        ["istio-system/istio-cni-node-*,"],
+        ["portmap"],
+    ]
+
+
 def test_what_has_a_style_has_it_as_a_whole_line_and_the_words_stay_the_same() -> None:
     shown = on_a_terminal(TABLE, columns=300)
 

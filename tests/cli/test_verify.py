@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.files.node import CONF, FACADE, LOCAL, Node, Result, findings, run
+from tests.support.files.node import CONF, FACADE, LOCAL, SPEAKS, Node, Result, findings, run
+from tests.support.files.schemas import members
 
 
 @pytest.mark.root
@@ -36,26 +37,27 @@ def test_errors_come_before_warnings_and_a_count_comes_last(node: Node) -> None:
 def test_json_has_the_same_for_a_program(node: Node) -> None:
     node.change_facade(colour="red", stateDir="here")
 
-    document = json.loads(node.run("verify", "--json").stdout)
-    texts = [(one["what"], bool(one.pop("why")), bool(one.pop("do"))) for one in document["findings"]]
-    assert texts == [(one.pop("what"), True, True) for one in document["findings"]]
+    document = members(node.run("verify", "--json").stdout)
+    assert [(bool(one.pop("why")), bool(one.pop("do"))) for one in document["findings"]] == [(True, True)] * 2
     assert document == {
         "findings": [
             {
                 "id": "facade-key-invalid",
                 "severity": "error",
+                "owner": None,
                 "path": FACADE,
                 "line": 54,
                 "column": 4,
-                "message": "key stateDir: must be an absolute path",
+                "what": "key stateDir: must be an absolute path",
             },
             {
                 "id": "facade-key-unknown",
                 "severity": "warning",
+                "owner": None,
                 "path": FACADE,
                 "line": 53,
                 "column": 4,
-                "message": "key colour: cni-chain doesn't know it",
+                "what": "key colour: cni-chain doesn't know it",
             },
         ],
         "files": 4,
@@ -94,3 +96,34 @@ def test_a_fragment_that_is_fine_may_be_moved_into_place(program: str) -> None:
 
     assert result == Result(0, "1 file checked: 0 errors, 0 warnings\n", "")
     assert findings(run(program, "verify", "--json", str(CONF / "chain.d/local.d/10-portmap.conf"))) == []
+
+
+def test_a_facade_whose_type_is_misspelt_is_told_before_it_is_in_place(program: str, tmp_path: Path) -> None:
+    text = (CONF / "00-cni-chain.conflist").read_text().replace('"cni-chain"', '"cni-chian"')
+    (tmp_path / "facade").write_text(text)
+
+    (told,) = findings(run(program, "verify", "--json", "facade", cwd=tmp_path))
+
+    assert told.endswith(": the plugin's type is cni-chian; did you mean cni-chain?")
+
+
+@pytest.mark.parametrize("command", ["verify", "doctor"])
+@pytest.mark.root
+def test_a_script_may_take_warnings_for_failures(node: Node, command: str) -> None:
+    (node.root / "var/log").mkdir(parents=True)
+    node.change_facade(colour="red")
+
+    assert node.run(command).status == 0
+    assert node.run(command, "--fail-on", "warning").status == 1
+    node.change_facade(remove=("colour",))
+    assert node.run(command, "--fail-on", "warning").status == 0
+    assert node.run(command, "--fail-on", "never").status == 2
+
+
+@pytest.mark.root
+def test_what_a_plugin_writes_to_stderr_is_not_among_the_findings(node: Node) -> None:
+    node.install("portmap", f"{SPEAKS}echo chatter >&2\n")
+
+    result = node.run_here("verify")
+
+    assert (result.status, result.stderr) == (0, "")

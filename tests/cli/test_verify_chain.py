@@ -19,7 +19,7 @@ def test_a_required_owner_without_a_fragment_is_an_error_where_the_fragment_is_m
 
     (finding,) = node.findings()
 
-    assert finding.startswith("/etc/cni/chain.d/istio.d: owner istio has no fragment yet: no .conf, .conflist")
+    assert finding.startswith("/etc/cni/chain.d/istio.d: new pods wait for istio's CNI configuration in /etc")
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_an_agent_that_waits_for_its_seed(node: Node, owner: str, type_: str, hi
 
     (finding,) = node.findings()
 
-    assert finding.startswith(f"/etc/cni/chain.d/{owner}.d: owner {owner} has no fragment yet: ")
+    assert finding.startswith(f"/etc/cni/chain.d/{owner}.d: new pods wait for {owner}'s CNI configuration")
     for command in ("verify", "doctor"):
         told = json.loads(node.run(command, "--json").stdout)["findings"]
         (one,) = [one for one in told if owner in one["what"]]
@@ -243,6 +243,17 @@ def test_a_mesh_whose_own_agent_would_wait_for_itself(node: Node) -> None:
     ]
 
 
+def test_a_type_that_is_misspelt_is_told_at_the_facades_key_and_no_agent_is_blamed(node: Node) -> None:
+    node.change_owner("istio", types=["istio-cnii"])
+
+    assert node.findings() == [
+        (
+            f"{FACADE}:38:6: key types: owner istio may run only istio-cnii, and /etc/cni/chain.d/istio.d has "
+            "istio-cni; did you mean istio-cni?"
+        )
+    ]
+
+
 def test_no_owner_with_a_delegate(node: Node) -> None:
     shutil.rmtree(node.chain_dir)
     node.change_facade(owners=[{"name": "cilium", "required": False}])
@@ -251,5 +262,107 @@ def test_no_owner_with_a_delegate(node: Node) -> None:
 
     assert waiting == "/etc/cni/chain.d/cilium.d: warning: owner cilium: the directory doesn't exist"
     assert finding.endswith(
-        ": no owner has a delegate for this pod: cilium in /etc/cni/chain.d; `cni-chain show --all` shows why"
+        ": no CNI plugin for this pod in /etc/cni/chain.d: neither the node's agents nor its administrator have "
+        "configured one (cilium); on the node, `cni-chain show --all` shows why"
     )
+
+
+def test_an_owners_directory_without_its_ending_is_told_with_the_command_that_renames_it(node: Node) -> None:
+    (node.chain_dir / "istio.d").rename(node.chain_dir / "istio")
+
+    waits, ignored = json.loads(node.run("verify", "--json").stdout)["findings"]
+
+    assert waits["id"] == "owner-without-fragment"
+    assert waits["do"].startswith("Rename /etc/cni/chain.d/istio to /etc/cni/chain.d/istio.d")
+    assert (ignored["what"], ignored["do"]) == (
+        "ignored: the directory of owner istio is /etc/cni/chain.d/istio.d",
+        "mv /etc/cni/chain.d/istio /etc/cni/chain.d/istio.d",
+    )
+
+
+def test_a_plugin_that_is_not_executable_gets_the_command_that_makes_it_so(node: Node) -> None:
+    (node.bin_dir / "istio-cni").chmod(0o644)
+
+    (finding,) = json.loads(node.run("verify", "--json").stdout)["findings"]
+
+    assert (finding["id"], finding["owner"]) == ("plugin-not-executable", "istio")
+    assert finding["do"].startswith("chmod +x /opt/cni/bin/istio-cni.")
+
+
+def test_only_a_node_whose_runtime_may_call_check_is_warned_of_its_timeout(node: Node) -> None:
+    node.change_facade(timeouts={"CHECK": 10})
+    assert any("timeouts.CHECK" in finding for finding in node.findings())
+
+    (node.root / "run/containerd").mkdir(parents=True)
+    (node.root / "run/containerd/containerd.sock").touch()
+
+    assert node.findings() == []
+
+
+def test_a_directory_that_another_facade_runs_is_not_unlisted(node: Node) -> None:
+    other = json.loads(node.facade.read_bytes()) | {"name": "storage"}
+    other["plugins"][0]["owners"] = [{"name": "mesh"}]
+    (node.net_dir / "10-storage.conflist").write_text(json.dumps(other))
+    node.write("mesh.d/10-mesh.conf", {"type": "mesh"})
+    node.install("mesh")
+
+    ids = [one["id"] for one in json.loads(node.run("verify", "--json").stdout)["findings"]]
+
+    assert ids == ["facade-second"]
+    assert [one["unlisted"] for one in node.json("show")["facades"]] == [[], []]
+    assert "isn't listed" not in node.run("owner", "list", "--conf", FACADE).stdout
+    node.write("stray.d/10-stray.conf", {"type": "stray"})
+    assert [one["unlisted"] for one in node.json("show")["facades"]] == [["/etc/cni/chain.d/stray.d"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("name", "type_", "advice"),
+    [
+        ("istio", "istio-cni", "cni-chain owner add istio:istio-cni"),
+        ("mesh", "mesh", "cni-chain owner add mesh"),
+    ],
+)
+def test_a_directory_without_an_owner_gets_the_command_that_makes_it_one(
+    node: Node, name: str, type_: str, advice: str
+) -> None:
+    owners = json.loads(node.facade.read_bytes())["plugins"][0]["owners"]
+    node.change_facade(owners=[one for one in owners if one["name"] != name])
+    node.write(f"{name}.d/10-{name}.conf", {"type": type_})
+
+    (finding,) = json.loads(node.run("verify", "--json").stdout)["findings"]
+
+    assert (finding["id"], finding["do"]) == (
+        "owner-not-listed",
+        f"Make it an owner ({advice}), or remove the directory.",
+    )
+
+
+@pytest.mark.root
+@pytest.mark.parametrize(
+    ("path", "mode", "user", "command"),
+    [
+        (ISTIO, 0o666, 0, f"chmod go-w {ISTIO}"),
+        (ISTIO, 0o644, 1000, f"chown root {ISTIO}"),
+        (ISTIO, 0o666, 1000, f"chown root {ISTIO} && chmod go-w {ISTIO}"),
+        ("/etc/cni/chain.d/istio.d", 0o777, 0, "chmod go-w /etc/cni/chain.d/istio.d"),
+    ],
+)
+def test_what_is_refused_for_its_owner_or_mode_gets_the_command_that_mends_it(
+    node: Node, path: str, mode: int, user: int, command: str
+) -> None:
+    file = node.root / path.removeprefix("/")
+    file.chmod(mode)
+    os.chown(file, user, 0)
+
+    (finding,) = json.loads(node.run("verify", "--json").stdout)["findings"]
+
+    assert (finding["id"], finding["path"]) == ("fragment-unusable", path)
+    assert finding["do"].startswith(f"{command}. If ")
+
+
+def test_a_file_is_named_as_it_is_called_inside_the_tree(node: Node) -> None:
+    node.write("istio.d/10-istio.conf", "{")
+
+    (finding,) = json.loads(node.run("verify", "--json").stdout)["findings"]
+
+    assert f"cni-chain verify {ISTIO} checks it" in finding["do"]

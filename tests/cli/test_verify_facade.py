@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.files.node import FACADE, Json, Node, at
+from tests.support.files.node import FACADE, ISTIO, Json, Node, at
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,8 @@ def test_true_as_a_text_is_true_as_runtimes_read_it(node: Node) -> None:
             "CHECK",
             "warning: key timeouts.CHECK: too short: cilium-cni needs up to 31 s for CHECK",
         ),
-        ({"mesh": {}}, "mesh", "key mesh: not available in this version of cni-chain"),
+        ({"mesh": {}}, "mesh", "key mesh.serviceAddress: missing: must be one of warn, enforce"),
+        ({"mesh": {"serviceAddress": "on"}}, "serviceAddress", "key mesh.serviceAddress: must be one of warn, enforce"),
         (
             {"capabilities": {"portMappings": 1}},
             "capabilities",
@@ -210,8 +211,10 @@ def append(node: Node, type_: str) -> None:
 def test_an_agent_that_has_edited_the_facade(node: Node) -> None:
     append(node, "istio-cni")
 
+    place = at(node, "type", "istio-cni")
     assert node.findings() == [
-        f"{at(node, 'type', 'istio-cni')}: istio-cni beside cni-chain: an agent has edited the facade"
+        f"{place}: istio-cni beside cni-chain: an agent has edited the facade",
+        f"{place}: warning: istio-cni runs twice for a pod: the facade has it, and {ISTIO} has it too",
     ]
 
 
@@ -293,7 +296,49 @@ def test_no_facade_at_all(node: Node) -> None:
 def test_a_facade_that_is_broken(node: Node) -> None:
     node.facade.write_text('{"name": "cilium"')
 
+    assert node.findings() == ["/etc/cni/net.d/00-cni-chain.conflist:1:18: not JSON: Expecting ',' delimiter"]
+
+
+def test_a_facade_whose_type_is_misspelt_is_named_and_nothing_is_missing(node: Node) -> None:
+    node.facade.write_text(node.facade.read_text().replace('"cni-chain"', '"cni-chian"'))
+
+    place = f"{FACADE}:{node.facade.read_text().count(chr(10), 0, node.facade.read_text().index('cni-chian')) + 1}"
+    (finding,) = node.findings()
+    assert finding.startswith(place)
+    assert finding.endswith(": the plugin's type is cni-chian; did you mean cni-chain?")
+    assert finding.partition(": ")[0] in node.run("show").stderr
+    assert node.run("owner", "remove", "istio").stderr.endswith("did you mean cni-chain?\n")
+
+
+def test_a_facade_that_is_not_json_is_not_reported_as_missing(node: Node) -> None:
+    node.facade.write_text(node.facade.read_text()[:-20])
+
+    (finding,) = json.loads(node.run("doctor", "--json").stdout)["findings"]
+
+    assert (finding["id"], finding["path"]) == ("first-file-invalid", FACADE)
+    assert finding["do"].startswith("The file is meant as the facade: correct it here")
+
+
+def test_a_directory_that_does_not_exist_is_told_from_an_empty_one(node: Node) -> None:
+    for command in ("show", "cat"):
+        result = node.run(command, "--net-dir", "/nonexistent")
+        assert result.stderr == "cni-chain: /nonexistent: no facade here: the directory doesn't exist\n"
+    assert node.findings("--net-dir", "/nonexistent") == ["/nonexistent: no facade here: the directory doesn't exist"]
+
+
+def test_an_empty_directory_of_no_owner_is_no_fault(node: Node) -> None:
+    """`install --no-facade` creates one for each owner that it assumes."""
+    (node.chain_dir / "mesh.d").mkdir()
+
+    assert node.findings() == []
+
+
+def test_a_key_of_the_list_that_is_misspelt_is_told_with_the_one_that_was_meant(node: Node) -> None:
+    node.change_facade(of_list={"loadOnlyInlinedPlugin": True})
+
     assert node.findings() == [
-        "/etc/cni/net.d: no facade here: no file has a plugin of type cni-chain",
-        "/etc/cni/net.d/00-cni-chain.conflist:1:18: not JSON: Expecting ',' delimiter",
+        (
+            f"{at(node, 'loadOnlyInlinedPlugin')}: warning: key loadOnlyInlinedPlugin: runtimes don't know it; "
+            "did you mean loadOnlyInlinedPlugins?"
+        )
     ]

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.files.host import Host
+from tests.support.files.node import Node
 
 ADDS = ["ADD cilium-cni", "ADD istio-cni", "ADD portmap"]
 DELS = ["DEL portmap", "DEL istio-cni", "DEL cilium-cni"]
 
 
-def test_add_prints_what_the_last_delegate_answered(node: Host) -> None:
+def test_add_prints_what_the_last_delegate_answered(node: Node) -> None:
     final = node.result(dns={"nameservers": ["10.0.0.10"]})
     node.plugin("portmap").does("ADD", prints=final)
 
@@ -20,7 +20,7 @@ def test_add_prints_what_the_last_delegate_answered(node: Host) -> None:
     assert (outcome.answer, outcome.ran) == (final, ADDS)
 
 
-def test_each_delegate_gets_the_result_of_the_one_before(node: Host) -> None:
+def test_each_delegate_gets_the_result_of_the_one_before(node: Node) -> None:
     steps = [node.result(dns={"domain": str(step)}) for step in range(3)]
     for plugin, step in zip(("cilium-cni", "istio-cni", "portmap"), steps, strict=True):
         node.plugin(plugin).does("ADD", prints=step)
@@ -28,7 +28,7 @@ def test_each_delegate_gets_the_result_of_the_one_before(node: Host) -> None:
     assert [call.conf.get("prevResult") for call in node.add().calls] == [None, *steps[:2]]
 
 
-def test_every_binary_is_found_before_the_first_delegate_runs(node: Host) -> None:
+def test_every_binary_is_found_before_the_first_delegate_runs(node: Node) -> None:
     node.uninstall("portmap")
 
     outcome = node.add()
@@ -39,26 +39,26 @@ def test_every_binary_is_found_before_the_first_delegate_runs(node: Host) -> Non
 
 
 @pytest.mark.parametrize("path", ["{bin}:{other}", "/nowhere:{other}:{bin}", ":{bin}::{other}:", "{other}:{bin}/"])
-def test_a_binary_is_taken_from_the_first_directory_of_cni_path_that_has_it(node: Host, path: str) -> None:
+def test_a_binary_is_taken_from_the_first_directory_of_cni_path_that_has_it(node: Node, path: str) -> None:
     node.uninstall("istio-cni")
     node.plugin("istio-cni", "other")
-    (node.bin / "istio-cni").mkdir()  # no regular file: not a plugin
+    (node.bin_dir / "istio-cni").mkdir()  # no regular file: not a plugin
 
-    outcome = node.add(CNI_PATH=path.format(bin=node.bin, other=node.root / "other"))
+    outcome = node.add(CNI_PATH=path.format(bin=node.bin_dir, other=node.bin_dir.parent / "other"))
 
     assert outcome.ran == ADDS
 
 
-def test_a_binary_may_be_a_link(node: Host) -> None:
-    real = node.bin / "istio-cni"
-    (node.root / "opt").mkdir()
-    real.rename(node.root / "opt/istio-cni-1.30")
-    real.symlink_to("../opt/istio-cni-1.30")
+def test_a_binary_may_be_a_link(node: Node) -> None:
+    real = node.bin_dir / "istio-cni"
+    (node.root / "opt/istio").mkdir()
+    real.rename(node.root / "opt/istio/istio-cni-1.30")
+    real.symlink_to("../../istio/istio-cni-1.30")
 
     assert node.add().ran == ADDS
 
 
-def test_delegates_run_one_after_another(node: Host) -> None:
+def test_delegates_run_one_after_another(node: Node) -> None:
     node.plugin("cilium-cni").does("ADD", "sleep 0.05", "behave")
 
     calls = node.add().calls
@@ -108,7 +108,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("orders", "prints", "code"), FAULTS)
 def test_an_answer_that_is_no_result_is_that_delegates_failure(
-    node: Host, orders: list[str], prints: object, code: int
+    node: Node, orders: list[str], prints: object, code: int
 ) -> None:
     """An error object keeps its code, the rest is code 6; without a usable error object 100."""
     node.plugin("istio-cni").does("ADD", *orders, prints=prints)
@@ -121,7 +121,7 @@ def test_an_answer_that_is_no_result_is_that_delegates_failure(
     assert node.records == []
 
 
-def test_a_delegates_error_keeps_its_code_words_and_details(node: Host) -> None:
+def test_a_delegates_error_keeps_its_code_words_and_details(node: Node) -> None:
     node.plugin("istio-cni").does("ADD", "stderr random id 8f3a", "exit 1", prints=ERROR)
 
     answer = node.add().answer
@@ -133,7 +133,7 @@ def test_a_delegates_error_keeps_its_code_words_and_details(node: Host) -> None:
     ("orders", "told"), [(["exit 3"], "exit status 3"), (["signal 9"], "signal 9"), (["signal 11"], "signal 11")]
 )
 def test_without_an_error_object_the_ending_and_the_last_words_are_told(
-    node: Host, orders: list[str], told: str
+    node: Node, orders: list[str], told: str
 ) -> None:
     """Exit status or signal in msg, the last line of its stderr in details."""
     node.plugin("istio-cni").does("ADD", "stderr starting", "stderr panic: nil pointer", *orders)
@@ -144,7 +144,7 @@ def test_without_an_error_object_the_ending_and_the_last_words_are_told(
     assert outcome.details == "panic: nil pointer"
 
 
-def test_a_first_delegate_may_answer_without_addresses(host: Host) -> None:
+def test_a_first_delegate_may_answer_without_addresses(host: Node) -> None:
     """A network of layer 2 alone; only an empty result after addresses is a fault."""
     host.owner("cilium", "cilium-cni")
     host.plugin("cilium-cni").does("ADD", prints={"cniVersion": "1.1.0"})
@@ -156,7 +156,7 @@ def test_a_first_delegate_may_answer_without_addresses(host: Host) -> None:
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_on_failure_del_for_the_delegate_that_failed_and_those_before_it(node: Host, failing: int) -> None:
+def test_on_failure_del_for_the_delegate_that_failed_and_those_before_it(node: Node, failing: int) -> None:
     """Backward, every one; the record goes when all DELs succeeded."""
     node.plugin(("cilium-cni", "istio-cni", "portmap")[failing]).fails("ADD", "no", 7)
 
@@ -167,7 +167,7 @@ def test_on_failure_del_for_the_delegate_that_failed_and_those_before_it(node: H
     assert node.records == []
 
 
-def test_every_delegate_is_rolled_back_even_if_one_refuses(node: Host) -> None:
+def test_every_delegate_is_rolled_back_even_if_one_refuses(node: Node) -> None:
     """The first error is reported, with the rollback's in details. Who holds the addresses keeps them until then."""
     node.plugin("portmap").fails("ADD", "no port")
     node.plugin("istio-cni").fails("DEL", "no agent", 12)
@@ -179,7 +179,7 @@ def test_every_delegate_is_rolled_back_even_if_one_refuses(node: Host) -> None:
     assert "istio/istio-cni: no agent" in outcome.details
 
 
-def test_the_record_stays_until_every_del_of_a_rollback_has_succeeded(node: Host) -> None:
+def test_the_record_stays_until_every_del_of_a_rollback_has_succeeded(node: Node) -> None:
     node.plugin("portmap").fails("ADD", "no port")
     node.plugin("istio-cni").fails("DEL", "no agent")
     node.add()
@@ -193,7 +193,7 @@ def test_the_record_stays_until_every_del_of_a_rollback_has_succeeded(node: Host
     assert node.records == []
 
 
-def test_a_rollbacks_prev_result_is_none_of_the_delegates_business(node: Host) -> None:
+def test_a_rollbacks_prev_result_is_none_of_the_delegates_business(node: Node) -> None:
     """A rolled back delegate is told its own configuration again, with its verb's environment."""
     node.plugin("portmap").fails("ADD", "no port")
 
@@ -208,7 +208,7 @@ def test_a_rollbacks_prev_result_is_none_of_the_delegates_business(node: Host) -
 # A left-over record.
 
 
-def test_an_add_first_deletes_what_is_left_of_the_same_attachment(node: Host) -> None:
+def test_an_add_first_deletes_what_is_left_of_the_same_attachment(node: Node) -> None:
     node.add()
     node.fragment("local", "10-portmap.conf", {"type": "bandwidth"})
 
@@ -218,7 +218,7 @@ def test_an_add_first_deletes_what_is_left_of_the_same_attachment(node: Host) ->
     assert len(node.records) == 1
 
 
-def test_if_that_del_fails_add_fails_with_11_and_the_record_stays(node: Host) -> None:
+def test_if_that_del_fails_add_fails_with_11_and_the_record_stays(node: Node) -> None:
     node.add()
     node.plugin("istio-cni").fails("DEL", "no agent")
 
@@ -229,7 +229,7 @@ def test_if_that_del_fails_add_fails_with_11_and_the_record_stays(node: Host) ->
     assert len(node.records) == 1
 
 
-def test_another_attachment_is_left_alone(node: Host) -> None:
+def test_another_attachment_is_left_alone(node: Node) -> None:
     node.add("c1")
 
     assert node.add("c2").ran == ADDS
@@ -243,7 +243,7 @@ EXEMPT: Any = {"exempt": [{"namespace": "kube-system", "podNamePrefix": "cilium-
 AGENT = "K8S_POD_NAMESPACE=kube-system;K8S_POD_NAME=cilium-x"
 
 
-def test_without_any_delegate_the_prev_result_is_the_answer(host: Host) -> None:
+def test_without_any_delegate_the_prev_result_is_the_answer(host: Node) -> None:
     host.owner("cilium", "cilium-cni", **EXEMPT)
 
     outcome = host.add(CNI_ARGS=AGENT, prevResult=host.result("1.0.0"))
@@ -251,7 +251,7 @@ def test_without_any_delegate_the_prev_result_is_the_answer(host: Host) -> None:
     assert (outcome.answer, outcome.ran) == (host.result("1.1.0"), [])
 
 
-def test_without_any_delegate_and_any_prev_result_add_fails_with_11(host: Host) -> None:
+def test_without_any_delegate_and_any_prev_result_add_fails_with_11(host: Node) -> None:
     host.owner("cilium", "cilium-cni", **EXEMPT)
 
     outcome = host.add(CNI_ARGS=AGENT)
@@ -259,7 +259,7 @@ def test_without_any_delegate_and_any_prev_result_add_fails_with_11(host: Host) 
     assert (outcome.code, outcome.ran) == (11, [])
 
 
-def test_no_owner_has_any_fragment_is_11(host: Host) -> None:
+def test_no_owner_has_any_fragment_is_11(host: Node) -> None:
     host.owner("cilium", required=False)
 
     assert host.add().code == 11
@@ -267,16 +267,16 @@ def test_no_owner_has_any_fragment_is_11(host: Host) -> None:
 
 
 @pytest.mark.parametrize("verb", ["ADD", "DEL"])
-def test_the_plugins_own_namespace_is_refused_before_anything_ran(node: Host, verb: str) -> None:
+def test_the_plugins_own_namespace_is_refused_before_anything_ran(node: Node, verb: str) -> None:
     outcome = node.call(verb, CNI_NETNS="/proc/self/ns/net")
 
     assert (outcome.code, outcome.ran, node.records) == (8, [], [])
 
 
 @pytest.mark.parametrize("override", ["1", "true", "TRUE"])
-def test_unless_it_is_meant(node: Host, override: str) -> None:
+def test_unless_it_is_meant(node: Node, override: str) -> None:
     assert node.add(CNI_NETNS="/proc/self/ns/net", CNI_NETNS_OVERRIDE=override).ok
 
 
-def test_a_namespace_that_cannot_be_opened_is_the_delegates_concern(node: Host) -> None:
+def test_a_namespace_that_cannot_be_opened_is_the_delegates_concern(node: Node) -> None:
     assert node.add(CNI_NETNS="/run/netns/nowhere").ran == ADDS

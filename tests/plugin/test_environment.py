@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.files.double import Call
-from tests.support.files.host import Host
+from tests.support.files.node import Call, Node
 
 CALLERS = [
     pytest.param({}, id="bare"),
@@ -35,7 +34,7 @@ def entries(env: dict[str, str]) -> list[str]:
 
 
 @pytest.mark.parametrize("more", CALLERS)
-def test_a_delegate_has_the_callers_environment_and_nothing_else(node: Host, more: dict[str, str]) -> None:
+def test_a_delegate_has_the_callers_environment_and_nothing_else(node: Node, more: dict[str, str]) -> None:
     """What freezing adds is undone, and what an interpreter adds by itself as well."""
     node.environ.update(more)
     for verb in ("ADD", "CHECK", "DEL"):
@@ -47,27 +46,27 @@ def test_a_delegate_has_the_callers_environment_and_nothing_else(node: Host, mor
 
 
 @pytest.fixture
-def declared(host: Host) -> Host:
+def declared(host: Node) -> Node:
     """One owner whose file declares 1.1.0, so that it is asked for STATUS and GC."""
     host.owner("cilium")
     host.fragment("cilium", "10.conf", {"type": "cilium-cni", "cniVersion": "1.1.0"})
     return host
 
 
-def changed(host: Host, call: Call) -> dict[str, str]:
+def changed(host: Node, call: Call) -> dict[str, str]:
     """The variables that aren't as the runtime gave them."""
     given = host.attachment(call.verb, "")
     assert call.env.keys() == given.keys()
     return {key: value for key, value in call.env.items() if given[key] != value}
 
 
-def test_status_and_gc_pass_the_empty_variables_on(declared: Host) -> None:
+def test_status_and_gc_pass_the_empty_variables_on(declared: Node) -> None:
     calls = [*declared.status().calls, *declared.gc([]).calls]
 
     assert [(call.verb, changed(declared, call)) for call in calls] == [("STATUS", {}), ("GC", {})]
 
 
-def test_the_dels_of_gc_take_the_attachment_from_its_record(declared: Host) -> None:
+def test_the_dels_of_gc_take_the_attachment_from_its_record(declared: Node) -> None:
     """A GC's DELs take CNI_CONTAINERID, CNI_IFNAME, CNI_NETNS and CNI_ARGS from the record."""
     declared.add("c1", CNI_ARGS="K8S_POD_NAME=web", CNI_NETNS="/run/netns/gone")
 
@@ -83,7 +82,7 @@ def test_the_dels_of_gc_take_the_attachment_from_its_record(declared: Host) -> N
     assert (collect.verb, changed(declared, collect)) == ("GC", {})
 
 
-def test_only_the_command_differs_on_rollback_and_for_version(node: Host) -> None:
+def test_only_the_command_differs_on_rollback_and_for_version(node: Node) -> None:
     node.plugin("istio-cni").fails("ADD")
     env = node.attachment("ADD", "c1")
 
@@ -94,7 +93,7 @@ def test_only_the_command_differs_on_rollback_and_for_version(node: Host) -> Non
         assert call.environ == entries(env | {"CNI_COMMAND": call.verb})
 
 
-def test_only_the_command_differs_on_the_dels_of_a_left_over_record(node: Host) -> None:
+def test_only_the_command_differs_on_the_dels_of_a_left_over_record(node: Node) -> None:
     node.add()
     env = node.attachment("ADD", "c1")
 
@@ -118,7 +117,7 @@ def umask() -> Iterator[int]:
     os.umask(before)
 
 
-def test_a_delegate_has_the_callers_directory_umask_and_signals(node: Host, umask: int) -> None:
+def test_a_delegate_has_the_callers_directory_umask_and_signals(node: Node, umask: int) -> None:
     """An interpreter ignores SIGPIPE; its delegates must not inherit that."""
     calls = node.add().calls
 
@@ -127,10 +126,10 @@ def test_a_delegate_has_the_callers_directory_umask_and_signals(node: Host, umas
         assert int(call.status["Umask"], 8) == umask
         assert int(call.status["SigIgn"], 16) & ~C_LIBRARYS_OWN == ignored_signals()
         assert int(call.status["SigBlk"], 16) == 0
-        assert (call.folder / "cmdline").read_bytes().split(b"\0") == [os.fsencode(node.bin / call.type), b""]
+        assert (call.folder / "cmdline").read_bytes().split(b"\0") == [os.fsencode(node.bin_dir / call.type), b""]
 
 
-def test_a_signal_that_the_runtime_ignores_stays_ignored(host: Host) -> None:
+def test_a_signal_that_the_runtime_ignores_stays_ignored(host: Node) -> None:
     """As it would be if the runtime had run the delegate itself."""
     host.owner("cilium", "cilium-cni")
 
@@ -139,7 +138,7 @@ def test_a_signal_that_the_runtime_ignores_stays_ignored(host: Host) -> None:
 
     subprocess.run(
         [host.program],
-        input=json.dumps(host.facade()).encode(),
+        input=json.dumps(host.request()).encode(),
         env=host.attachment("ADD", "c1"),
         preexec_fn=ignore,
         check=True,

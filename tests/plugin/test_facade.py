@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.files.host import ABSENT, Host
+from tests.support.files.node import ABSENT, Node
 
 FORWARD = ["cilium-cni", "istio-cni", "portmap"]
 
@@ -13,7 +13,7 @@ FORWARD = ["cilium-cni", "istio-cni", "portmap"]
     ("verb", "order"),
     [("ADD", FORWARD), ("CHECK", FORWARD), ("GC", FORWARD), ("DEL", FORWARD[::-1])],
 )
-def test_owners_run_in_the_facades_order_and_are_deleted_backward(node: Host, verb: str, order: list[str]) -> None:
+def test_owners_run_in_the_facades_order_and_are_deleted_backward(node: Node, verb: str, order: list[str]) -> None:
     if verb != "ADD":
         assert node.add().ok
 
@@ -30,9 +30,12 @@ def test_owners_run_in_the_facades_order_and_are_deleted_backward(node: Host, ve
         pytest.param({"owners": ABSENT, "owner": [{"name": "cilium"}]}, "did you mean owners?", id="owner"),
         pytest.param({"owners": [{"name": "cilium", "type": ["x"]}]}, "did you mean types?", id="type"),
         pytest.param({"owners": [{"name": "cilium", "exmept": []}]}, "did you mean exempt?", id="exmept"),
+        pytest.param({"mesh": {"serviceAdress": "enforce"}}, "did you mean serviceAddress?", id="serviceAdress"),
+        pytest.param({"mesh": {"serviceAddress": "enforced"}}, "must be one of warn, enforce", id="enforced"),
+        pytest.param({"mesh": {}}, "key mesh.serviceAddress: missing", id="mesh"),
     ],
 )
-def test_a_typo_never_opens_the_gate(node: Host, keys: dict[str, Any], told: str) -> None:
+def test_a_typo_never_opens_the_gate(node: Node, keys: dict[str, Any], told: str) -> None:
     """Without its owners, or with one that may contribute anything, a pod would come up without the mesh."""
     outcome = node.add(**keys)
 
@@ -40,13 +43,13 @@ def test_a_typo_never_opens_the_gate(node: Host, keys: dict[str, Any], told: str
     assert told in outcome.msg
 
 
-def test_a_directory_that_is_not_listed_is_not_run(node: Host) -> None:
+def test_a_directory_that_is_not_listed_is_not_run(node: Node) -> None:
     node.fragment("stranger", "10.conf", {"type": "stranger"})
 
     assert node.add().ran == ["ADD cilium-cni", "ADD istio-cni", "ADD portmap"]
 
 
-def test_the_default_chain_dir_is_etc_cni_chain_d(host: Host) -> None:
+def test_the_default_chain_dir_is_etc_cni_chain_d(host: Node) -> None:
     host.owner("nobody-has-this-owner")
 
     outcome = host.add(chainDir=ABSENT)
@@ -74,7 +77,7 @@ def test_the_default_chain_dir_is_etc_cni_chain_d(host: Host) -> None:
         pytest.param("allowUnsafePermissions", 1, id="allowUnsafePermissions-number"),
     ],
 )
-def test_an_invalid_value_is_error_7_that_names_the_key(node: Host, key: str, value: object) -> None:
+def test_an_invalid_value_is_error_7_that_names_the_key(node: Node, key: str, value: object) -> None:
     outcome = node.add(**{key: value})
 
     assert (outcome.code, outcome.ran) == (7, [])
@@ -83,7 +86,7 @@ def test_an_invalid_value_is_error_7_that_names_the_key(node: Host, key: str, va
 
 @pytest.mark.parametrize("value", [0, -1, "5", True, None, [1]])
 @pytest.mark.parametrize("verb", ["ADD", "DEL", "CHECK", "GC", "STATUS"])
-def test_a_timeout_must_be_a_positive_number(node: Host, verb: str, value: object) -> None:
+def test_a_timeout_must_be_a_positive_number(node: Node, verb: str, value: object) -> None:
     outcome = node.add(timeouts={verb: value})
 
     assert (outcome.code, outcome.ran) == (7, [])
@@ -121,7 +124,7 @@ def test_a_timeout_must_be_a_positive_number(node: Host, verb: str, value: objec
         pytest.param({"name": "istio", "timeoutSeconds": "9"}, "timeoutSeconds", id="timeoutSeconds-text"),
     ],
 )
-def test_an_invalid_owner_is_error_7_that_names_the_key(host: Host, owner: Any, key: str) -> None:
+def test_an_invalid_owner_is_error_7_that_names_the_key(host: Node, owner: Any, key: str) -> None:
     host.owner("cilium", "cilium-cni")
     host.owners.append(owner)
 
@@ -132,7 +135,7 @@ def test_an_invalid_owner_is_error_7_that_names_the_key(host: Host, owner: Any, 
 
 
 @pytest.mark.parametrize("verb", ["ADD", "CHECK", "STATUS"])
-def test_an_invalid_key_is_error_7_for_every_verb(node: Host, verb: str) -> None:
+def test_an_invalid_key_is_error_7_for_every_verb(node: Node, verb: str) -> None:
     outcome = node.call(verb, "" if verb == "STATUS" else "c1", logLevel="loud")
 
     assert (outcome.code, outcome.ran) == (7, [])
@@ -151,7 +154,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("keys", FAULTS)
-def test_a_typo_keeps_no_pod_terminating(node: Host, keys: dict[str, Any]) -> None:
+def test_a_typo_keeps_no_pod_terminating(node: Node, keys: dict[str, Any]) -> None:
     """Its key takes its default, and that is logged."""
     node.add()
 
@@ -163,7 +166,7 @@ def test_a_typo_keeps_no_pod_terminating(node: Host, keys: dict[str, Any]) -> No
 
 
 @pytest.mark.parametrize("keys", FAULTS)
-def test_nor_an_attachment_that_gc_collects(node: Host, keys: dict[str, Any]) -> None:
+def test_nor_an_attachment_that_gc_collects(node: Node, keys: dict[str, Any]) -> None:
     node.add()
 
     outcome = node.gc([], **keys)
@@ -174,7 +177,7 @@ def test_nor_an_attachment_that_gc_collects(node: Host, keys: dict[str, Any]) ->
 
 @pytest.mark.parametrize("verb", ["DEL", "GC"])
 @pytest.mark.parametrize("key", ["chainDir", "stateDir"])
-def test_but_where_the_records_are_must_be_known(node: Host, verb: str, key: str) -> None:
+def test_but_where_the_records_are_must_be_known(node: Node, verb: str, key: str) -> None:
     node.add()
 
     outcome = node.call(verb, "" if verb == "GC" else "c1", **{key: 5})
@@ -184,34 +187,34 @@ def test_but_where_the_records_are_must_be_known(node: Host, verb: str, key: str
 
 
 @pytest.mark.parametrize("verb", ["ADD", "CHECK"])
-def test_a_runtime_config_that_is_no_object_is_error_7(node: Host, verb: str) -> None:
+def test_a_runtime_config_that_is_no_object_is_error_7(node: Node, verb: str) -> None:
     outcome = node.call(verb, runtimeConfig=["portMappings"])
 
     assert (outcome.code, outcome.ran) == (7, [])
     assert "key runtimeConfig: must be an object" in outcome.msg
 
 
-def test_a_del_that_knows_no_owners_and_has_no_record_deletes_all_that_there_is(node: Host) -> None:
+def test_a_del_that_knows_no_owners_and_has_no_record_deletes_all_that_there_is(node: Node) -> None:
     outcome = node.delete(owners=ABSENT)
 
     assert outcome.ok
     assert sorted(outcome.ran) == ["DEL cilium-cni", "DEL istio-cni", "DEL portmap"]
 
 
-def test_the_mesh_key_is_refused_until_it_is_available(node: Host) -> None:
-    outcome = node.add(mesh={"serviceAddress": "warn"})
+@pytest.mark.parametrize("choice", ["warn", "enforce"])
+def test_the_mesh_key_is_for_pods_with_a_meshs_plugin_only(host: Node, choice: str) -> None:
+    host.owner("cilium", "cilium-cni")
 
-    assert (outcome.code, outcome.ran) == (7, [])
-    assert "mesh" in outcome.msg
-    assert "not available" in outcome.msg
+    assert host.add(mesh={"serviceAddress": choice}).ran == ["ADD cilium-cni"]
+    assert host.delete(mesh={"serviceAddress": choice}).ran == ["DEL cilium-cni"]
 
 
-def test_unknown_keys_beside_the_owners_are_accepted(node: Host) -> None:
+def test_unknown_keys_beside_the_owners_are_accepted(node: Node) -> None:
     """Multus and runtimes add some."""
     assert node.add(comment="ours", futureKey={"a": 1}).ok
 
 
-def test_several_facades_stand_side_by_side(node: Host) -> None:
+def test_several_facades_stand_side_by_side(node: Node) -> None:
     """Other name, other chainDir: the same container on two networks, each with its own record."""
     second = {
         "name": "storage",

@@ -27,7 +27,7 @@ from tests.lab.faults.scenes import (
     Delete,
     Scene,
 )
-from tests.support.files.host import Host
+from tests.support.files.node import called_node
 from tests.support.sandbox.node import is_frozen
 
 
@@ -134,14 +134,15 @@ def test_a_program_that_lies_is_found_out(lie: str, program: str, double: Path, 
     injector = made(tmp_path)
     liar = tmp_path / "liar"
     error = '{"cniVersion":"1.1.0","code":5,"msg":"no"}'
-    told = {"STATE": "state", "BIN": "bin", "REQUEST": "request"}
-    lines = [f"{name}={tmp_path}/{path}" for name, path in told.items()]
+    node = called_node(tmp_path, str(liar), double)
+    told = {"STATE": node.state_dir, "BIN": node.bin_dir, "REQUEST": node.root / "request"}
+    lines = [f"{name}={path}" for name, path in told.items()]
     lines += [f"PROGRAM={program}", f"ERROR='{error}'", f"if [ ! -e {tmp_path}/lie ]; then exec {program}; fi"]
     # It lies once: what follows shows what the lie has done.
     lines += [f"rm {tmp_path}/lie", script]
     liar.write_text("\n".join(("#!/bin/sh", *lines, "")))
     liar.chmod(0o755)
-    scene = Delete(Host(tmp_path, str(liar), double), injector)
+    scene = Delete(node, injector)
     (tmp_path / "lie").touch()
 
     _, violations = scene.reference()

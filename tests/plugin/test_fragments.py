@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.files.host import Host
+from tests.support.files.node import Node
 
 SINGLE = {"type": "cilium-cni"}
 LIST = {"cniVersion": "1.0.0", "name": "cilium", "plugins": [SINGLE]}
@@ -16,14 +16,14 @@ HALF = b'{"type": "cilium-cni", "ipam":'
 
 
 @pytest.fixture
-def cilium(host: Host) -> Host:
+def cilium(host: Node) -> Node:
     """A host whose only owner, cilium, is required and has no file yet."""
     host.owner("cilium")
     return host
 
 
 @pytest.mark.parametrize("file", ["10-a.conf", "10-a.conflist", "10-a.json", "é.conf", "a b.conf", "~.json"])
-def test_files_with_these_endings_count(cilium: Host, file: str) -> None:
+def test_files_with_these_endings_count(cilium: Node, file: str) -> None:
     cilium.fragment("cilium", file, SINGLE)
 
     assert cilium.add().ran == ["ADD cilium-cni"]
@@ -52,7 +52,7 @@ def test_files_with_these_endings_count(cilium: Host, file: str) -> None:
         "README",
     ],
 )
-def test_everything_else_is_ignored(cilium: Host, file: str) -> None:
+def test_everything_else_is_ignored(cilium: Node, file: str) -> None:
     cilium.fragment("cilium", "10-good.conf", SINGLE)
     cilium.fragment("cilium", file, {"type": "never"})
 
@@ -60,13 +60,13 @@ def test_everything_else_is_ignored(cilium: Host, file: str) -> None:
 
 
 @pytest.mark.parametrize("file", [".10-a.conf", "10-a.tmp.conf", "calico-kubeconfig.conf", "10-a.conf.cilium_bak"])
-def test_an_ignored_file_is_no_fragment_of_a_required_owner(cilium: Host, file: str) -> None:
+def test_an_ignored_file_is_no_fragment_of_a_required_owner(cilium: Node, file: str) -> None:
     cilium.fragment("cilium", file, SINGLE)
 
     assert cilium.add().code == 11
 
 
-def test_sub_directories_and_what_is_no_file_are_ignored(cilium: Host) -> None:
+def test_sub_directories_and_what_is_no_file_are_ignored(cilium: Node) -> None:
     cilium.fragment("cilium", "10-good.conf", SINGLE)
     folder = cilium.folder("cilium")
     (folder / "sub.conf").mkdir()
@@ -76,7 +76,7 @@ def test_sub_directories_and_what_is_no_file_are_ignored(cilium: Host) -> None:
     assert cilium.add().ran == ["ADD cilium-cni"]
 
 
-def test_files_count_bytewise_by_name(cilium: Host) -> None:
+def test_files_count_bytewise_by_name(cilium: Node) -> None:
     names = ["10-b.conf", "9-a.conf", "Z.conf", "a.conf", "a.conflist", "b-.json", "b.json", "é.conf"]
     for number, file in enumerate(reversed(names)):
         cilium.fragment("cilium", file, {"type": f"plugin-{len(names) - 1 - number}"})
@@ -86,19 +86,19 @@ def test_files_count_bytewise_by_name(cilium: Host) -> None:
 
 @pytest.mark.parametrize("form", [SINGLE, LIST], ids=["plugin", "list"])
 @pytest.mark.parametrize("file", ["a.conf", "a.conflist", "a.json"])
-def test_content_decides_the_form(cilium: Host, form: dict[str, object], file: str) -> None:
+def test_content_decides_the_form(cilium: Node, form: dict[str, object], file: str) -> None:
     cilium.fragment("cilium", file, form)
 
     assert cilium.add().ran == ["ADD cilium-cni"]
 
 
-def test_a_list_is_run_in_its_order(cilium: Host) -> None:
+def test_a_list_is_run_in_its_order(cilium: Node) -> None:
     cilium.fragment("cilium", "a.conflist", {"plugins": [{"type": "b"}, {"type": "a"}, {"type": "c"}]})
 
     assert cilium.add().ran == ["ADD b", "ADD a", "ADD c"]
 
 
-def test_an_empty_list_contributes_nothing(cilium: Host) -> None:
+def test_an_empty_list_contributes_nothing(cilium: Node) -> None:
     """A required owner with nothing else is not usable."""
     cilium.fragment("cilium", "a.conflist", {"plugins": []})
 
@@ -109,7 +109,7 @@ def test_an_empty_list_contributes_nothing(cilium: Host) -> None:
     assert cilium.add().ran == ["ADD cilium-cni"]
 
 
-def test_an_empty_list_of_an_owner_that_is_not_required_is_fine(cilium: Host) -> None:
+def test_an_empty_list_of_an_owner_that_is_not_required_is_fine(cilium: Node) -> None:
     cilium.fragment("cilium", "a.conf", SINGLE)
     cilium.owner("local", required=False)
     cilium.fragment("local", "a.conflist", {"plugins": []})
@@ -121,7 +121,7 @@ def test_an_empty_list_of_an_owner_that_is_not_required_is_fine(cilium: Host) ->
 
 
 @pytest.mark.parametrize("target", ["real.txt", "sub/real.txt", "..data/real.txt"])
-def test_a_link_to_a_file_below_the_owners_directory_counts(cilium: Host, target: str) -> None:
+def test_a_link_to_a_file_below_the_owners_directory_counts(cilium: Node, target: str) -> None:
     """As Kubernetes mounts a ConfigMap: ..data is a link to a directory beside it."""
     folder = cilium.folder("cilium")
     (folder / "..2026_1").mkdir()
@@ -148,12 +148,12 @@ def test_a_link_to_a_file_below_the_owners_directory_counts(cilium: Host, target
     ],
 )
 @pytest.mark.parametrize("required", [True, False], ids=["required", "not-required"])
-def test_a_link_to_anything_else_is_refused(host: Host, target: str, required: bool) -> None:
+def test_a_link_to_anything_else_is_refused(host: Node, target: str, required: bool) -> None:
     host.owner("first", "cilium-cni")
     host.owner("cilium", required=required)
     for other in ("other.d", "cilium.d-not"):
-        (host.chain / other).mkdir()
-        (host.chain / other / "10.conf").write_text('{"type": "cilium-cni"}')
+        (host.chain_dir / other).mkdir()
+        (host.chain_dir / other / "10.conf").write_text('{"type": "cilium-cni"}')
     folder = host.folder("cilium")
     (folder / "sub").mkdir()
     (folder / "out").symlink_to("../other.d")
@@ -170,7 +170,7 @@ def test_a_link_to_anything_else_is_refused(host: Host, target: str, required: b
 
 @pytest.mark.parametrize("form", ["plugin", "list"])
 @pytest.mark.parametrize("kind", ["cni-chain", "/", "a/b", "../cilium-cni", "/bin/sh", ".", "..", "", 5, None, ["a"]])
-def test_a_type_must_be_a_plain_file_name(host: Host, kind: object, form: str) -> None:
+def test_a_type_must_be_a_plain_file_name(host: Node, kind: object, form: str) -> None:
     host.owner("first", "cilium-cni")
     host.owner("cilium", required=False)
     plugin = {"type": kind}
@@ -184,7 +184,7 @@ def test_a_type_must_be_a_plain_file_name(host: Host, kind: object, form: str) -
 
 
 @pytest.mark.parametrize("content", [{}, {"plugins": {}}, {"plugins": ["x"]}, {"plugins": [{}]}, {"plugins": None}])
-def test_an_object_that_is_neither_a_plugin_nor_a_list_is_refused(cilium: Host, content: object) -> None:
+def test_an_object_that_is_neither_a_plugin_nor_a_list_is_refused(cilium: Node, content: object) -> None:
     path = cilium.fragment("cilium", "10.conf", content, install=False)
 
     outcome = cilium.add()
@@ -211,7 +211,7 @@ BROKEN = [
 
 
 @pytest.mark.parametrize("content", BROKEN)
-def test_a_required_owner_with_a_broken_fragment_is_unusable_as_a_whole(host: Host, content: bytes) -> None:
+def test_a_required_owner_with_a_broken_fragment_is_unusable_as_a_whole(host: Node, content: bytes) -> None:
     host.owner("first", "loopback")
     host.owner("cilium", "cilium-cni")
     path = host.fragment("cilium", "20.conf", content)
@@ -223,7 +223,7 @@ def test_a_required_owner_with_a_broken_fragment_is_unusable_as_a_whole(host: Ho
 
 
 @pytest.mark.parametrize("content", BROKEN)
-def test_of_an_owner_that_is_not_required_only_the_broken_fragment_is_left_out(host: Host, content: bytes) -> None:
+def test_of_an_owner_that_is_not_required_only_the_broken_fragment_is_left_out(host: Node, content: bytes) -> None:
     host.owner("cilium", "cilium-cni")
     host.owner("local", "portmap", required=False)
     host.fragment("local", "05.conf", content)
@@ -247,7 +247,7 @@ def closed_once(path: Path) -> threading.Event:
     return closed
 
 
-def test_a_file_that_its_writer_completes_at_once_is_read_again(cilium: Host) -> None:
+def test_a_file_that_its_writer_completes_at_once_is_read_again(cilium: Node) -> None:
     """Some agents write without rename: read again for up to 200 ms."""
     path = cilium.fragment("cilium", "10.conf", HALF)
     cilium.plugin("cilium-cni")
@@ -261,7 +261,7 @@ def test_a_file_that_its_writer_completes_at_once_is_read_again(cilium: Host) ->
     assert running.ends().ran == ["ADD cilium-cni"]
 
 
-def test_a_link_that_is_being_exchanged_is_waited_for(host: Host) -> None:
+def test_a_link_that_is_being_exchanged_is_waited_for(host: Node) -> None:
     """As a ConfigMap's are: a name in the middle leads to another directory from one moment to the next."""
     host.owner("cilium")
     host.fragment("cilium", "10.conf", {"type": "cilium-cni"})
@@ -280,7 +280,7 @@ def test_a_link_that_is_being_exchanged_is_waited_for(host: Host) -> None:
     assert outcome.ran == ["ADD cilium-cni", "ADD second"]
 
 
-def test_what_can_be_added_can_be_deleted_however_deep_it_is(host: Host) -> None:
+def test_what_can_be_added_can_be_deleted_however_deep_it_is(host: Node) -> None:
     host.owner("cilium")
     for depth in (150, 199, 500, 985):
         text = b'{"type": "cilium-cni", "x": ' + b"[" * depth + b"]" * depth + b"}"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.files.host import ABSENT, Host, Outcome
+from tests.support.files.node import ABSENT, Node, Outcome
 
 GCS = ["GC cilium-cni", "GC istio-cni", "GC portmap"]
 KEYS = ["cni.dev/valid-attachments", "cni.dev/attachments"]
@@ -12,7 +12,7 @@ def entry(container: str, ifname: str = "eth0") -> dict[str, str]:
     return {"containerID": container, "ifname": ifname}
 
 
-def dels(container: str, host: Host) -> list[str]:
+def dels(container: str, host: Node) -> list[str]:
     return [call.type for call in host.calls if call.verb == "DEL" and call.env["CNI_CONTAINERID"] == container]
 
 
@@ -22,7 +22,7 @@ def lists(outcome: Outcome) -> list[object]:
 
 
 @pytest.fixture
-def pods(node: Host) -> Host:
+def pods(node: Node) -> Node:
     """The node with the attachments c1 and c2, its files declaring 1.1.0."""
     for owner, plugin in (("cilium", "cilium-cni"), ("istio", "istio-cni"), ("local", "portmap")):
         node.fragment(owner, f"10-{plugin}.conf", {"type": plugin, "cniVersion": "1.1.0"})
@@ -31,7 +31,7 @@ def pods(node: Host) -> Host:
     return node
 
 
-def test_without_the_key_nothing_of_ours_is_collected(pods: Host) -> None:
+def test_without_the_key_nothing_of_ours_is_collected(pods: Node) -> None:
     """As `cnitool gc` calls it."""
     outcome = pods.gc()
 
@@ -41,7 +41,7 @@ def test_without_the_key_nothing_of_ours_is_collected(pods: Host) -> None:
 
 
 @pytest.mark.parametrize("valid", [None, []], ids=["null", "empty"])
-def test_null_and_an_empty_list_mean_all_of_this_network(pods: Host, valid: object) -> None:
+def test_null_and_an_empty_list_mean_all_of_this_network(pods: Node, valid: object) -> None:
     pods.network = "other"
     pods.add("c9")
     pods.network = "pods"
@@ -56,7 +56,7 @@ def test_null_and_an_empty_list_mean_all_of_this_network(pods: Host, valid: obje
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_attachments_that_the_runtime_does_not_list_get_del(pods: Host, key: str) -> None:
+def test_attachments_that_the_runtime_does_not_list_get_del(pods: Node, key: str) -> None:
     """From their record, before the delegates get GC; under either name of the key."""
     outcome = pods.call("GC", "", **{key: [entry("c2")]})
 
@@ -66,27 +66,27 @@ def test_attachments_that_the_runtime_does_not_list_get_del(pods: Host, key: str
     assert all(call.conf[key] == [entry("c2")] for call in outcome.calls if call.verb == "GC")
 
 
-def test_valid_attachments_counts_if_both_keys_are_given(pods: Host) -> None:
+def test_valid_attachments_counts_if_both_keys_are_given(pods: Node) -> None:
     pods.call("GC", "", **{KEYS[0]: [entry("c1"), entry("c2")], KEYS[1]: []})
 
     assert len(pods.records) == 2
 
 
-def test_an_attachment_is_container_and_interface(pods: Host) -> None:
+def test_an_attachment_is_container_and_interface(pods: Node) -> None:
     pods.gc(ABSENT, **{KEYS[0]: [entry("c1", "eth1"), entry("c2")]})
 
     assert (len(dels("c1", pods)), len(dels("c2", pods))) == (3, 0)
 
 
 @pytest.mark.parametrize("valid", [5, "c1", {}, ["c1"], [5], [None], [{}], [{"containerID": "c1"}], [{"ifname": "e"}]])
-def test_a_list_that_cannot_be_understood_collects_nothing(pods: Host, valid: object) -> None:
+def test_a_list_that_cannot_be_understood_collects_nothing(pods: Node, valid: object) -> None:
     outcome = pods.call("GC", "", **{KEYS[0]: valid})
 
     assert not outcome.ok
     assert (outcome.ran, len(pods.records)) == ([], 2)
 
 
-def test_gc_uses_the_record_not_the_fragments(pods: Host) -> None:
+def test_gc_uses_the_record_not_the_fragments(pods: Node) -> None:
     pods.fragment("istio", "10-istio-cni.conf", {"type": "other", "cniVersion": "1.1.0"})
 
     outcome = pods.gc(["c1"])
@@ -96,13 +96,13 @@ def test_gc_uses_the_record_not_the_fragments(pods: Host) -> None:
 
 
 @pytest.mark.parametrize("versions", [["1.0.0"], ["0.3.1", "0.4.0"]])
-def test_delegates_below_1_1_0_get_no_gc(node: Host, versions: list[str]) -> None:
+def test_delegates_below_1_1_0_get_no_gc(node: Node, versions: list[str]) -> None:
     node.plugin("istio-cni").supports(*versions)
 
     assert node.gc([]).ran == ["GC cilium-cni", "GC portmap"]
 
 
-def test_errors_are_collected(pods: Host) -> None:
+def test_errors_are_collected(pods: Node) -> None:
     """Every delegate gets its GC; the first error's code and msg, the others in details."""
     pods.plugin("cilium-cni").fails("GC", "first", 21)
     pods.plugin("portmap").fails("GC", "second", 22)
@@ -114,7 +114,7 @@ def test_errors_are_collected(pods: Host) -> None:
     assert outcome.ran == GCS
 
 
-def test_an_attachment_whose_del_failed_counts_as_valid(pods: Host) -> None:
+def test_an_attachment_whose_del_failed_counts_as_valid(pods: Node) -> None:
     """Else a delegate would free what it still needs."""
     pods.plugin("istio-cni").fails("DEL", "no agent", 21, call=1)
 
@@ -126,7 +126,7 @@ def test_an_attachment_whose_del_failed_counts_as_valid(pods: Host) -> None:
     assert lists(outcome) == [[entry(failed.env["CNI_CONTAINERID"])]] * 6
 
 
-def test_an_attachment_that_another_verb_holds_is_left_alone_and_counts_as_valid(pods: Host) -> None:
+def test_an_attachment_that_another_verb_holds_is_left_alone_and_counts_as_valid(pods: Node) -> None:
     pods.plugin("istio-cni").does("ADD", "sleep 60")
     adding = pods.begin("ADD", "c3")
     adding.reaches("ADD", "istio-cni")
@@ -139,7 +139,7 @@ def test_an_attachment_that_another_verb_holds_is_left_alone_and_counts_as_valid
     adding.kill()
 
 
-def test_an_attachment_whose_add_was_killed_is_collected(pods: Host) -> None:
+def test_an_attachment_whose_add_was_killed_is_collected(pods: Node) -> None:
     pods.plugin("istio-cni").does("ADD", "sleep 60")
     adding = pods.begin("ADD", "c3")
     adding.reaches("ADD", "istio-cni")
@@ -151,7 +151,7 @@ def test_an_attachment_whose_add_was_killed_is_collected(pods: Host) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\0" * 4096, b"{}\n", b"[1]\n", b"null\n"])
-def test_an_attachment_whose_record_is_damaged_is_deleted_by_the_chain_as_it_is_now(pods: Host, content: bytes) -> None:
+def test_an_attachment_whose_record_is_damaged_is_deleted_by_the_chain_as_it_is_now(pods: Node, content: bytes) -> None:
     pods.records[0].write_bytes(content)
 
     outcome = pods.gc([])
@@ -161,20 +161,20 @@ def test_an_attachment_whose_record_is_damaged_is_deleted_by_the_chain_as_it_is_
     assert pods.records == []
 
 
-def test_what_a_delegate_prints_on_a_successful_gc_is_ignored(pods: Host) -> None:
+def test_what_a_delegate_prints_on_a_successful_gc_is_ignored(pods: Node) -> None:
     pods.plugin("istio-cni").does("GC", prints=b"collected 3\n")
 
     assert pods.gc(["c1", "c2"]).ok
 
 
 @pytest.mark.parametrize("version", ["1.0.0", "0.4.0", ""])
-def test_there_is_no_gc_below_1_1_0(pods: Host, version: str) -> None:
+def test_there_is_no_gc_below_1_1_0(pods: Node, version: str) -> None:
     outcome = pods.gc([], cniVersion=version)
 
     assert (outcome.code, outcome.ran, len(pods.records)) == (1, [], 2)
 
 
-def test_the_dels_are_made_at_the_version_of_their_add(node: Host) -> None:
+def test_the_dels_are_made_at_the_version_of_their_add(node: Node) -> None:
     """The record knows it; the delegate may know no other."""
     node.plugin("istio-cni").supports("0.3.1", "0.4.0")
     node.add(cniVersion="0.4.0")
@@ -186,7 +186,7 @@ def test_the_dels_are_made_at_the_version_of_their_add(node: Host) -> None:
 
 
 @pytest.mark.parametrize("fault", ["directory", "writable", "shape", "no-type"])
-def test_one_attachment_that_cannot_be_read_does_not_keep_the_others(pods: Host, fault: str) -> None:
+def test_one_attachment_that_cannot_be_read_does_not_keep_the_others(pods: Node, fault: str) -> None:
     """Whatever one comes to, the rest is collected, and it is kept in the list that is passed on."""
     pods.add("c3")
     first = pods.records[0]
@@ -213,18 +213,18 @@ def test_one_attachment_that_cannot_be_read_does_not_keep_the_others(pods: Host,
 
 
 @pytest.mark.root
-def test_if_the_attachments_cannot_be_told_no_delegate_is_given_the_list(pods: Host) -> None:
+def test_if_the_attachments_cannot_be_told_no_delegate_is_given_the_list(pods: Node) -> None:
     """It would free what is still held."""
-    pods.state.chmod(0o770)
+    pods.state_dir.chmod(0o770)
 
     outcome = pods.gc(["c1"])
 
     assert (outcome.code, outcome.ran) == (5, [])
 
 
-def test_what_a_killed_add_left_of_writing_its_record_is_cleared_up(pods: Host) -> None:
+def test_what_a_killed_add_left_of_writing_its_record_is_cleared_up(pods: Node) -> None:
     for name in (".new-pods:c7:eth0", ".new-other:c7:eth0"):
-        (pods.state / name).touch()
+        (pods.state_dir / name).touch()
 
     pods.gc(["c1", "c2"])
 
@@ -232,9 +232,9 @@ def test_what_a_killed_add_left_of_writing_its_record_is_cleared_up(pods: Host) 
 
 
 @pytest.mark.root
-def test_gc_deletes_nothing_of_the_nodes_own_namespace(node: Host) -> None:
+def test_gc_deletes_nothing_of_the_nodes_own_namespace(node: Node) -> None:
     """A recorded /proc/<pid>/ns/net may by then be another process's."""
-    netns = node.root / "netns" / "c1"
+    netns = node.netns("c1")
     node.add("c1")
     netns.unlink()
     netns.symlink_to("/proc/self/ns/net")
@@ -246,24 +246,24 @@ def test_gc_deletes_nothing_of_the_nodes_own_namespace(node: Host) -> None:
     assert node.records == []
 
 
-def test_gc_tells_which_attachment_it_could_not_delete(node: Host) -> None:
+def test_gc_tells_which_attachment_it_could_not_delete(node: Node) -> None:
     node.add("c1")
     node.plugin("portmap").fails("DEL", "no")
 
     assert node.gc([]).msg == "attachment eth0 of container c1: local/portmap: no"
 
 
-def test_gc_collects_even_if_the_chain_of_today_cannot_be_read(node: Host) -> None:
+def test_gc_collects_even_if_the_chain_of_today_cannot_be_read(node: Node) -> None:
     node.add("c1")
-    node.chain.rename(node.root / "away")
-    node.chain.write_text("a file")
+    node.chain_dir.rename(node.root / "away")
+    node.chain_dir.write_text("a file")
 
     node.gc([])
 
     assert node.records == []
 
 
-def test_gc_refuses_two_lists_that_differ(node: Host) -> None:
+def test_gc_refuses_two_lists_that_differ(node: Node) -> None:
     node.add("c1")
 
     outcome = node.gc(["c1"], **{"cni.dev/attachments": []})

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.files.host import ABSENT, ALL_VERSIONS, Host, Outcome
+from tests.support.files.node import ABSENT, ALL_VERSIONS, Node, Outcome
 
 bounded = settings(
     max_examples=50,
@@ -80,7 +80,7 @@ PLUGIN = {
 VERBS = st.sampled_from(["ADD", "DEL", "CHECK", "GC", "STATUS"])
 
 
-def nothing_half_done(host: Host, outcome: Outcome, **keys: Any) -> None:
+def nothing_half_done(host: Node, outcome: Outcome, **keys: Any) -> None:
     # A GC goes on past an owner that can't be used, and tells at its end.
     assert outcome.ok or [ran for ran in outcome.ran if not ran.startswith("GC ")] == []
     assert outcome.code != 999
@@ -90,14 +90,14 @@ def nothing_half_done(host: Host, outcome: Outcome, **keys: Any) -> None:
 
 
 @pytest.fixture
-def small(host: Host) -> Host:
+def small(host: Node) -> Node:
     host.owner("cilium")
     host.fragment("cilium", "10.conf", {"type": "cilium-cni", "capabilities": {"mac": True}})
     return host
 
 
 @pytest.fixture
-def two(small: Host) -> Host:
+def two(small: Node) -> Node:
     small.owner("istio", "istio-cni")
     small.owner("local", "portmap")
     return small
@@ -111,8 +111,8 @@ def two(small: Host) -> Host:
         lambda value: json.dumps(value).encode()
     ),
 )
-def test_any_stdin(small: Host, verb: str, stdin: bytes) -> None:
-    outcome = small.run(small.attachment(verb, "c1"), stdin)
+def test_any_stdin(small: Node, verb: str, stdin: bytes) -> None:
+    outcome = small.send(small.attachment(verb, "c1"), stdin)
 
     assert not outcome.ok
     assert outcome.ran == []
@@ -120,7 +120,7 @@ def test_any_stdin(small: Host, verb: str, stdin: bytes) -> None:
 
 @bounded
 @given(verb=VERBS, keys=st.fixed_dictionaries({}, optional=REQUEST).map(dict))
-def test_any_request(small: Host, verb: str, keys: dict[str, Any]) -> None:
+def test_any_request(small: Node, verb: str, keys: dict[str, Any]) -> None:
     nothing_half_done(small, small.call(verb, **keys), **keys)
 
 
@@ -130,7 +130,7 @@ def test_any_request(small: Host, verb: str, keys: dict[str, Any]) -> None:
     key=st.sampled_from(sorted(REQUEST)),
     data=st.data(),
 )
-def test_any_single_key_of_a_good_request(small: Host, verb: str, key: str, data: st.DataObject) -> None:
+def test_any_single_key_of_a_good_request(small: Node, verb: str, key: str, data: st.DataObject) -> None:
     keys = {key: data.draw(REQUEST[key])}
 
     nothing_half_done(small, small.call(verb, **keys), **keys)
@@ -144,7 +144,7 @@ def test_any_single_key_of_a_good_request(small: Host, verb: str, key: str, data
     | st.fixed_dictionaries({}, optional=PLUGIN).map(lambda value: json.dumps(value).encode()),
     required=st.booleans(),
 )
-def test_any_fragment(small: Host, verb: str, fragment: bytes, required: bool) -> None:
+def test_any_fragment(small: Node, verb: str, fragment: bytes, required: bool) -> None:
     path: Path = small.fragment("local", "10.conf", fragment)
     owners = [*small.owners, {"name": "local", "required": required}]
 
@@ -160,10 +160,10 @@ def test_any_fragment(small: Host, verb: str, fragment: bytes, required: bool) -
     version=st.sampled_from(ALL_VERSIONS),
     errors=st.booleans(),
 )
-def test_any_answer_of_a_delegate(two: Host, answer: object, spoken: str, version: str, errors: bool) -> None:
+def test_any_answer_of_a_delegate(two: Node, answer: object, spoken: str, version: str, errors: bool) -> None:
     """Of whatever version the delegates are: it is a result for the runtime, or a failure that is rolled back."""
     two.plugin("istio-cni").does("ADD", *(["exit 1"] if errors else []), prints=answer).supports(spoken)
-    os.utime(two.bin / "istio-cni")  # so that it is asked again
+    os.utime(two.bin_dir / "istio-cni")  # so that it is asked again
 
     outcome = two.add(cniVersion=version)
 
@@ -182,11 +182,11 @@ def test_any_answer_of_a_delegate(two: Host, answer: object, spoken: str, versio
         max_size=4,
     )
 )
-def test_any_environment(small: Host, env: dict[str, str]) -> None:
+def test_any_environment(small: Node, env: dict[str, str]) -> None:
     small.plugin("cilium-cni").does("ADD", prints=small.result())
     given_env = small.attachment("ADD", "c1") | env
-    outcome = small.run(given_env, json.dumps(small.facade(owners=ABSENT)).encode())
+    outcome = small.send(given_env, json.dumps(small.request(owners=ABSENT)).encode())
 
     assert outcome.ok or outcome.ran == []
     if outcome.ok and given_env["CNI_COMMAND"] == "ADD":
-        assert small.run(given_env | {"CNI_COMMAND": "DEL"}, json.dumps(small.facade()).encode()).ok
+        assert small.send(given_env | {"CNI_COMMAND": "DEL"}, json.dumps(small.request()).encode()).ok

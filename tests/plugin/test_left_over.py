@@ -5,21 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.files.host import Host
+from tests.support.files.node import Node
 
 DELS = ["DEL portmap", "DEL istio-cni", "DEL cilium-cni"]
 
 
 @pytest.fixture
-def left_over(node: Host) -> Host:
+def left_over(node: Node) -> Node:
     """As podman leaves one: its first DEL failed, then the container starts again under its ID in a new namespace."""
-    first = node.root / "netns" / "first"
-    first.touch()
+    first = node.netns("first")
     node.add("c1", CNI_NETNS=str(first), CNI_ARGS="NUMBER=1", args={"cni": 1}, runtimeConfig={"dns": {"servers": []}})
     return node
 
 
-def test_its_dels_get_its_own_namespace_and_arguments(left_over: Host) -> None:
+def test_its_dels_get_its_own_namespace_and_arguments(left_over: Node) -> None:
     """A host-device would look for its link where it never was: `Link not found`, at every ADD."""
     outcome = left_over.add("c1", CNI_ARGS="NUMBER=2", args={"cni": 2})
 
@@ -33,16 +32,16 @@ def test_its_dels_get_its_own_namespace_and_arguments(left_over: Host) -> None:
         assert call.env["CNI_CONTAINERID"] == "c1"
 
 
-def test_a_namespace_that_is_gone_is_no_reason_to_fail_for_ever(left_over: Host) -> None:
-    first = left_over.root / "netns" / "first"
+def test_a_namespace_that_is_gone_is_no_reason_to_fail_for_ever(left_over: Node) -> None:
+    first = left_over.netns("first")
     first.unlink()
     left_over.plugin("cilium-cni").fails("DEL", f"failed to open netns {first}: no such file or directory")
 
     assert left_over.add("c1").ok
 
 
-def test_the_nodes_own_namespace_is_not_passed_on(left_over: Host) -> None:
-    first = left_over.root / "netns" / "first"
+def test_the_nodes_own_namespace_is_not_passed_on(left_over: Node) -> None:
+    first = left_over.netns("first")
     first.unlink()
     first.symlink_to("/proc/self/ns/net")
 
@@ -56,12 +55,12 @@ def test_the_nodes_own_namespace_is_not_passed_on(left_over: Host) -> None:
 
 
 @pytest.fixture
-def loop(node: Host) -> Host:
+def loop(node: Node) -> Node:
     """Istio's fragment names a plugin that calls the chain for the same network again, as a Multus in it would."""
-    script = node.bin / "istio-cni"
+    script = node.bin_dir / "istio-cni"
     script.unlink()
     facade = node.root / "facade.json"
-    facade.write_text(json.dumps(node.facade()))
+    facade.write_text(json.dumps(node.request()))
     script.write_text(
         '#!/bin/sh\n[ "$CNI_COMMAND" != VERSION ] || '
         '{ echo \'{"cniVersion":"1.1.0","supportedVersions":["1.1.0"]}\'; exit; }\n'
@@ -71,7 +70,7 @@ def loop(node: Host) -> Host:
     return node
 
 
-def test_a_chain_that_leads_back_to_itself_is_named(loop: Host) -> None:
+def test_a_chain_that_leads_back_to_itself_is_named(loop: Node) -> None:
     """Not "busy", for ever."""
     outcome = loop.add()
 
@@ -80,11 +79,11 @@ def test_a_chain_that_leads_back_to_itself_is_named(loop: Host) -> None:
     assert (loop.records, loop.stranded) == ([], [])
 
 
-def test_and_its_dels_come_to_an_end(loop: Host) -> None:
+def test_and_its_dels_come_to_an_end(loop: Node) -> None:
     assert loop.delete().ok
 
 
-def test_an_add_over_a_damaged_record_deletes_first(node: Host) -> None:
+def test_an_add_over_a_damaged_record_deletes_first(node: Node) -> None:
     node.add()
     node.records[0].write_bytes(b"{")
 
@@ -94,7 +93,7 @@ def test_an_add_over_a_damaged_record_deletes_first(node: Host) -> None:
     assert outcome.ran[:3] == ["DEL portmap", "DEL istio-cni", "DEL cilium-cni"]
 
 
-def test_an_exempt_pods_add_still_clears_what_is_left_of_an_earlier_one(node: Host) -> None:
+def test_an_exempt_pods_add_still_clears_what_is_left_of_an_earlier_one(node: Node) -> None:
     node.add()
     for owner in node.owners:
         owner["exempt"] = [{"namespace": "n", "podNamePrefix": "p"}]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.support.files.host import ALL_VERSIONS, Host
+from tests.support.files.node import ALL_VERSIONS, Node
 from tests.support.owners.chains import CHAINS, SENT, Chain, Json
 
 pytestmark = pytest.mark.root
@@ -19,7 +19,7 @@ def chain(request: pytest.FixtureRequest) -> Chain:
 
 
 @pytest.fixture
-def called(host: Host, chain: Chain) -> Host:
+def called(host: Node, chain: Chain) -> Node:
     """A node with the chain's owners, ready to be called. Each plugin leaves a mark in the result."""
     host.network = chain.network
     host.owners += chain.entries
@@ -48,7 +48,7 @@ def own(conf: Json) -> Json:
     return {key: value for key, value in conf.items() if key not in DERIVED}
 
 
-def test_each_plugin_gets_its_agents_words_and_the_result_so_far(called: Host, chain: Chain, sent: Json) -> None:
+def test_each_plugin_gets_its_agents_words_and_the_result_so_far(called: Node, chain: Chain, sent: Json) -> None:
     outcome = called.add(runtimeConfig=sent, CNI_ARGS=POD)
 
     assert outcome.ok
@@ -68,7 +68,7 @@ def test_each_plugin_gets_its_agents_words_and_the_result_so_far(called: Host, c
     assert len(outcome.answer["routes"]) == len(chain.runs)
 
 
-def test_check_asks_those_whose_lists_allow_it(called: Host, chain: Chain) -> None:
+def test_check_asks_those_whose_lists_allow_it(called: Node, chain: Chain) -> None:
     result = called.add(CNI_ARGS=POD).answer
 
     outcome = called.check_pod(CNI_ARGS=POD, prevResult=result)
@@ -77,7 +77,7 @@ def test_check_asks_those_whose_lists_allow_it(called: Host, chain: Chain) -> No
     assert outcome.ran == [f"CHECK {plugin.type}" for plugin in chain.runs if plugin.check]
 
 
-def test_del_goes_backward_with_the_words_of_the_add_though_the_agents_are_gone(called: Host, chain: Chain) -> None:
+def test_del_goes_backward_with_the_words_of_the_add_though_the_agents_are_gone(called: Node, chain: Chain) -> None:
     called.add(CNI_ARGS=POD)
     for file in chain.files:
         owner, _, name = file.partition(".d/")
@@ -92,7 +92,7 @@ def test_del_goes_backward_with_the_words_of_the_add_though_the_agents_are_gone(
     assert called.records == []
 
 
-def test_the_meshs_own_agent_starts_before_it_has_written_and_other_pods_wait(called: Host, chain: Chain) -> None:
+def test_the_meshs_own_agent_starts_before_it_has_written_and_other_pods_wait(called: Node, chain: Chain) -> None:
     for entry in [entry for entry in called.owners if "exempt" in entry]:
         name, pods = entry["name"], entry["exempt"][0]
         for file in called.folder(name).iterdir():
@@ -103,11 +103,11 @@ def test_the_meshs_own_agent_starts_before_it_has_written_and_other_pods_wait(ca
         started = called.add("agent", CNI_ARGS=agent)
 
         assert (refused.code, refused.ran) == (11, [])
-        assert refused.msg.startswith(f"owner {name} has no fragment yet")
+        assert refused.msg.startswith(f"waiting for {name}'s CNI configuration")
         assert started.ran == [f"ADD {plugin.type}" for plugin in chain.runs if plugin.owner != name]
 
 
-def test_a_failing_plugin_names_its_owner_and_those_before_it_are_undone(called: Host, chain: Chain) -> None:
+def test_a_failing_plugin_names_its_owner_and_those_before_it_are_undone(called: Node, chain: Chain) -> None:
     last = chain.runs[-1]
     called.plugin(last.type).fails("ADD", "the agent is away", 11)
 

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from tests.support.files.host import Host
+from tests.support.files.node import Node
 
 pytestmark = pytest.mark.root
 UNSAFE = [
@@ -18,7 +18,7 @@ UNSAFE = [
 ]
 
 
-def make_unsafe(host: Host, what: str, mode: int, uid: int) -> None:
+def make_unsafe(host: Node, what: str, mode: int, uid: int) -> None:
     folder = host.folder("istio")
     path = folder / "10-istio-cni.conf"
     if what == "target":
@@ -31,7 +31,7 @@ def make_unsafe(host: Host, what: str, mode: int, uid: int) -> None:
 
 @pytest.mark.parametrize(("what", "mode", "uid"), UNSAFE)
 @pytest.mark.parametrize("required", [True, False], ids=["required", "not-required"])
-def test_what_others_than_root_can_write_is_refused(host: Host, what: str, mode: int, uid: int, required: bool) -> None:
+def test_what_others_than_root_can_write_is_refused(host: Node, what: str, mode: int, uid: int, required: bool) -> None:
     """Directory and files: owned by root, not writable by group or others, else refused (not ignored)."""
     host.owner("cilium", "cilium-cni")
     host.owner("istio", "istio-cni", required=required)
@@ -44,34 +44,34 @@ def test_what_others_than_root_can_write_is_refused(host: Host, what: str, mode:
 
 
 @pytest.mark.parametrize(("what", "mode", "uid"), UNSAFE)
-def test_unsafe_permissions_can_be_allowed(node: Host, what: str, mode: int, uid: int) -> None:
+def test_unsafe_permissions_can_be_allowed(node: Node, what: str, mode: int, uid: int) -> None:
     make_unsafe(node, what, mode, uid)
 
     assert node.add(allowUnsafePermissions=True).ran == ["ADD cilium-cni", "ADD istio-cni", "ADD portmap"]
 
 
-def test_the_directories_above_are_the_administrators(node: Host) -> None:
+def test_the_directories_above_are_the_administrators(node: Node) -> None:
     """The plugin doesn't look at chainDir itself."""
-    node.chain.chmod(0o777)
+    node.chain_dir.chmod(0o777)
 
     assert node.add().ok
 
 
-def test_a_file_that_would_be_ignored_may_have_any_permissions(node: Host) -> None:
+def test_a_file_that_would_be_ignored_may_have_any_permissions(node: Node) -> None:
     node.fragment("istio", "istio-cni-kubeconfig", b"").chmod(0o666)
 
     assert node.add().ok
 
 
-def test_a_node_whose_state_others_may_write_is_not_ready(node: Host) -> None:
+def test_a_node_whose_state_others_may_write_is_not_ready(node: Node) -> None:
     node.add()
-    node.state.chmod(0o777)
+    node.state_dir.chmod(0o777)
 
     assert (node.status().code, node.add("c2").code) == (50, 5)
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
-def test_the_state_directory_and_what_is_above_it_are_nobody_elses(node: Host, slash: str) -> None:
+def test_the_state_directory_and_what_is_above_it_are_nobody_elses(node: Node, slash: str) -> None:
     before = os.umask(0)
     try:
         node.add(stateDir=f"{node.root}/a/b/state{slash}")

@@ -8,15 +8,14 @@ import time
 
 import pytest
 
-from tests.support.files.double import Json
-from tests.support.files.host import Host, alive, wait_until
+from tests.support.files.node import Json, Node, alive, wait_until
 
 HANGS = "sleep 60"
 SIGKILL, SIGTERM = 9, 15
 
 
 @pytest.fixture
-def pod(node: Host) -> Host:
+def pod(node: Node) -> Node:
     """The node with an attachment c1, its files declaring 1.1.0 so that STATUS and GC ask their delegates."""
     for owner, plugin in (("cilium", "cilium-cni"), ("istio", "istio-cni"), ("local", "portmap")):
         node.fragment(owner, f"10-{plugin}.conf", {"type": plugin, "cniVersion": "1.1.0"})
@@ -24,7 +23,7 @@ def pod(node: Host) -> Host:
     return node
 
 
-def test_a_delegate_gets_pipes_of_its_own_and_nothing_else(node: Host) -> None:
+def test_a_delegate_gets_pipes_of_its_own_and_nothing_else(node: Node) -> None:
     """Never the runtime's, and no descriptor that the runtime leaked; one pipe may tell it of our death."""
     leaked, other_end = os.pipe()
     running = node.begin("ADD", leaks=[leaked])
@@ -43,13 +42,13 @@ def test_a_delegate_gets_pipes_of_its_own_and_nothing_else(node: Host) -> None:
         assert runtimes.isdisjoint(call.fds.values())
 
 
-def test_a_delegate_leads_a_process_group_of_its_own(node: Host) -> None:
+def test_a_delegate_leads_a_process_group_of_its_own(node: Node) -> None:
     assert all(call.group == call.pid for call in node.add().calls)
 
 
 @pytest.mark.parametrize("orders", [[HANGS], [HANGS, f"ignore {SIGTERM}"]], ids=["hanging", "ignoring-SIGTERM"])
 @pytest.mark.parametrize("number", [SIGKILL, SIGTERM])
-def test_a_delegate_dies_if_cni_chain_is_killed(node: Host, number: int, orders: list[str]) -> None:
+def test_a_delegate_dies_if_cni_chain_is_killed(node: Node, number: int, orders: list[str]) -> None:
     node.plugin("istio-cni").does("ADD", *orders)
     running = node.begin("ADD")
     call = running.reaches("ADD", "istio-cni")
@@ -60,7 +59,7 @@ def test_a_delegate_dies_if_cni_chain_is_killed(node: Host, number: int, orders:
 
 
 @pytest.mark.parametrize("kind", ["child", "daemon"])
-def test_so_does_its_group_but_not_a_daemon_of_its_own(node: Host, kind: str) -> None:
+def test_so_does_its_group_but_not_a_daemon_of_its_own(node: Node, kind: str) -> None:
     """Else an IPAM plugin below it writes its lease after the runtime's DEL has succeeded."""
     node.plugin("istio-cni").does("ADD", HANGS, f"{kind} 60")
     running = node.begin("ADD")
@@ -76,7 +75,7 @@ def test_so_does_its_group_but_not_a_daemon_of_its_own(node: Host, kind: str) ->
 
 
 @pytest.mark.parametrize("kind", ["child", "daemon"])
-def test_a_daemon_that_a_delegate_leaves_behind_delays_nothing_and_lives_on(node: Host, kind: str) -> None:
+def test_a_daemon_that_a_delegate_leaves_behind_delays_nothing_and_lives_on(node: Node, kind: str) -> None:
     """The answer is complete when the delegate's own process ends, whoever still holds the pipes."""
     node.plugin("istio-cni").does("ADD", f"{kind} 60", "behave")
 
@@ -90,7 +89,7 @@ def test_a_daemon_that_a_delegate_leaves_behind_delays_nothing_and_lives_on(node
 @pytest.mark.parametrize(("verb", "code"), [("ADD", 101), ("DEL", 101), ("CHECK", 101), ("GC", 101), ("STATUS", 50)])
 @pytest.mark.parametrize("orders", [[HANGS], [HANGS, f"ignore {SIGTERM}", "child 60"]], ids=["hanging", "stubborn"])
 def test_a_delegate_past_its_deadline_is_killed_with_its_group(
-    pod: Host, verb: str, code: int, orders: list[str]
+    pod: Node, verb: str, code: int, orders: list[str]
 ) -> None:
     """timeouts: one budget for each verb."""
     pod.plugin("cilium-cni").does(verb, *orders)
@@ -107,7 +106,7 @@ def test_a_delegate_past_its_deadline_is_killed_with_its_group(
         assert not alive(int(child.read_text()))
 
 
-def test_the_budget_of_a_verb_is_shared_by_its_delegates(node: Host) -> None:
+def test_the_budget_of_a_verb_is_shared_by_its_delegates(node: Node) -> None:
     """Each alone would end in time."""
     node.plugin("cilium-cni").does("ADD", "sleep 1", "behave")
     node.plugin("istio-cni").does("ADD", "sleep 1", "behave")
@@ -118,7 +117,7 @@ def test_the_budget_of_a_verb_is_shared_by_its_delegates(node: Host) -> None:
     assert "istio/istio-cni" in outcome.msg
 
 
-def test_a_rollback_has_the_budget_of_del(node: Host) -> None:
+def test_a_rollback_has_the_budget_of_del(node: Node) -> None:
     node.plugin("portmap").does("ADD", HANGS)
 
     outcome = node.add(timeouts={"ADD": 0.5, "DEL": 30})
@@ -128,7 +127,7 @@ def test_a_rollback_has_the_budget_of_del(node: Host) -> None:
     assert node.records == []
 
 
-def test_an_owner_may_have_less_time_for_each_call(host: Host) -> None:
+def test_an_owner_may_have_less_time_for_each_call(host: Node) -> None:
     """timeoutSeconds, inside the verb's budget."""
     host.owner("cilium", "cilium-cni")
     host.owner("istio", "istio-cni", timeoutSeconds=0.5)
@@ -140,7 +139,7 @@ def test_an_owner_may_have_less_time_for_each_call(host: Host) -> None:
     assert "istio/istio-cni" in outcome.msg
 
 
-def test_in_del_a_hanging_delegate_leaves_a_second_for_each_one_behind_it(node: Host) -> None:
+def test_in_del_a_hanging_delegate_leaves_a_second_for_each_one_behind_it(node: Node) -> None:
     """In DEL each call may take what is left of the budget less 1 s for each call still to come: nobody starves."""
     node.add()
     node.plugin("portmap").does("DEL", HANGS)
@@ -152,7 +151,7 @@ def test_in_del_a_hanging_delegate_leaves_a_second_for_each_one_behind_it(node: 
     assert "DEL istio-cni" in outcome.ran
 
 
-def test_in_del_no_call_gets_less_than_a_second(node: Host) -> None:
+def test_in_del_no_call_gets_less_than_a_second(node: Node) -> None:
     node.add()
     for plugin in ("portmap", "istio-cni", "cilium-cni"):
         node.plugin(plugin).does("DEL", "sleep 0.3")
@@ -160,23 +159,23 @@ def test_in_del_no_call_gets_less_than_a_second(node: Host) -> None:
     assert node.delete(timeouts={"DEL": 0.1}).ok
 
 
-def test_text_file_busy_is_retried(node: Host) -> None:
+def test_text_file_busy_is_retried(node: Node) -> None:
     """As while an agent copies a new version over its plugin; for up to 5 s."""
-    with (node.bin / "istio-cni").open("ab"):
+    with (node.bin_dir / "istio-cni").open("ab"):
         running = node.begin("ADD")
         time.sleep(0.3)
 
     assert running.ends().ran == ["ADD cilium-cni", "ADD istio-cni", "ADD portmap"]
 
 
-def test_a_delegate_may_answer_without_reading_its_stdin(node: Host) -> None:
+def test_a_delegate_may_answer_without_reading_its_stdin(node: Node) -> None:
     node.fragment("istio", "10-istio-cni.conf", {"type": "istio-cni", "blob": "x" * 2_000_000})
     node.plugin("istio-cni").does("ADD", "deaf", prints=node.result())
 
     assert node.add().ok
 
 
-def test_large_answers_and_much_noise_block_nothing(node: Host) -> None:
+def test_large_answers_and_much_noise_block_nothing(node: Node) -> None:
     large = node.result(dns={"search": ["x" * 1000] * 3000})
     noise = [f"stderr {'y' * 1000}"] * 300
     node.plugin("cilium-cni").does("ADD", *noise, prints=large)
@@ -187,7 +186,7 @@ def test_large_answers_and_much_noise_block_nothing(node: Host) -> None:
     assert outcome.stderr.count("y" * 1000 + "\n") == 300
 
 
-def test_a_delegates_stderr_goes_to_ours(node: Host) -> None:
+def test_a_delegates_stderr_goes_to_ours(node: Node) -> None:
     node.plugin("istio-cni").does("ADD", "stderr level=info msg=added", "behave")
     node.plugin("portmap").does("ADD", "stderr some failure", "exit 1", prints={"code": 7, "msg": "no"})
 
@@ -198,9 +197,9 @@ def test_a_delegates_stderr_goes_to_ours(node: Host) -> None:
     assert "some failure" not in outcome.msg + outcome.details
 
 
-def test_a_delegate_dies_with_us_even_if_it_uses_descriptor_3(node: Host) -> None:
+def test_a_delegate_dies_with_us_even_if_it_uses_descriptor_3(node: Node) -> None:
     """`exec 3>&1` begins many a shell script; what ties it to our life must be out of its way."""
-    script = node.bin / "istio-cni"
+    script = node.bin_dir / "istio-cni"
     script.unlink()
     pid_file = node.root / "pid"
     script.write_text(
@@ -217,10 +216,10 @@ def test_a_delegate_dies_with_us_even_if_it_uses_descriptor_3(node: Host) -> Non
     wait_until(lambda: not alive(pid), "the script has died with cni-chain")
 
 
-def test_a_caller_that_ignores_sigchld_gets_its_network_all_the_same(node: Host) -> None:
+def test_a_caller_that_ignores_sigchld_gets_its_network_all_the_same(node: Node) -> None:
     done = subprocess.run(
         [node.program],
-        input=json.dumps(node.facade()).encode(),
+        input=json.dumps(node.request()).encode(),
         env=node.attachment("ADD", "c1"),
         capture_output=True,
         check=False,
@@ -230,7 +229,7 @@ def test_a_caller_that_ignores_sigchld_gets_its_network_all_the_same(node: Host)
     assert (done.returncode, json.loads(done.stdout)["ips"]) == (0, node.result()["ips"])
 
 
-def test_an_interrupted_add_is_undone_by_the_next_del(node: Host) -> None:
+def test_an_interrupted_add_is_undone_by_the_next_del(node: Node) -> None:
     """Ctrl-C in front of a runtime ends the call at once, as SIGTERM does."""
     node.plugin("istio-cni").does("ADD", "sleep 60")
     adding = node.begin("ADD")

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.files.host import Host
+from tests.support.files.node import Node
 from tests.support.sandbox.node import is_frozen
 
 
 @pytest.mark.root
-def test_a_pod_comes_and_goes_where_no_proc_is_mounted(host: Host) -> None:
+def test_a_pod_comes_and_goes_where_no_proc_is_mounted(host: Node) -> None:
     """As for a caller that changed its root: which file the program is has to be found out in another way."""
     answers = {"VERSION": {"cniVersion": "1.1.0", "supportedVersions": ["1.1.0"]}, "ADD": host.result()}
     for verb, answer in answers.items():
         (host.root / verb).write_text(json.dumps(answer))
-    plugin = host.bin / "plain"
+    plugin = host.bin_dir / "plain"
     plugin.write_text(
         f"#!/bin/sh\ncat >/dev/null\ntest ! -e {host.root}/$CNI_COMMAND || cat {host.root}/$CNI_COMMAND\n"
     )
@@ -33,22 +33,37 @@ def test_a_pod_comes_and_goes_where_no_proc_is_mounted(host: Host) -> None:
     assert host.delete().ok
 
 
-@pytest.mark.parametrize("command", ["VERSION", "ADD", "DEL", "STATUS"])
-def test_a_program_that_was_copied_alone_says_what_is_missing(node: Host, command: str) -> None:
+@pytest.fixture
+def alone(node: Node) -> Path:
+    """The program, copied without the directory beside it, in the place of the node's."""
     executable = Path(node.program).resolve()
     if not is_frozen(executable):
         pytest.skip("by design: the source is no directory build")
-    alone = node.root / 'copied "alone" é' / "cni-chain"
-    alone.parent.mkdir()
-    shutil.copy(executable, alone)
-    node.program = str(alone)
+    copy = node.root / 'copied "alone" é' / "cni-chain"
+    copy.parent.mkdir()
+    shutil.copy(executable, copy)
+    node.program = str(copy)
+    return copy
 
-    outcome = node.call(command)
+
+def test_pods_come_and_go_with_a_program_that_was_copied_alone(node: Node, alone: Path) -> None:
+    """What a call needs is built in: an upgrade that was cut short in the middle keeps no pod Terminating."""
+    assert not (alone.parent / "_internal").exists()
+
+    calls = [node.call(verb) for verb in ("VERSION", "STATUS", "ADD", "CHECK", "DEL", "GC")]
+
+    assert [call.code for call in calls] == [0] * len(calls)
+    assert [len(call.ran) for call in calls[2:5]] == [3, 3, 3]
+
+
+def test_a_program_that_was_copied_alone_says_what_is_missing(node: Node, alone: Path) -> None:
+    """Only what hardly a call needs is missing: here the comparison of words, for a misspelt key."""
+    outcome = node.call("ADD", owners=[{"name": "cilium", "typs": ["cilium-cni"]}])
     person = subprocess.run([alone, "--version"], env=node.environ, capture_output=True, text=True, check=False)
 
     assert (outcome.code, outcome.ran) == (999, [])
-    assert outcome.msg.startswith(f"{node.root}/copied ?alone? ?/cni-chain: ")
-    assert outcome.msg.endswith("; the program needs the files beside it: install cni-chain again")
+    needs = "the program needs the files beside it: install cni-chain again"
+    assert outcome.msg == f"{alone}: No module named 'difflib'; {needs}"
     assert (person.returncode, person.stdout) == (1, "")
     missing = f"{alone.parent}/_internal/modules.zip: No such file or directory"
-    assert person.stderr == f"cni-chain: {missing}; the program needs the files beside it: install cni-chain again\n"
+    assert person.stderr == f"cni-chain: {missing}; {needs}\n"

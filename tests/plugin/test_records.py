@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support.files.host import Host
+from tests.support.files.node import Node
 
 PLUGINS = ["cilium-cni", "istio-cni", "portmap"]
 HANGS = "sleep 60"
@@ -17,21 +17,21 @@ HANGS = "sleep 60"
 
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 @pytest.mark.parametrize("path", ["state", "state/", "a/b//state"])
-def test_state_is_roots_alone(node: Host, path: str, umask: int) -> None:
+def test_state_is_roots_alone(node: Node, path: str, umask: int) -> None:
     """stateDir 0700, files 0600, whatever the runtime's umask is."""
-    node.state = node.root / path
+    node.state_dir = node.root / path
     before = os.umask(umask)
     try:
         assert node.add(stateDir=f"{node.root}/{path}").ok
     finally:
         os.umask(before)
 
-    assert stat.S_IMODE(node.state.stat().st_mode) == 0o700
+    assert stat.S_IMODE(node.state_dir.stat().st_mode) == 0o700
     assert node.records
     assert {stat.S_IMODE(file.stat().st_mode) for file in node.state_files} == {0o600}
 
 
-def test_any_state_dir_is_used(node: Host) -> None:
+def test_any_state_dir_is_used(node: Node) -> None:
     """Its parents are made as well."""
     elsewhere = node.root / "a/b/state"
 
@@ -40,7 +40,7 @@ def test_any_state_dir_is_used(node: Host) -> None:
     assert [path for path in elsewhere.iterdir() if not path.name.startswith(".")]
 
 
-def test_after_the_last_del_nothing_of_an_attachment_is_left(node: Host) -> None:
+def test_after_the_last_del_nothing_of_an_attachment_is_left(node: Node) -> None:
     """No lock file either."""
     for container in ("c1", "c2", "c3"):
         node.add(container)
@@ -51,7 +51,7 @@ def test_after_the_last_del_nothing_of_an_attachment_is_left(node: Host) -> None
     assert {path.name for path in node.state_files} <= {".lock", ".versions"}
 
 
-def test_the_record_is_there_before_the_first_delegate_runs(node: Host) -> None:
+def test_the_record_is_there_before_the_first_delegate_runs(node: Node) -> None:
     node.plugin("cilium-cni").does("ADD", HANGS)
     running = node.begin("ADD")
     running.reaches("ADD", "cilium-cni")
@@ -61,7 +61,7 @@ def test_the_record_is_there_before_the_first_delegate_runs(node: Host) -> None:
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])
-def test_after_a_kill_in_add_del_leaves_nothing_and_a_new_add_works(node: Host, step: int) -> None:
+def test_after_a_kill_in_add_del_leaves_nothing_and_a_new_add_works(node: Node, step: int) -> None:
     node.plugin(PLUGINS[step]).does("ADD", HANGS)
     running = node.begin("ADD")
     running.reaches("ADD", PLUGINS[step])
@@ -79,7 +79,7 @@ def test_after_a_kill_in_add_del_leaves_nothing_and_a_new_add_works(node: Host, 
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])
-def test_after_a_kill_in_add_a_new_add_cleans_up_first(node: Host, step: int) -> None:
+def test_after_a_kill_in_add_a_new_add_cleans_up_first(node: Node, step: int) -> None:
     node.plugin(PLUGINS[step]).does("ADD", HANGS)
     running = node.begin("ADD")
     running.reaches("ADD", PLUGINS[step])
@@ -95,7 +95,7 @@ def test_after_a_kill_in_add_a_new_add_cleans_up_first(node: Host, step: int) ->
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])
-def test_after_a_kill_in_del_the_next_del_goes_on_where_it_was(node: Host, step: int) -> None:
+def test_after_a_kill_in_del_the_next_del_goes_on_where_it_was(node: Node, step: int) -> None:
     """The record is replaced after each delegate."""
     node.add()
     node.plugin(PLUGINS[step]).does("DEL", HANGS)
@@ -113,7 +113,7 @@ def test_after_a_kill_in_del_the_next_del_goes_on_where_it_was(node: Host, step:
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])
-def test_after_a_kill_in_a_rollback_del_leaves_nothing(node: Host, step: int) -> None:
+def test_after_a_kill_in_a_rollback_del_leaves_nothing(node: Node, step: int) -> None:
     node.plugin("portmap").fails("ADD")
     node.plugin(PLUGINS[step]).does("DEL", HANGS)
     running = node.begin("ADD")
@@ -128,7 +128,7 @@ def test_after_a_kill_in_a_rollback_del_leaves_nothing(node: Host, step: int) ->
     assert node.records == []
 
 
-def test_after_a_kill_in_gc_the_next_gc_goes_on(node: Host) -> None:
+def test_after_a_kill_in_gc_the_next_gc_goes_on(node: Node) -> None:
     node.add()
     node.plugin("istio-cni").does("DEL", HANGS)
     running = node.begin("GC", "", **{"cni.dev/valid-attachments": []})
@@ -142,7 +142,7 @@ def test_after_a_kill_in_gc_the_next_gc_goes_on(node: Host) -> None:
     assert node.records == []
 
 
-def test_a_kill_at_any_moment_leaves_nothing_that_del_does_not_take_away(node: Host) -> None:
+def test_a_kill_at_any_moment_leaves_nothing_that_del_does_not_take_away(node: Node) -> None:
     for milliseconds in range(0, 80, 4):
         running = node.begin("ADD")
         time.sleep(milliseconds / 1000)  # to kill it somewhere else each time; it holds wherever that is
@@ -155,7 +155,7 @@ def test_a_kill_at_any_moment_leaves_nothing_that_del_does_not_take_away(node: H
 
 @pytest.mark.parametrize("second", ["ADD", "DEL", "CHECK"])
 @pytest.mark.parametrize("first", ["ADD", "DEL"])
-def test_the_attachment_is_busy_while_another_verb_holds_it(node: Host, first: str, second: str) -> None:
+def test_the_attachment_is_busy_while_another_verb_holds_it(node: Node, first: str, second: str) -> None:
     if first == "DEL":
         node.add()
     node.plugin("istio-cni").does(first, HANGS)
@@ -172,7 +172,7 @@ def test_the_attachment_is_busy_while_another_verb_holds_it(node: Host, first: s
     assert node.delete().ok
 
 
-def test_the_lock_goes_with_the_process_that_held_it(node: Host) -> None:
+def test_the_lock_goes_with_the_process_that_held_it(node: Node) -> None:
     """Released by the kernel; a daemon that a delegate left behind doesn't keep it either."""
     node.plugin("cilium-cni").does("ADD", "daemon 60", "behave")
     node.plugin("istio-cni").does("ADD", HANGS)
@@ -184,7 +184,7 @@ def test_the_lock_goes_with_the_process_that_held_it(node: Host) -> None:
     assert node.delete().ok
 
 
-def test_no_lock_is_held_across_attachments(node: Host) -> None:
+def test_no_lock_is_held_across_attachments(node: Node) -> None:
     node.plugin("istio-cni").does("ADD", HANGS, call=1)
     running = node.begin("ADD", "c1")
     running.reaches("ADD", "istio-cni")
@@ -195,7 +195,7 @@ def test_no_lock_is_held_across_attachments(node: Host) -> None:
     running.kill()
 
 
-def test_thirty_pods_start_and_stop_at_once(node: Host) -> None:
+def test_thirty_pods_start_and_stop_at_once(node: Node) -> None:
     containers = [f"pod{number}" for number in range(30)]
     with ThreadPoolExecutor(len(containers)) as threads:
         added = list(threads.map(node.add, containers))
@@ -223,7 +223,7 @@ def test_thirty_pods_start_and_stop_at_once(node: Host) -> None:
         pytest.param(("pods", "c" * 400 + "1", "eth0"), ("pods", "c" * 400 + "2", "eth0"), id="long-and-alike"),
     ],
 )
-def test_attachments_never_share_a_record(node: Host, one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
+def test_attachments_never_share_a_record(node: Node, one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
     """Network name + container ID + interface name, whatever characters and lengths are legal there."""
     netns = str(node.netns("c1"))
     for network, container, ifname in (one, other):
@@ -237,7 +237,7 @@ def test_attachments_never_share_a_record(node: Host, one: tuple[str, str, str],
     assert node.records == []
 
 
-def test_on_a_full_disk_add_fails_before_anything_ran(node: Host) -> None:
+def test_on_a_full_disk_add_fails_before_anything_ran(node: Node) -> None:
     """The record comes first. (The limit makes every write fail, as a full disk does.)"""
     node.add("c1")
     before = node.ran
@@ -245,7 +245,7 @@ def test_on_a_full_disk_add_fails_before_anything_ran(node: Host) -> None:
     done = subprocess.run(
         ["/bin/sh", "-c", 'ulimit -f 0; exec "$0"', node.program],
         env=node.attachment("ADD", "c2"),
-        input=json.dumps(node.facade()).encode(),
+        input=json.dumps(node.request()).encode(),
         capture_output=True,
         check=False,
     )
@@ -254,16 +254,16 @@ def test_on_a_full_disk_add_fails_before_anything_ran(node: Host) -> None:
     assert (node.ran, len(node.records)) == (before, 1)
 
 
-def test_a_state_dir_that_cannot_be_written_fails_add_before_anything_ran(node: Host) -> None:
-    node.state.write_text("a file")
+def test_a_state_dir_that_cannot_be_written_fails_add_before_anything_ran(node: Node) -> None:
+    node.state_dir.write_text("a file")
 
     outcome = node.add()
 
     assert (outcome.code, outcome.ran) == (5, [])
-    assert str(node.state) in outcome.msg
+    assert str(node.state_dir) in outcome.msg
 
 
-def test_a_state_directory_that_cannot_be_made_is_told_by_its_name(node: Host) -> None:
+def test_a_state_directory_that_cannot_be_made_is_told_by_its_name(node: Node) -> None:
     outcome = node.add(stateDir="/proc/cni-chain/state")
 
     assert (outcome.code, outcome.ran) == (5, [])

@@ -11,8 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.files.double import Json
-from tests.support.files.host import ALL_VERSIONS, Host, Outcome
+from tests.support.files.node import ALL_VERSIONS, Json, Node, Outcome
 
 LINES = (Path(__file__).parent.parent / "data/calls.jsonl").read_text().splitlines()
 RECORDED = [json.loads(line) for line in LINES]
@@ -52,7 +51,7 @@ def requests(runtime: str) -> Iterator[Request]:
 
 
 @pytest.fixture
-def replaying(host: Host) -> Host:
+def replaying(host: Node) -> Node:
     """bridge, then portmap in the age of Debian 12 (up to 1.0.0), then bandwidth, which takes every capability."""
     host.owner("main")
     host.owner("local")
@@ -66,16 +65,16 @@ def replaying(host: Host) -> Host:
     return host
 
 
-def replay(host: Host, request: Request) -> Outcome:
+def replay(host: Node, request: Request) -> Outcome:
     if request.verb == "VERSION":
-        return host.run(request.env, json.dumps(request.conf).encode())
-    conf = host.facade(capabilities=CAPABILITIES) | request.conf | {"type": "cni-chain"}
+        return host.send(request.env, json.dumps(request.conf).encode())
+    conf = host.request(capabilities=CAPABILITIES) | request.conf | {"type": "cni-chain"}
     if request.verb == "ADD":
         host.plugin("bridge").does("ADD", prints=conf.pop("prevResult"))
         host.plugin("bandwidth").behaves("ADD")
         if request.fails:
             host.plugin("bandwidth").fails("ADD", "on purpose", 42)
-    return host.run(request.env | {"CNI_PATH": host.cni_path}, json.dumps(conf).encode())
+    return host.send(request.env | {"CNI_PATH": host.cni_path}, json.dumps(conf).encode())
 
 
 def text(value: object) -> str:
@@ -83,7 +82,7 @@ def text(value: object) -> str:
     return json.dumps(value, sort_keys=True)
 
 
-def check_delegates(host: Host, request: Request, outcome: Outcome) -> None:
+def check_delegates(host: Node, request: Request, outcome: Outcome) -> None:
     """What the runtime said has reached every delegate: its environment, its values, its result."""
     env = request.env | {"CNI_PATH": host.cni_path}
     given = request.conf.get("runtimeConfig", {})
@@ -106,7 +105,7 @@ def check_delegates(host: Host, request: Request, outcome: Outcome) -> None:
 
 
 @pytest.mark.parametrize("runtime", dict.fromkeys(call["runtime"] for call in RECORDED))
-def test_a_runtimes_calls_are_carried_out_untouched(replaying: Host, runtime: str) -> None:
+def test_a_runtimes_calls_are_carried_out_untouched(replaying: Node, runtime: str) -> None:
     attached: set[tuple[str, str]] = set()
     for request in requests(runtime):
         outcome = replay(replaying, request)

@@ -4,13 +4,13 @@ from typing import Any
 
 import pytest
 
-from tests.support.files.host import Host
+from tests.support.files.node import Node
 
 DECLARED = {"type": "cilium-cni", "cniVersion": "1.1.0"}
 
 
 @pytest.fixture
-def declared(host: Host) -> Host:
+def declared(host: Node) -> Node:
     """One owner, cilium, whose file declares 1.1.0."""
     host.owner("cilium")
     host.fragment("cilium", "10.conf", DECLARED)
@@ -30,7 +30,7 @@ def declared(host: Host) -> Host:
 )
 @pytest.mark.parametrize("form", ["plugin", "list"])
 def test_delegates_are_asked_as_the_runtime_itself_would_have_asked(
-    host: Host, form: str, keys: dict[str, Any], asked: bool
+    host: Node, form: str, keys: dict[str, Any], asked: bool
 ) -> None:
     """Those whose own file declares cniVersion (or has in cniVersions) 1.1.0 or later."""
     host.owner("cilium")
@@ -43,7 +43,7 @@ def test_delegates_are_asked_as_the_runtime_itself_would_have_asked(
     assert outcome.ran == ["STATUS cilium-cni"] * asked
 
 
-def test_a_delegate_whose_binary_is_older_is_not_asked(declared: Host) -> None:
+def test_a_delegate_whose_binary_is_older_is_not_asked(declared: Node) -> None:
     declared.plugin("cilium-cni").supports("0.4.0", "1.0.0")
 
     outcome = declared.status()
@@ -63,7 +63,7 @@ def test_a_delegate_whose_binary_is_older_is_not_asked(declared: Host) -> None:
     ],
 )
 def test_what_a_delegate_says_is_always_50_or_its_own_51(
-    declared: Host, orders: list[str], error: object, code: int
+    declared: Node, orders: list[str], error: object, code: int
 ) -> None:
     declared.plugin("cilium-cni").does("STATUS", *orders, prints=error)
 
@@ -79,7 +79,7 @@ def test_what_a_delegate_says_is_always_50_or_its_own_51(
     ["no-directory", "no-fragment", "empty-list", "broken", "refused", "no-binary"]
     + [pytest.param(fault, marks=pytest.mark.root) for fault in ("unsafe-file", "unsafe-directory")],
 )
-def test_what_is_wrong_with_the_first_owner_is_50(declared: Host, fault: str) -> None:
+def test_what_is_wrong_with_the_first_owner_is_50(declared: Node, fault: str) -> None:
     folder = declared.folder("cilium")
     if fault == "no-directory":
         folder.rename(declared.root / "away")
@@ -104,18 +104,18 @@ def test_what_is_wrong_with_the_first_owner_is_50(declared: Host, fault: str) ->
     assert "cilium" in outcome.msg
 
 
-def test_without_any_fragment_the_node_is_not_ready(host: Host) -> None:
+def test_without_any_fragment_the_node_is_not_ready(host: Node) -> None:
     host.owner("cilium", required=False)
 
     assert host.status().code == 50
 
 
-def test_a_chain_dir_that_does_not_exist_is_50(declared: Host) -> None:
+def test_a_chain_dir_that_does_not_exist_is_50(declared: Node) -> None:
     assert declared.status(chainDir=str(declared.root / "nowhere")).code == 50
 
 
 @pytest.mark.parametrize("fault", ["no-fragment", "broken", "no-binary"])
-def test_a_missing_later_owner_does_not_make_the_node_unready(declared: Host, fault: str) -> None:
+def test_a_missing_later_owner_does_not_make_the_node_unready(declared: Node, fault: str) -> None:
     """Its agent may need the pod network to start; ADD gates it."""
     declared.owner("istio", "istio-cni")
     if fault == "no-fragment":
@@ -129,7 +129,7 @@ def test_a_missing_later_owner_does_not_make_the_node_unready(declared: Host, fa
     assert declared.add().code == 11
 
 
-def test_the_first_owner_is_the_first_required_one(host: Host) -> None:
+def test_the_first_owner_is_the_first_required_one(host: Node) -> None:
     host.owner("local", "bandwidth", required=False)
     host.owner("cilium")
 
@@ -139,7 +139,7 @@ def test_the_first_owner_is_the_first_required_one(host: Host) -> None:
     assert "cilium" in outcome.msg
 
 
-def test_if_none_is_required_it_is_the_first_that_has_a_fragment(host: Host) -> None:
+def test_if_none_is_required_it_is_the_first_that_has_a_fragment(host: Node) -> None:
     host.owner("empty", required=False)
     host.owner("cilium", required=False)
     host.owner("istio", "istio-cni", required=False)
@@ -164,11 +164,11 @@ def test_if_none_is_required_it_is_the_first_that_has_a_fragment(host: Host) -> 
         pytest.param({"CNI_PATH": ""}, 4, id="environment"),
     ],
 )
-def test_a_bad_request_keeps_its_own_code(declared: Host, request_keys: dict[str, Any], code: int) -> None:
+def test_a_bad_request_keeps_its_own_code(declared: Node, request_keys: dict[str, Any], code: int) -> None:
     assert declared.status(**request_keys).code == code
 
 
-def test_status_waits_for_no_attachment(declared: Host) -> None:
+def test_status_waits_for_no_attachment(declared: Node) -> None:
     declared.plugin("cilium-cni").does("ADD", "sleep 60")
     adding = declared.begin("ADD")
     adding.reaches("ADD", "cilium-cni")
@@ -177,13 +177,13 @@ def test_status_waits_for_no_attachment(declared: Host) -> None:
     adding.kill()
 
 
-def test_what_a_delegate_prints_on_a_successful_status_is_ignored(declared: Host) -> None:
+def test_what_a_delegate_prints_on_a_successful_status_is_ignored(declared: Node) -> None:
     declared.plugin("cilium-cni").does("STATUS", prints=b"ready\n")
 
     assert declared.status().ok
 
 
-def test_an_optional_first_owners_half_written_file_leaves_the_node_ready(host: Host) -> None:
+def test_an_optional_first_owners_half_written_file_leaves_the_node_ready(host: Node) -> None:
     host.owner("cilium", required=False)
     host.fragment("cilium", "10.conf", b"{")
     host.owner("local", "portmap", required=False)

@@ -4,8 +4,7 @@ import json
 
 import pytest
 
-from tests.support.files.double import Json
-from tests.support.files.host import ABSENT, Host
+from tests.support.files.node import ABSENT, Json, Node
 
 CAPABILITIES = {"portMappings": True, "bandwidth": True, "dns": True}
 RUNTIME = {
@@ -17,7 +16,7 @@ RUNTIME = {
 VALID = [{"containerID": "c1", "ifname": "eth0"}]
 
 
-def test_each_verb_has_its_own_derivation(host: Host) -> None:
+def test_each_verb_has_its_own_derivation(host: Node) -> None:
     """The PluginConf + name, cniVersion, prevResult, runtimeConfig, args and cni.dev/*, and not a key more."""
     own = {"type": "portmap", "mtu": 1400}
     declared = {"cniVersion": "1.1.0", "capabilities": {"bandwidth": True}}
@@ -45,7 +44,7 @@ def test_each_verb_has_its_own_derivation(host: Host) -> None:
     assert [call.conf for call in deleted.calls] == [pod | prev | {"type": "portmap"}, pod | prev]
 
 
-def test_a_fragments_own_derived_keys_never_reach_its_delegate(host: Host) -> None:
+def test_a_fragments_own_derived_keys_never_reach_its_delegate(host: Node) -> None:
     """Name, cniVersion, prevResult, runtimeConfig, capabilities and cni.dev/* are derived."""
     host.owner("cilium")
     stale: Json = {
@@ -86,7 +85,7 @@ def test_a_fragments_own_derived_keys_never_reach_its_delegate(host: Host) -> No
         ),
     ],
 )
-def test_every_other_key_reaches_the_delegate_unchanged(host: Host, text: str) -> None:
+def test_every_other_key_reaches_the_delegate_unchanged(host: Node, text: str) -> None:
     host.owner("cilium")
     host.fragment("cilium", "10.conf", f'{{"type": "cilium-cni", {text}}}'.encode())
     host.plugin("cilium-cni")
@@ -114,7 +113,7 @@ def test_every_other_key_reaches_the_delegate_unchanged(host: Host, text: str) -
         pytest.param(CAPABILITIES, {key: RUNTIME[key] for key in CAPABILITIES}, id="several"),
     ],
 )
-def test_runtime_config_has_what_the_fragment_is_capable_of(host: Host, capabilities: object, expected: object) -> None:
+def test_runtime_config_has_what_the_fragment_is_capable_of(host: Node, capabilities: object, expected: object) -> None:
     """Values untouched, also null."""
     host.owner("local")
     host.fragment("local", "10.conf", {"type": "portmap"} | ({"capabilities": capabilities} if capabilities else {}))
@@ -125,7 +124,7 @@ def test_runtime_config_has_what_the_fragment_is_capable_of(host: Host, capabili
     assert ("runtimeConfig" in call.conf) == (expected is not None)
 
 
-def test_without_a_runtime_config_there_is_none(host: Host) -> None:
+def test_without_a_runtime_config_there_is_none(host: Node) -> None:
     host.owner("local")
     host.fragment("local", "10.conf", {"type": "portmap", "capabilities": CAPABILITIES})
 
@@ -133,7 +132,7 @@ def test_without_a_runtime_config_there_is_none(host: Host) -> None:
     assert "runtimeConfig" not in host.add("c2", runtimeConfig={}).conf("portmap")
 
 
-def test_the_first_delegate_gets_the_prev_result_that_the_runtime_gave(host: Host) -> None:
+def test_the_first_delegate_gets_the_prev_result_that_the_runtime_gave(host: Node) -> None:
     """cni-chain itself may be chained behind another plugin."""
     host.owner("istio", "istio-cni")
     before = host.result("1.0.0", dns={"nameservers": ["10.0.0.10"]})
@@ -153,7 +152,7 @@ def test_the_first_delegate_gets_the_prev_result_that_the_runtime_gave(host: Hos
         pytest.param(ABSENT, ABSENT, ABSENT, id="none"),
     ],
 )
-def test_args_are_the_requests(host: Host, request_args: object, fragment_args: object, expected: object) -> None:
+def test_args_are_the_requests(host: Node, request_args: object, fragment_args: object, expected: object) -> None:
     """A fragment's own args stays if the request has none."""
     host.owner("cilium")
     own = {} if fragment_args is ABSENT else {"args": fragment_args}
@@ -162,7 +161,7 @@ def test_args_are_the_requests(host: Host, request_args: object, fragment_args: 
     assert host.add(args=request_args).conf("cilium-cni").get("args", ABSENT) == expected
 
 
-def test_on_del_runtime_config_and_args_are_the_records_if_the_request_has_none(host: Host) -> None:
+def test_on_del_runtime_config_and_args_are_the_records_if_the_request_has_none(host: Node) -> None:
     host.owner("local")
     host.fragment("local", "10.conf", {"type": "portmap", "capabilities": {"mac": True}})
     host.add("kept", runtimeConfig=RUNTIME, args={"a": 1})
@@ -185,7 +184,7 @@ def test_on_del_runtime_config_and_args_are_the_records_if_the_request_has_none(
         pytest.param("0.3.1", False, "none", id="none-before-0.4.0"),
     ],
 )
-def test_on_del_every_delegate_gets_the_final_prev_result(node: Host, version: str, given: bool, expected: str) -> None:
+def test_on_del_every_delegate_gets_the_final_prev_result(node: Node, version: str, given: bool, expected: str) -> None:
     """prevResult (0.4.0 and later): the runtime's, else the record's."""
     other = node.result(version, dns={"domain": "given"})
     node.add(cniVersion=version)
@@ -197,7 +196,7 @@ def test_on_del_every_delegate_gets_the_final_prev_result(node: Host, version: s
 
 
 @pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
-def test_gc_passes_the_attachments_on_under_the_keys_that_it_got(node: Host, key: str) -> None:
+def test_gc_passes_the_attachments_on_under_the_keys_that_it_got(node: Node, key: str) -> None:
     node.add()
 
     outcome = node.call("GC", "", **{key: VALID})

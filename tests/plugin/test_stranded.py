@@ -7,14 +7,14 @@ import time
 import pytest
 
 from cni_chain.plugin import record
-from tests.support.files.host import Host
+from tests.support.files.node import Node
 
 DELS = ["DEL portmap", "DEL istio-cni", "DEL cilium-cni"]
 PAUSE = 10
 HOUR = 3600
 
 
-def refuse(node: Host, *containers: str) -> None:
+def refuse(node: Node, *containers: str) -> None:
     """Each container's ADD fails, and so does its undoing; the runtime's own DEL, its only one, fails too."""
     node.plugin("istio-cni").fails("ADD", "no agent").fails("DEL", "no agent", 12)
     for container in containers:
@@ -23,19 +23,19 @@ def refuse(node: Host, *containers: str) -> None:
     node.plugin("istio-cni").behaves("ADD").behaves("DEL")
 
 
-def wait(node: Host, seconds: float) -> None:
+def wait(node: Node, seconds: float) -> None:
     """As if that much time had gone by."""
-    directory = node.state / ".stranded"
+    directory = node.state_dir / ".stranded"
     for path in [*directory.iterdir(), directory]:
         then = path.stat().st_mtime - seconds
         os.utime(path, (then, then))
 
 
-def tries(node: Host, container: str) -> int:
-    return (node.state / ".stranded" / f"pods:{container}:eth0").stat().st_size
+def tries(node: Node, container: str) -> int:
+    return (node.state_dir / ".stranded" / f"pods:{container}:eth0").stat().st_size
 
 
-def test_what_failed_is_kept_with_its_error_and_marked(node: Host) -> None:
+def test_what_failed_is_kept_with_its_error_and_marked(node: Node) -> None:
     refuse(node, "c1")
 
     (path,) = node.records
@@ -45,7 +45,7 @@ def test_what_failed_is_kept_with_its_error_and_marked(node: Host) -> None:
     assert (last["state"], last["error"]["code"], last["error"]["msg"]) == ("deleting", 12, "istio/istio-cni: no agent")
 
 
-def test_once_the_agent_is_back_the_next_pod_heals_them_all(node: Host) -> None:
+def test_once_the_agent_is_back_the_next_pod_heals_them_all(node: Node) -> None:
     """N failed sandboxes leave 0 records, and nobody called GC."""
     refuse(node, *(f"c{number}" for number in range(10)))
     wait(node, HOUR)
@@ -55,11 +55,11 @@ def test_once_the_agent_is_back_the_next_pod_heals_them_all(node: Host) -> None:
     assert outcome.ok
     assert outcome.ran.count("DEL istio-cni") == outcome.ran.count("DEL cilium-cni") == 10
     assert [path.name for path in node.records] == ["pods:healthy:eth0"]
-    assert not (node.state / ".stranded").exists()
+    assert not (node.state_dir / ".stranded").exists()
 
 
 @pytest.mark.parametrize("verb", ["ADD", "DEL"])
-def test_the_answer_of_the_call_that_heals_is_its_own(node: Host, verb: str) -> None:
+def test_the_answer_of_the_call_that_heals_is_its_own(node: Node, verb: str) -> None:
     if verb == "DEL":
         node.add("healthy")
     refuse(node, "c1")
@@ -78,7 +78,7 @@ def test_the_answer_of_the_call_that_heals_is_its_own(node: Host, verb: str) -> 
 
 
 @pytest.mark.parametrize("call", ["failed-ADD", "failed-DEL", "CHECK", "STATUS", "VERSION"])
-def test_no_other_call_retries(node: Host, call: str) -> None:
+def test_no_other_call_retries(node: Node, call: str) -> None:
     node.add("healthy")
     refuse(node, "c1")
     wait(node, HOUR)
@@ -92,7 +92,7 @@ def test_no_other_call_retries(node: Host, call: str) -> None:
     assert "pods:c1:eth0" in node.stranded
 
 
-def test_the_record_says_which_namespace_and_pod_it_was(node: Host) -> None:
+def test_the_record_says_which_namespace_and_pod_it_was(node: Node) -> None:
     """Nothing of the call that heals reaches the delegates of the other."""
     node.plugin("istio-cni").fails("ADD").fails("DEL")
     node.add("c1", CNI_ARGS="K8S_POD_NAME=one", runtimeConfig={"dns": {"searches": ["one"]}}, args={"cni": 1})
@@ -109,7 +109,7 @@ def test_the_record_says_which_namespace_and_pod_it_was(node: Host) -> None:
     assert "cni.dev/x" not in healed.conf
 
 
-def test_while_it_fails_it_costs_one_try_and_then_a_pause(node: Host) -> None:
+def test_while_it_fails_it_costs_one_try_and_then_a_pause(node: Node) -> None:
     refuse(node, "c1", "c2", "c3")
     wait(node, HOUR)
     node.plugin("istio-cni").fails("DEL", "no agent")
@@ -123,7 +123,7 @@ def test_while_it_fails_it_costs_one_try_and_then_a_pause(node: Host) -> None:
     assert len(node.stranded) == 3
 
 
-def test_each_try_that_fails_doubles_the_wait(node: Host) -> None:
+def test_each_try_that_fails_doubles_the_wait(node: Node) -> None:
     refuse(node, "c1")
     node.plugin("istio-cni").fails("DEL", "no agent")
     for number, due in enumerate([20, 40, 80]):
@@ -133,7 +133,7 @@ def test_each_try_that_fails_doubles_the_wait(node: Host) -> None:
         assert node.add(f"late{number}").ran.count("DEL istio-cni") == 1
 
 
-def test_a_retry_that_hangs_holds_the_pod_up_for_four_seconds_at_most(node: Host) -> None:
+def test_a_retry_that_hangs_holds_the_pod_up_for_four_seconds_at_most(node: Node) -> None:
     refuse(node, "c1")
     wait(node, HOUR)
     node.plugin("istio-cni").does("DEL", "sleep 60")
@@ -144,7 +144,7 @@ def test_a_retry_that_hangs_holds_the_pod_up_for_four_seconds_at_most(node: Host
     assert node.stranded == ["pods:c1:eth0"]
 
 
-def test_a_long_chain_heals_in_one_retry(host: Host) -> None:
+def test_a_long_chain_heals_in_one_retry(host: Node) -> None:
     """Each delegate may take what is left; none is said to have failed that was not begun."""
     host.owner("cilium", "cilium-cni", "b", "c", "d", "e", "f")
     for plugin in ("b", "c", "d", "e", "f"):
@@ -159,13 +159,13 @@ def test_a_long_chain_heals_in_one_retry(host: Host) -> None:
     assert host.stranded == []
 
 
-def test_what_was_not_begun_in_time_has_not_failed(node: Host) -> None:
+def test_what_was_not_begun_in_time_has_not_failed(node: Node) -> None:
     refuse(node, "c1")
     wait(node, HOUR)
     node.plugin("istio-cni").does("DEL", "sleep 60")
     node.add("healthy")
 
-    last = json.loads((node.state / "pods:c1:eth0").read_bytes().splitlines()[-1])
+    last = json.loads((node.state_dir / "pods:c1:eth0").read_bytes().splitlines()[-1])
 
     assert "istio/istio-cni: did not end in time" in last["error"]["msg"]
     assert "a retry by cni-chain itself has 4 s" in last["error"]["msg"]
@@ -173,12 +173,12 @@ def test_what_was_not_begun_in_time_has_not_failed(node: Host) -> None:
 
 
 @pytest.mark.parametrize("odd", [pytest.param("unreadable", marks=pytest.mark.root), "no-file", "long-and-damaged"])
-def test_one_that_cannot_be_read_holds_no_other_up(node: Host, odd: str) -> None:
+def test_one_that_cannot_be_read_holds_no_other_up(node: Node, odd: str) -> None:
     refuse(node, "c1", "c2", "c" * 240)
     if odd == "unreadable":
-        (node.state / "pods:c1:eth0").chmod(0o660)
+        (node.state_dir / "pods:c1:eth0").chmod(0o660)
     elif odd == "no-file":
-        (node.state / ".stranded/pods:zz:eth0").mkdir()
+        (node.state_dir / ".stranded/pods:zz:eth0").mkdir()
     else:
         (hashed,) = [path for path in node.records if len(path.name.split(":")) == 2]
         hashed.write_bytes(b"{")
@@ -190,10 +190,10 @@ def test_one_that_cannot_be_read_holds_no_other_up(node: Host, odd: str) -> None
     assert bool(told) == (odd != "no-file")
 
 
-def test_a_damaged_one_is_deleted_by_the_chain_as_it_is_now(node: Host) -> None:
+def test_a_damaged_one_is_deleted_by_the_chain_as_it_is_now(node: Node) -> None:
     """On containerd no DEL and no GC would come for it."""
     refuse(node, "c1")
-    (node.state / "pods:c1:eth0").write_bytes(b"{")
+    (node.state_dir / "pods:c1:eth0").write_bytes(b"{")
     wait(node, HOUR)
 
     outcome = node.add("healthy")
@@ -202,22 +202,22 @@ def test_a_damaged_one_is_deleted_by_the_chain_as_it_is_now(node: Host) -> None:
     assert (node.stranded, len(node.damaged)) == ([], 1)
 
 
-def test_an_add_that_died_after_a_del_had_failed_is_retried_as_well(node: Host) -> None:
+def test_an_add_that_died_after_a_del_had_failed_is_retried_as_well(node: Node) -> None:
     """Its last line could not be written, the disk was full; its marker could."""
     node.plugin("istio-cni").does("ADD", "sleep 60")
     adding = node.begin("ADD", "c1")
     adding.reaches("ADD", "istio-cni")
     adding.kill()
     node.plugin("istio-cni").behaves("ADD")
-    (node.state / ".stranded").mkdir()
-    (node.state / ".stranded/pods:c1:eth0").write_bytes(b".")
+    (node.state_dir / ".stranded").mkdir()
+    (node.state_dir / ".stranded/pods:c1:eth0").write_bytes(b".")
     wait(node, HOUR)
 
     assert node.add("healthy").ran.count("DEL cilium-cni") == 1
     assert node.stranded == []
 
 
-def test_others_that_are_stranded_meanwhile_keep_nobody_waiting(node: Host) -> None:
+def test_others_that_are_stranded_meanwhile_keep_nobody_waiting(node: Node) -> None:
     refuse(node, "c1")
     wait(node, HOUR)
     refuse(node, "c2")
@@ -226,7 +226,7 @@ def test_others_that_are_stranded_meanwhile_keep_nobody_waiting(node: Host) -> N
     assert node.stranded == ["pods:c2:eth0"]
 
 
-def test_the_other_networks_attachments_are_left_to_their_own_calls(node: Host) -> None:
+def test_the_other_networks_attachments_are_left_to_their_own_calls(node: Node) -> None:
     refuse(node, "c1")
     wait(node, HOUR)
     node.network = "others"
@@ -236,7 +236,7 @@ def test_the_other_networks_attachments_are_left_to_their_own_calls(node: Host) 
     assert node.stranded == ["pods:c1:eth0"]
 
 
-def test_what_was_added_again_is_no_longer_stranded(node: Host) -> None:
+def test_what_was_added_again_is_no_longer_stranded(node: Node) -> None:
     """The kubelet takes the same container ID nowhere, podman does."""
     refuse(node, "c1")
 
@@ -245,31 +245,31 @@ def test_what_was_added_again_is_no_longer_stranded(node: Host) -> None:
     assert node.delete("c1").ok
 
 
-def test_a_marker_that_was_left_of_an_attachment_that_lives_harms_nobody(node: Host) -> None:
+def test_a_marker_that_was_left_of_an_attachment_that_lives_harms_nobody(node: Node) -> None:
     node.add("c1")
-    (node.state / ".stranded").mkdir()
-    (node.state / ".stranded/pods:c1:eth0").write_bytes(b".")
-    (node.state / ".stranded/pods:gone:eth0").write_bytes(b".")
+    (node.state_dir / ".stranded").mkdir()
+    (node.state_dir / ".stranded/pods:c1:eth0").write_bytes(b".")
+    (node.state_dir / ".stranded/pods:gone:eth0").write_bytes(b".")
     wait(node, HOUR)
 
     outcome = node.add("c2")
 
     assert [name for name in outcome.ran if name.startswith("DEL")] == []
     assert len(node.records) == 2
-    assert not (node.state / ".stranded").exists()
+    assert not (node.state_dir / ".stranded").exists()
 
 
-def test_an_empty_directory_of_markers_goes(node: Host) -> None:
-    (node.state / ".stranded").mkdir(parents=True)
-    node.state.chmod(0o700)
-    os.utime(node.state / ".stranded", (0, 0))
+def test_an_empty_directory_of_markers_goes(node: Node) -> None:
+    (node.state_dir / ".stranded").mkdir(parents=True)
+    node.state_dir.chmod(0o700)
+    os.utime(node.state_dir / ".stranded", (0, 0))
 
     assert node.add("c1").ok
-    assert not (node.state / ".stranded").exists()
+    assert not (node.state_dir / ".stranded").exists()
 
 
 @pytest.mark.parametrize("verb", ["DEL", "GC"])
-def test_the_runtimes_own_del_or_gc_heals_too(node: Host, verb: str) -> None:
+def test_the_runtimes_own_del_or_gc_heals_too(node: Node, verb: str) -> None:
     refuse(node, "c1")
 
     outcome = node.gc([]) if verb == "GC" else node.delete("c1")
@@ -278,7 +278,7 @@ def test_the_runtimes_own_del_or_gc_heals_too(node: Host, verb: str) -> None:
     assert (node.records, node.stranded) == ([], [])
 
 
-def test_an_attachment_that_another_call_holds_is_passed_over(node: Host) -> None:
+def test_an_attachment_that_another_call_holds_is_passed_over(node: Node) -> None:
     refuse(node, "c1")
     wait(node, HOUR)
     node.plugin("istio-cni").does("DEL", "sleep 60")
@@ -292,7 +292,7 @@ def test_an_attachment_that_another_call_holds_is_passed_over(node: Host) -> Non
     running.kill()
 
 
-def test_a_long_container_id_is_healed_as_well(node: Host) -> None:
+def test_a_long_container_id_is_healed_as_well(node: Node) -> None:
     """Its record's name is a hash."""
     refuse(node, "c" * 240)
     wait(node, HOUR)
@@ -304,18 +304,18 @@ def test_a_long_container_id_is_healed_as_well(node: Host) -> None:
 # A mistake doesn't outlive its correction.
 
 
-def correct(node: Host, **more: object) -> None:
+def correct(node: Node, **more: object) -> None:
     node.fragment("istio", "10-istio-cni.conf", {"type": "istio-cni", "sysctl": "right", **more})
 
 
 @pytest.fixture
-def mistaken(node: Host) -> Host:
+def mistaken(node: Node) -> Node:
     """Istio's plugin refuses its configuration at ADD and at DEL, as a real one does; its DEL looks at stdin."""
     node.fragment("istio", "10-istio-cni.conf", {"type": "istio-cni", "sysctl": "wrong"})
-    script = node.bin / "istio-cni"
-    real = node.bin / "istio-cni.real"
+    script = node.bin_dir / "istio-cni"
+    real = node.bin_dir / "istio-cni.real"
     script.rename(real)
-    (node.root / "double/istio-cni.real").symlink_to(node.root / "double/istio-cni")
+    (node.double_dir / "istio-cni.real").symlink_to(node.double_dir / "istio-cni")
     script.write_text(
         f"#!/bin/bash\nread -r -d '' text\nif [[ $text == *wrong* && $CNI_COMMAND != VERSION ]]; then\n"
         '  echo "{\\"code\\":7,\\"msg\\":\\"sysctl is wrong\\"}"; exit 1\nfi\n'
@@ -326,7 +326,7 @@ def mistaken(node: Host) -> Host:
 
 
 @pytest.mark.parametrize("way", ["DEL", "GC", "ADD", "sweep"])
-def test_a_corrected_fragment_heals_what_its_mistake_left(mistaken: Host, way: str) -> None:
+def test_a_corrected_fragment_heals_what_its_mistake_left(mistaken: Node, way: str) -> None:
     assert not mistaken.add("c1").ok
     assert not mistaken.delete("c1").ok
     assert len(mistaken.records) == 1
@@ -346,7 +346,7 @@ def test_a_corrected_fragment_heals_what_its_mistake_left(mistaken: Host, way: s
     assert (mistaken.records, mistaken.stranded) == ([], [])
 
 
-def test_the_recorded_configuration_comes_first(node: Host) -> None:
+def test_the_recorded_configuration_comes_first(node: Node) -> None:
     """Only what it fails with is tried as it is now; then the log names the file."""
     node.fragment("istio", "10-istio-cni.conf", {"type": "istio-cni", "sysctl": "old"})
     node.add()
@@ -361,7 +361,7 @@ def test_the_recorded_configuration_comes_first(node: Host) -> None:
     assert any("10-istio-cni.conf" in note for note in node.log_lines[-1]["notes"])
 
 
-def test_if_both_fail_the_present_ones_failure_is_reported(node: Host) -> None:
+def test_if_both_fail_the_present_ones_failure_is_reported(node: Node) -> None:
     node.fragment("istio", "10-istio-cni.conf", {"type": "istio-cni", "sysctl": "old"})
     node.add()
     correct(node)
@@ -377,18 +377,18 @@ NOT_CORRECTED = ["same", "another-order", "no-longer-there", "another-type", "mo
 
 
 @pytest.mark.parametrize("now", NOT_CORRECTED)
-def test_nothing_is_tried_twice_where_nothing_was_corrected(node: Host, now: str) -> None:
+def test_nothing_is_tried_twice_where_nothing_was_corrected(node: Node, now: str) -> None:
     node.add()
     if now == "another-order":
         node.owners.reverse()
     elif now == "no-longer-there":
-        (node.chain / "istio.d/10-istio-cni.conf").unlink()
+        (node.chain_dir / "istio.d/10-istio-cni.conf").unlink()
     elif now == "another-type":
         node.fragment("istio", "10-istio-cni.conf", {"type": "istio-cni2"})
     elif now in ("unsafe", "half-written"):  # another file's plugin of that type must not be taken for this one
         node.fragment("istio", "20.conf", {"type": "istio-cni", "other": True})
         if now == "unsafe":
-            (node.chain / "istio.d/10-istio-cni.conf").chmod(0o666)
+            (node.chain_dir / "istio.d/10-istio-cni.conf").chmod(0o666)
         else:
             node.fragment("istio", "10-istio-cni.conf", b"{")
     elif now == "more-of-them":
@@ -398,7 +398,7 @@ def test_nothing_is_tried_twice_where_nothing_was_corrected(node: Host, now: str
     assert node.delete().ran.count("DEL istio-cni") == 1
 
 
-def test_of_two_of_one_type_the_one_at_the_same_place_counts(host: Host) -> None:
+def test_of_two_of_one_type_the_one_at_the_same_place_counts(host: Node) -> None:
     host.owner("cilium", "cilium-cni")
     host.owner("local")
     two = [{"type": "tuning", "n": 1}, {"type": "tuning", "n": 2}]
@@ -414,7 +414,7 @@ def test_of_two_of_one_type_the_one_at_the_same_place_counts(host: Host) -> None
     assert [(conf["n"], "new" in conf) for conf in confs] == [(2, False), (2, True), (1, False), (1, True)]
 
 
-def test_two_of_one_type_that_changed_places_are_not_taken_for_each_other(host: Host) -> None:
+def test_two_of_one_type_that_changed_places_are_not_taken_for_each_other(host: Node) -> None:
     host.owner("cilium", "cilium-cni")
     host.owner("local")
     two = [{"type": "host-device", "device": "a"}, {"type": "host-device", "device": "b"}]
@@ -430,7 +430,7 @@ def test_two_of_one_type_that_changed_places_are_not_taken_for_each_other(host: 
 
 
 @pytest.mark.parametrize("orders", [["sleep 60"], ["exit 3"], ["signal 11"]], ids=["hangs", "no-words", "crashes"])
-def test_only_what_a_plugin_refuses_in_its_own_words_is_tried_again(node: Host, orders: list[str]) -> None:
+def test_only_what_a_plugin_refuses_in_its_own_words_is_tried_again(node: Node, orders: list[str]) -> None:
     """What hung or crashed may have had the right configuration; another would delete another thing."""
     node.add()
     correct(node)
@@ -445,13 +445,13 @@ def test_only_what_a_plugin_refuses_in_its_own_words_is_tried_again(node: Host, 
 # A delegate that never ran, or of which nothing is left.
 
 
-def test_a_binary_that_vanishes_amid_the_add_leaves_nothing_behind(node: Host) -> None:
+def test_a_binary_that_vanishes_amid_the_add_leaves_nothing_behind(node: Node) -> None:
     """It was found, and gone when its turn came: there is nothing of it to delete."""
-    script = node.bin / "cilium-cni"
-    script.rename(node.bin / "cilium-cni.real")
-    (node.root / "double/cilium-cni.real").symlink_to(node.root / "double/cilium-cni")
-    gone = f'[ "$CNI_COMMAND" != ADD ] || rm -f {node.bin}/istio-cni\n'
-    script.write_text(f"#!/bin/sh\n{gone}exec {node.bin}/cilium-cni.real\n")
+    script = node.bin_dir / "cilium-cni"
+    script.rename(node.bin_dir / "cilium-cni.real")
+    (node.double_dir / "cilium-cni.real").symlink_to(node.double_dir / "cilium-cni")
+    gone = f'[ "$CNI_COMMAND" != ADD ] || rm -f {node.bin_dir}/istio-cni\n'
+    script.write_text(f"#!/bin/sh\n{gone}exec {node.bin_dir}/cilium-cni.real\n")
     script.chmod(0o755)
 
     outcome = node.add()
@@ -460,7 +460,7 @@ def test_a_binary_that_vanishes_amid_the_add_leaves_nothing_behind(node: Host) -
     assert (node.records, node.stranded) == ([], [])
 
 
-def test_a_delegate_that_was_never_started_needs_no_binary(node: Host) -> None:
+def test_a_delegate_that_was_never_started_needs_no_binary(node: Node) -> None:
     """As the record of a killed ADD says."""
     node.plugin("cilium-cni").does("ADD", "sleep 60")
     adding = node.begin("ADD")
@@ -475,7 +475,7 @@ def test_a_delegate_that_was_never_started_needs_no_binary(node: Host) -> None:
     assert node.records == []
 
 
-def test_but_after_a_reboot_that_is_no_longer_known(node: Host) -> None:
+def test_but_after_a_reboot_that_is_no_longer_known(node: Node) -> None:
     """A power loss may have taken the lines that say what ran."""
     node.plugin("cilium-cni").does("ADD", "sleep 60")
     adding = node.begin("ADD")
@@ -489,7 +489,7 @@ def test_but_after_a_reboot_that_is_no_longer_known(node: Host) -> None:
     assert len(node.records) == 1
 
 
-def age_before_boot(node: Host) -> None:
+def age_before_boot(node: Node) -> None:
     (path,) = node.records
     held = record.parse(path.read_bytes())
     held.created = 1.5
@@ -497,7 +497,7 @@ def age_before_boot(node: Host) -> None:
 
 
 @pytest.mark.parametrize("change", ["another-type", "file-gone"])
-def test_a_type_that_no_fragment_of_its_owner_names_any_more_needs_no_binary(node: Host, change: str) -> None:
+def test_a_type_that_no_fragment_of_its_owner_names_any_more_needs_no_binary(node: Node, change: str) -> None:
     """A misspelt `type`, put right since; or an agent that calls its plugin another name now."""
     node.fragment("istio", "20.conf", {"type": "istoi-cni"})
     assert node.add().ok
@@ -506,7 +506,7 @@ def test_a_type_that_no_fragment_of_its_owner_names_any_more_needs_no_binary(nod
     if change == "another-type":
         node.fragment("istio", "20.conf", {"type": "other"})
     else:
-        (node.chain / "istio.d/20.conf").unlink()
+        (node.chain_dir / "istio.d/20.conf").unlink()
 
     assert node.delete().ok
     assert node.records == []

@@ -6,15 +6,14 @@ import shutil
 
 import pytest
 
-from tests.support.files.double import Json
-from tests.support.files.host import ALL_VERSIONS, Host
+from tests.support.files.node import ALL_VERSIONS, Json, Node
 
 RICH_INTERFACE = {"mtu": 1450, "socketPath": "/run/x.sock", "pciID": "0000:00:1f.6"}
 RICH_ROUTE = {"mtu": 1400, "advmss": 1360, "priority": 7, "table": 100, "scope": 0}
 LOST = ["mtu", "socketPath", "pciID", "advmss", "priority", "table", "scope"]
 
 
-def rich(host: Host) -> Json:
+def rich(host: Node) -> Json:
     """A result with everything that 1.1.0 can say."""
     plain = host.result()
     return plain | {
@@ -49,7 +48,7 @@ def rich(host: Host) -> Json:
     ],
 )
 def test_a_delegate_is_spoken_to_in_the_requests_version_or_the_highest_it_supports(
-    node: Host, supported: list[str], asked: str, spoken: str
+    node: Node, supported: list[str], asked: str, spoken: str
 ) -> None:
     """Always with prevResult.cniVersion, and the answer is in the request's version again."""
     node.plugin("istio-cni").supports(*supported)
@@ -63,7 +62,7 @@ def test_a_delegate_is_spoken_to_in_the_requests_version_or_the_highest_it_suppo
 
 
 @pytest.mark.parametrize("version", ALL_VERSIONS)
-def test_the_final_result_is_in_the_requests_version(node: Host, version: str) -> None:
+def test_the_final_result_is_in_the_requests_version(node: Node, version: str) -> None:
     outcome = node.add(cniVersion=version)
 
     assert outcome.answer["cniVersion"] == version
@@ -71,7 +70,7 @@ def test_the_final_result_is_in_the_requests_version(node: Host, version: str) -
     assert node.delete(cniVersion=version).ok
 
 
-def test_each_binary_is_asked_for_its_versions_once(node: Host) -> None:
+def test_each_binary_is_asked_for_its_versions_once(node: Node) -> None:
     """With VERSION, remembered by inode, size and mtime."""
     node.fragment("local", "10-portmap.conf", {"plugins": [{"type": "portmap"}, {"type": "portmap"}]})
 
@@ -81,13 +80,13 @@ def test_each_binary_is_asked_for_its_versions_once(node: Host) -> None:
 
 
 @pytest.mark.parametrize("how", ["renamed-over", "overwritten", "touched", "in-place-with-its-old-times"])
-def test_a_replaced_binary_is_asked_again(node: Host, how: str) -> None:
+def test_a_replaced_binary_is_asked_again(node: Node, how: str) -> None:
     node.add()
-    binary = node.bin / "istio-cni"
+    binary = node.bin_dir / "istio-cni"
     node.plugin("istio-cni").supports("0.3.1", "0.4.0")
     if how == "renamed-over":
-        shutil.copy(binary, node.bin / ".new")
-        (node.bin / ".new").rename(binary)
+        shutil.copy(binary, node.bin_dir / ".new")
+        (node.bin_dir / ".new").rename(binary)
     elif how == "overwritten":
         with binary.open("ab") as file:
             file.write(b"\0")
@@ -105,7 +104,7 @@ def test_a_replaced_binary_is_asked_again(node: Host, how: str) -> None:
     assert outcome.conf("istio-cni")["cniVersion"] == "0.4.0"
 
 
-def test_a_plugin_older_than_version_itself_speaks_0_1_0(host: Host) -> None:
+def test_a_plugin_older_than_version_itself_speaks_0_1_0(host: Node) -> None:
     host.owner("old", "old")
     host.plugin("old").fails("VERSION", "unknown CNI_COMMAND: VERSION", code=4)
 
@@ -115,7 +114,7 @@ def test_a_plugin_older_than_version_itself_speaks_0_1_0(host: Host) -> None:
     assert outcome.answer["ips"] == [{"address": "10.1.0.5/24", "gateway": "10.1.0.1"}]
 
 
-def test_what_version_needs_is_there_without_supported_versions_in_0_2_0(host: Host) -> None:
+def test_what_version_needs_is_there_without_supported_versions_in_0_2_0(host: Node) -> None:
     """The list was optional in 0.2.0, and then meant 0.1.0 and 0.2.0."""
     host.owner("old", "old")
     host.plugin("old").does("VERSION", prints={"cniVersion": "0.2.0"})
@@ -125,7 +124,7 @@ def test_what_version_needs_is_there_without_supported_versions_in_0_2_0(host: H
 
 @pytest.mark.parametrize(("orders", "code"), [(["exit 1"], 100), (["sleep 60"], 101), ([], 6), (["signal 9"], 100)])
 def test_a_delegate_that_does_not_tell_its_versions_fails_add_before_anything_ran(
-    node: Host, orders: list[str], code: int
+    node: Node, orders: list[str], code: int
 ) -> None:
     node.plugin("istio-cni").does("VERSION", *orders)
 
@@ -135,11 +134,11 @@ def test_a_delegate_that_does_not_tell_its_versions_fails_add_before_anything_ra
     assert "istio/istio-cni" in outcome.msg
 
 
-def test_del_goes_on_without_the_versions(node: Host) -> None:
+def test_del_goes_on_without_the_versions(node: Node) -> None:
     """The plugin was replaced by one whose VERSION fails: its DEL is tried as its ADD was."""
     node.add(cniVersion="1.0.0")
     node.plugin("istio-cni").does("VERSION", "exit 1")
-    os.utime(node.bin / "istio-cni", ns=(1, 1))
+    os.utime(node.bin_dir / "istio-cni", ns=(1, 1))
 
     outcome = node.delete(cniVersion="1.0.0")
 
@@ -147,7 +146,7 @@ def test_del_goes_on_without_the_versions(node: Host) -> None:
     assert outcome.conf("istio-cni")["cniVersion"] == "1.0.0"
 
 
-def test_an_older_delegate_gets_prev_result_as_its_version_has_it(node: Host) -> None:
+def test_an_older_delegate_gets_prev_result_as_its_version_has_it(node: Node) -> None:
     """For 0.4.0 each address has its family, and an interface only what the version knows."""
     node.plugin("cilium-cni").does("ADD", prints=rich(node))
     node.plugin("istio-cni").supports("0.4.0")
@@ -160,7 +159,7 @@ def test_an_older_delegate_gets_prev_result_as_its_version_has_it(node: Host) ->
     assert prev["dns"] == rich(node)["dns"]
 
 
-def test_a_delegate_below_0_3_0_gets_one_address_of_each_family(node: Host) -> None:
+def test_a_delegate_below_0_3_0_gets_one_address_of_each_family(node: Node) -> None:
     node.plugin("cilium-cni").does("ADD", prints=rich(node))
     node.plugin("istio-cni").supports("0.1.0", "0.2.0")
 
@@ -175,7 +174,7 @@ def test_a_delegate_below_0_3_0_gets_one_address_of_each_family(node: Host) -> N
 
 
 @pytest.mark.parametrize("version", ["0.3.0", "0.3.1", "0.4.0", "1.0.0"])
-def test_what_an_older_delegate_could_not_carry_is_put_back(node: Host, version: str) -> None:
+def test_what_an_older_delegate_could_not_carry_is_put_back(node: Node, version: str) -> None:
     """Interface and route attributes, although a Go plugin's types have dropped them."""
     node.plugin("cilium-cni").does("ADD", prints=rich(node))
     node.plugin("istio-cni").supports(version).does("ADD", f"echo {' '.join(LOST)}")
@@ -184,7 +183,7 @@ def test_what_an_older_delegate_could_not_carry_is_put_back(node: Host, version:
 
 
 @pytest.mark.parametrize("version", ["0.1.0", "0.2.0"])
-def test_below_0_3_0_the_interfaces_are_put_back_whole(node: Host, version: str) -> None:
+def test_below_0_3_0_the_interfaces_are_put_back_whole(node: Node, version: str) -> None:
     node.plugin("cilium-cni").does("ADD", prints=rich(node))
     node.plugin("istio-cni").supports(version).does("ADD", f"echo {' '.join(LOST)}")
 
@@ -195,7 +194,7 @@ def test_below_0_3_0_the_interfaces_are_put_back_whole(node: Host, version: str)
     assert answer["routes"] == rich(node)["routes"]
 
 
-def test_what_an_older_delegate_changed_itself_stays_changed(node: Host) -> None:
+def test_what_an_older_delegate_changed_itself_stays_changed(node: Node) -> None:
     """Attributes come back to the interface of that name, never over what the delegate says."""
     node.plugin("cilium-cni").does("ADD", prints=rich(node))
     answer = node.result("0.4.0", routes=[{"dst": "10.0.0.0/8"}])
@@ -208,7 +207,7 @@ def test_what_an_older_delegate_changed_itself_stays_changed(node: Host) -> None
 
 
 @pytest.mark.parametrize("answered", ["0.3.1", "0.4.0", "1.0.0", "1.1.0", None])
-def test_a_delegate_may_answer_in_another_version_than_asked(node: Host, answered: str | None) -> None:
+def test_a_delegate_may_answer_in_another_version_than_asked(node: Node, answered: str | None) -> None:
     """None: without cniVersion, it is in the request's."""
     answer = node.result(answered or "1.1.0")
     if not answered:
@@ -221,7 +220,7 @@ def test_a_delegate_may_answer_in_another_version_than_asked(node: Host, answere
     assert outcome.answer == node.result()
 
 
-def test_del_and_check_speak_to_each_delegate_in_its_version(node: Host) -> None:
+def test_del_and_check_speak_to_each_delegate_in_its_version(node: Node) -> None:
     node.plugin("istio-cni").supports("0.3.1", "0.4.0")
     node.add()
 
@@ -231,9 +230,9 @@ def test_del_and_check_speak_to_each_delegate_in_its_version(node: Host) -> None
 
 
 @pytest.mark.parametrize("versions", [[], [5], ["9.0.0"], None, "x"])
-def test_what_a_newer_program_remembered_of_a_plugin_is_asked_again(node: Host, versions: object) -> None:
+def test_what_a_newer_program_remembered_of_a_plugin_is_asked_again(node: Node, versions: object) -> None:
     node.add()
-    path = node.state / ".versions"
+    path = node.state_dir / ".versions"
     remembered = json.loads(path.read_text())
     for entry in remembered.values():
         entry["versions"] = versions
@@ -245,7 +244,7 @@ def test_what_a_newer_program_remembered_of_a_plugin_is_asked_again(node: Host, 
     assert outcome.asked == ["cilium-cni", "istio-cni", "portmap"]
 
 
-def test_a_chain_asked_for_in_an_old_version_keeps_its_interfaces_inside(node: Host) -> None:
+def test_a_chain_asked_for_in_an_old_version_keeps_its_interfaces_inside(node: Node) -> None:
     """The runtime's 0.2.0 has none; what the delegates tell each other does."""
     node.plugin("cilium-cni").supports("1.0.0")
     node.plugin("istio-cni").supports("1.0.0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 import sys
@@ -13,13 +14,14 @@ from cni_chain.agents.agent import Agent
 from cni_chain.agents.cilium import CILIUM
 from cni_chain.agents.istio import ISTIO
 from cni_chain.agents.multus import MULTUS
-from cni_chain.agents.registry import AGENTS, BY_OWNER, BY_TYPE, exempt
+from cni_chain.agents.registry import AGENTS, BY_OWNER, BY_TYPE, MESHES, exempt
 from cni_chain.migrate import settings, split
 from cni_chain.migrate.plan import Paths
+from cni_chain.migrate.scene import Member
 from cni_chain.migrate.split import Share
 from cni_chain.node.conflists import Live
-from tests.support.files.migrating import CASES, list_of
-from tests.support.files.node import CHECKOUT, CONF
+from cni_chain.plugin import service_address
+from tests.support.files.node import CASES, CHECKOUT, CONF, list_of
 
 OWNERS = list(BY_OWNER.values())
 PATHS = Paths("/etc/cni/net.d", "/etc/cni/chain.d", "00-cni-chain.conflist")
@@ -43,6 +45,10 @@ WRITTEN = [
 def share_of(agent: Agent, shares: list[Share]) -> Share:
     (share,) = [one for one in shares if one.owner == agent.owner]
     return share
+
+
+def member_of(agent: Agent, conf: dict[str, Any]) -> Member:
+    return Member(agent, PATHS.directory(agent.owner), conf, True, False, False, True)
 
 
 def text_of(setting: settings.Setting) -> str:
@@ -70,7 +76,8 @@ def test_its_part_of_a_list_is_split_to_its_owner_under_the_name_that_it_writes(
 @pytest.mark.parametrize(("agent", "case"), WRITTEN)
 def test_the_settings_that_move_it_are_printed(agent: Agent, case: str) -> None:
     shares = split.split(LISTS[case], {})
-    (setting,) = [one for one in settings.settings(shares, PATHS) if one.owner == agent.owner]
+    members = [member_of(one, share.plugins[0]) for share in shares if (one := share.agent) is not None]
+    (setting,) = [one for one in settings.settings(members) if one.owner == agent.owner]
 
     directory = PATHS.directory(agent.owner)
     if agent.chart is not None and agent.chart.release:
@@ -88,6 +95,10 @@ def test_no_owner_no_type_and_no_name_stands_twice() -> None:
     assert len({agent.name for agent in AGENTS}) == len(AGENTS)
     assert len(BY_OWNER) == len(AGENTS) - 1  # Multus calls the chain
     assert len(set(types)) == len(types) == len(BY_TYPE)
+
+
+def test_the_plugin_knows_the_meshes_plugins_without_the_registry() -> None:
+    assert service_address.MESHES == MESHES
 
 
 @pytest.mark.parametrize("agent", AGENTS, ids=lambda agent: agent.name)
@@ -159,3 +170,11 @@ def test_the_tables_of_the_documentation_are_up_to_date() -> None:
     stale = subprocess.run([sys.executable, "-c", script], cwd=CHECKOUT, capture_output=True, text=True, check=True)
 
     assert stale.stdout == "\n", "an entry has changed: python build/agents.py writes the tables again"
+
+
+def test_the_page_of_agents_gives_each_the_owner_of_its_entry() -> None:
+    page = (CHECKOUT / "docs/agents/index.md").read_text()
+
+    written = re.findall(r"^\| \[[^\]]+\]\([\w-]+\.md\) \| `([^`]+)` \|", page, re.MULTILINE)
+    assert len(written) == len(list((CHECKOUT / "docs/agents").glob("*.md"))) - 2  # the page itself, and Istio's second
+    assert [BY_OWNER[option.partition(":")[0]].option for option in written] == written

@@ -15,7 +15,7 @@ BEFORE: dict[str, Any] = {"cniVersion": "1.0.0", "ips": [{"address": "192.0.2.1/
 
 def outcome(status: int | None, stdout: object = b"", stderr: bytes = b"") -> Outcome:
     text = stdout if isinstance(stdout, bytes) else json.dumps(stdout).encode()
-    return Outcome(status, text, stderr, 1.0, "timeouts.ADD is 30 s for all delegates")
+    return Outcome(status, text, stderr, 1.0, "timeouts.ADD is 30 s for all plugins")
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def outcome(status: int | None, stdout: object = b"", stderr: bytes = b"") -> Ou
         pytest.param(
             outcome(None),
             101,
-            "did not end in time and was killed (timeouts.ADD is 30 s for all delegates): "
+            "did not end in time and was killed (timeouts.ADD is 30 s for all plugins): "
             "look at what it waits for, such as its agent",
             "",
             id="the deadline",

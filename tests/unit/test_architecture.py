@@ -19,6 +19,8 @@ PACKAGE = Path(cni_chain.__file__).parent
 FLOORS: list[list[str]] = [
     [
         "system",
+        "raw",
+        "attached",
         "errors",
         "jsontext",
         "spec",
@@ -33,7 +35,7 @@ FLOORS: list[list[str]] = [
         "policy",
         "quirks",
     ],
-    ["delegate", "locks", "stranded", "records", "log"],
+    ["delegate", "locks", "stranded", "records", "verdicts", "log"],
     [
         "invoke",
         "call",
@@ -43,6 +45,7 @@ FLOORS: list[list[str]] = [
         "unrecorded",
         "delete",
         "rollback",
+        "service_address",
         "add",
         "check",
         "gc",
@@ -52,7 +55,7 @@ FLOORS: list[list[str]] = [
     ["protocol"],
 ]
 # The program, from the ground up: a package imports from itself and from those before it.
-PACKAGES = ["plugin", "agents", "node", "checks", "change", "migrate", "cli"]
+PACKAGES = ["plugin", "agents", "node", "mesh", "checks", "change", "migrate", "daemon", "cluster", "cli"]
 
 PLACES = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, name in enumerate(names)}
 
@@ -60,7 +63,7 @@ PLACES = {name: (floor, place) for floor, names in enumerate(FLOORS) for place, 
 # has.
 SYSTEM_MODULES = {"system", "os", "posix"}
 STARTS_PROCESSES = {"delegate"}
-WRITES_STATE = {"records", "stranded", "log"}
+WRITES_STATE = {"records", "stranded", "verdicts", "log"}
 PROCESS_CALLS = {"posix_spawn", "posix_spawnp", "fork", "forkpty", "execv", "execve", "system", "popen", "spawnv"}
 WRITE_CALLS = {"rename", "replace", "unlink", "remove", "mkdir", "makedirs", "rmdir", "chmod", "link", "symlink"}
 
@@ -143,7 +146,7 @@ def test_a_module_fits_ones_head(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 320
 
 
-def loaded(verb: str, tmp_path: Path) -> set[str]:
+def loaded(verb: str, tmp_path: Path, **keys: object) -> set[str]:
     """The modules that one call in a fresh interpreter has loaded at its end, beyond the interpreter's own."""
     (tmp_path / "chain.d" / "local.d").mkdir(parents=True, exist_ok=True)
     (tmp_path / "chain.d").chmod(0o755)
@@ -164,6 +167,7 @@ def loaded(verb: str, tmp_path: Path) -> set[str]:
         "allowUnsafePermissions": True,
         "owners": [{"name": "local", "required": False}],
         "prevResult": {"cniVersion": "1.1.0", "ips": [{"address": "192.0.2.1/24"}]},
+        **keys,
     }
     environ = {
         "CNI_COMMAND": verb,
@@ -191,6 +195,27 @@ def test_a_call_loads_nothing_that_only_people_need(verb: str, tmp_path: Path) -
     assert names & BANNED == set()
     ours = {name for name in loaded(verb, tmp_path) if name.startswith("cni_chain.")}
     assert {name for name in ours if not name.startswith(("cni_chain.plugin", "cni_chain.__main__"))} == set()
+
+
+ASKED = {f"cni_chain.plugin.{name}" for name in ("attached", "raw", "service_address", "verdicts")}
+
+
+@pytest.mark.parametrize("verb", ["ADD", "CHECK", "DEL", "GC", "STATUS", "VERSION"])
+def test_what_the_key_mesh_needs_is_loaded_by_an_add_with_that_key_alone(verb: str, tmp_path: Path) -> None:
+    """Not even then is the package `mesh`, or any other beside the plugin's."""
+    without = loaded(verb, tmp_path)
+    having = loaded(verb, tmp_path, mesh={"serviceAddress": "enforce"})
+
+    assert without & ASKED == set()
+    more = {name for name in having - without if name.startswith("cni_chain")}
+    assert more == (ASKED if verb == "ADD" else set())
+
+
+def test_status_loads_what_looks_at_a_mesh_only_where_there_is_one() -> None:
+    script = "import sys, cni_chain.cli.glance; print(*(name for name in sys.modules if 'cni_chain.mesh' in name))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert set(done.stdout.split()) == {"cni_chain.mesh", "cni_chain.mesh.claims"}
 
 
 def test_version_loads_next_to_nothing(tmp_path: Path) -> None:

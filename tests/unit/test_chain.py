@@ -100,7 +100,7 @@ def test_a_pod_does_not_come_up_without(required: bool, files: Files, faults: li
         chain.required_delegates([owner_chain(owner("o", required=required), files, *faults)])
 
     assert raised.value.code == code
-    assert "owner o" in raised.value.msg
+    assert "o's CNI configuration" in raised.value.msg
 
 
 @pytest.mark.parametrize(
@@ -211,3 +211,24 @@ def test_the_owners_are_the_directories_that_are_named_so(tmp_path: Path) -> Non
 
     assert names == ["a", "b"]
     assert ignored == [("A.d", "not named <owner>.d"), ("file.d", "not a directory"), ("x", "not named <owner>.d")]
+
+
+@pytest.mark.parametrize(
+    ("has", "may", "do"),
+    [
+        ("istio-cni", "istio-cnii", "correct types (there: cni-chain status)"),
+        (
+            "loopback",
+            "consul-cni",
+            "correct types, unless its agent has not written there yet (there: cni-chain status)",
+        ),
+    ],
+)
+def test_who_waits_for_a_typo_in_types_does_not_blame_the_agent(has: str, may: str, do: str) -> None:
+    made = owner_chain(owner("o", types=[may]), {"1": [{"type": has}]})
+
+    with pytest.raises(CNIError) as raised:
+        chain.required_delegates([made])
+
+    assert raised.value.msg.startswith("waiting for o's CNI configuration: ")
+    assert raised.value.msg.endswith(f" (key types of cni-chain's own configuration); {do}")

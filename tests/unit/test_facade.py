@@ -80,9 +80,12 @@ def test_a_listed_owner_is_required_and_may_contribute_anything_by_default() -> 
             ["key owners[0].exempt[0].podNamePrefix: must be a string, not empty"],
         ),
         (
-            {"mesh": {"serviceAddress": "warn"}},
-            ["key mesh: not available in this version of cni-chain; remove it (no mesh check runs without it)"],
+            {"mesh": {"serviceAddress": "warning"}},
+            ["key mesh.serviceAddress: must be one of warn, enforce"],
         ),
+        ({"mesh": {}}, ["key mesh.serviceAddress: missing: must be one of warn, enforce"]),
+        ({"mesh": "warn"}, ["key mesh: must be an object"]),
+        ({"mesh": {"serviceAdress": "warn"}}, ["key mesh.serviceAdress: unknown key; did you mean serviceAddress?"]),
         (
             {"chainDir": 1, "owners": [{"name": "a", "timeoutSeconds": -1}]},
             [

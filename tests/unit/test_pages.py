@@ -62,11 +62,11 @@ def test_every_link_leads_to_a_file_and_a_heading(page: Path) -> None:
     assert broken == []
 
 
-def test_every_page_that_a_message_names_exists() -> None:
+def test_every_page_and_every_file_of_conf_that_a_message_names_exists() -> None:
     named = {
         found[0]
         for module in (CHECKOUT / "cni_chain").rglob("*.py")
-        for found in re.finditer(r"(?<![\w/])docs/[\w/-]+(?:\.md)?", module.read_text())
+        for found in re.finditer(r"(?<![\w/])(?:docs|conf)/[\w/.-]*\w", module.read_text())
     }
 
     assert named, "no message names a page any more: remove this test"

@@ -1,6 +1,9 @@
 """Where the tests' own files stand: suites, what they share, and programs that are not tests."""
 
 import ast
+import os
+import re
+import subprocess
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -31,3 +34,14 @@ def test_every_test_is_in_a_suite() -> None:
     """pytest collects the suites only, and passes over some folders by their names, such as build."""
     assert {module.parts[0] for module in MODULES if module.name.startswith("test_")} == SUITES
     assert [module for module in MODULES if "build" in module.parts[:-1]] == []
+
+
+def test_make_test_runs_every_suite_and_its_plan_names_each() -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    command = ["make", "--dry-run", "test"]
+    make = subprocess.run(command, cwd=TESTS.parent, env=environ, capture_output=True, text=True, check=True).stdout
+    plan = subprocess.run([TESTS / "plan"], capture_output=True, text=True, check=True).stdout
+
+    ran = [line for line in make.splitlines() if "-m pytest" in line]
+    assert set(re.findall(r"tests/(\w+)", " ".join(ran))) == SUITES
+    assert set(re.findall(r"tests/(\w+)", plan)) == SUITES

@@ -11,7 +11,7 @@ import pytest
 from cni_chain.plugin import protocol
 from cni_chain.plugin.answer import Outcome
 from cni_chain.plugin.delegate import NotStartedError
-from tests.unit.verbs import OWNERS, Json, Node, Reply, failed
+from tests.unit.verbs import OWNERS, InProcess, Json, Reply, failed
 
 KILLED = Outcome(None, b"", b"", 1.0)
 NOT_STARTED = NotStartedError(11, "Resource temporarily unavailable")
@@ -25,9 +25,9 @@ OPTIONAL = ({"name": "o1"}, {"name": "o2", "required": False})
 
 
 @pytest.fixture
-def node(tmp_path: Path) -> Node:
+def node(tmp_path: Path) -> InProcess:
     """A node on which o1 has the delegates a and b, and o2 has c."""
-    made = Node(tmp_path)
+    made = InProcess(tmp_path)
     made.writes("o1", "a", "b")
     made.writes("o2", "c")
     return made
@@ -36,14 +36,14 @@ def node(tmp_path: Path) -> Node:
 # ADD
 
 
-def test_add_asks_every_delegate_for_its_versions_before_the_first_runs(node: Node) -> None:
+def test_add_asks_every_delegate_for_its_versions_before_the_first_runs(node: InProcess) -> None:
     ended = node.run("ADD")
 
     assert node.executor.calls == ["VERSION a", "VERSION b", "VERSION c", *ADDED]
     assert (ended.code, ended.interfaces, node.records) == (0, "rt+a+b+c", RECORD)
 
 
-def test_a_delegate_is_asked_for_its_versions_once(node: Node) -> None:
+def test_a_delegate_is_asked_for_its_versions_once(node: InProcess) -> None:
     node.run("ADD")
     node.executor.calls.clear()
 
@@ -107,7 +107,7 @@ def test_a_delegate_is_asked_for_its_versions_once(node: Node) -> None:
     ],
 )
 def test_an_add_that_fails_undoes_what_it_began(
-    node: Node, replies: dict[str, Reply], calls: list[str], code: int, left: list[str]
+    node: InProcess, replies: dict[str, Reply], calls: list[str], code: int, left: list[str]
 ) -> None:
     node.executor.replies = replies
 
@@ -116,13 +116,13 @@ def test_an_add_that_fails_undoes_what_it_began(
     assert (ended.calls, ended.code, node.records) == (calls, code, left)
 
 
-def test_the_rollbacks_failure_is_in_the_details(node: Node) -> None:
+def test_the_rollbacks_failure_is_in_the_details(node: InProcess) -> None:
     node.executor.replies = {"ADD b": failed(12, "first"), "DEL a": failed(13, "second")}
 
     assert node.run("ADD").msg == "o1/b: first | rollback: o1/a: second"
 
 
-def test_a_record_that_is_left_over_is_deleted_before_the_add(node: Node) -> None:
+def test_a_record_that_is_left_over_is_deleted_before_the_add(node: InProcess) -> None:
     node.executor.replies = {"ADD b": failed(), "DEL a": failed()}
     node.run("ADD")
     node.executor.replies = {}
@@ -132,7 +132,7 @@ def test_a_record_that_is_left_over_is_deleted_before_the_add(node: Node) -> Non
     assert (ended.calls, ended.code) == (["DEL a 1.1.0 rt+a", *ADDED], 0)
 
 
-def test_an_add_does_not_run_while_what_is_left_over_cannot_be_deleted(node: Node) -> None:
+def test_an_add_does_not_run_while_what_is_left_over_cannot_be_deleted(node: InProcess) -> None:
     node.executor.replies = {"ADD b": failed(), "DEL a": failed()}
     node.run("ADD")
 
@@ -154,17 +154,17 @@ def test_an_add_does_not_run_while_what_is_left_over_cannot_be_deleted(node: Nod
     ],
 )
 def test_what_add_makes_of_an_owners_files(
-    node: Node, owners: tuple[Json, ...], files: dict[str, str], calls: list[str], code: int
+    node: InProcess, owners: tuple[Json, ...], files: dict[str, str], calls: list[str], code: int
 ) -> None:
     for name, text in files.items():
-        node.file("o2", name, text)
+        node.write(f"o2.d/{name}", text)
 
     ended = node.run("ADD", owners=owners)
 
     assert (ended.calls, ended.code) == (calls, code)
 
 
-def test_an_exempt_pod_gets_the_other_owners(node: Node) -> None:
+def test_an_exempt_pod_gets_the_other_owners(node: InProcess) -> None:
     exempt = [{"namespace": "kube-system", "podNamePrefix": "agent-"}]
     owners = ({"name": "o1"}, {"name": "o2", "exempt": exempt})
     environ = node.environ("ADD", CNI_ARGS="K8S_POD_NAMESPACE=kube-system;K8S_POD_NAME=agent-1")
@@ -172,13 +172,13 @@ def test_an_exempt_pod_gets_the_other_owners(node: Node) -> None:
     assert node.dispatch(environ, json.dumps(node.request(owners)).encode()).calls == ADDED[:2]
 
 
-def test_without_a_result_before_it_the_first_delegate_gets_none(node: Node) -> None:
+def test_without_a_result_before_it_the_first_delegate_gets_none(node: InProcess) -> None:
     ended = node.run("ADD", prevResult=None)
 
     assert ended.calls == ["ADD a 1.1.0 -", "ADD b 1.1.0 a", "ADD c 1.1.0 a+b"]
 
 
-def test_a_chain_of_nobody_needs_a_result_before_it(node: Node) -> None:
+def test_a_chain_of_nobody_needs_a_result_before_it(node: InProcess) -> None:
     owners = ({"name": "o9", "required": False},)
 
     assert (node.run("ADD", owners=owners).interfaces, node.records) == ("rt", [])
@@ -194,7 +194,7 @@ def test_a_chain_of_nobody_needs_a_result_before_it(node: Node) -> None:
     ],
 )
 def test_a_delegate_is_called_in_a_version_that_it_supports(
-    node: Node, asked: str, supported: tuple[str, ...], spoken: str
+    node: InProcess, asked: str, supported: tuple[str, ...], spoken: str
 ) -> None:
     node.executor.versions = {"b": supported}
 
@@ -205,15 +205,15 @@ def test_a_delegate_is_called_in_a_version_that_it_supports(
     assert ended.document["cniVersion"] == asked
 
 
-def test_nothing_runs_if_a_delegate_supports_no_version_of_ours(node: Node) -> None:
+def test_nothing_runs_if_a_delegate_supports_no_version_of_ours(node: InProcess) -> None:
     node.executor.versions = {"c": ("9.0.0",)}
 
     assert (node.run("ADD").code, node.records) == (6, [])
 
 
 @pytest.mark.parametrize(("verb", "code"), [("ADD", 11), ("CHECK", 11), ("STATUS", 50)])
-def test_nothing_runs_if_a_binary_is_missing(node: Node, verb: str, code: int) -> None:
-    (node.root / "bin" / "b").unlink()
+def test_nothing_runs_if_a_binary_is_missing(node: InProcess, verb: str, code: int) -> None:
+    (node.bin_dir / "b").unlink()
 
     ended = node.run(verb)
 
@@ -221,7 +221,7 @@ def test_nothing_runs_if_a_binary_is_missing(node: Node, verb: str, code: int) -
 
 
 @pytest.mark.parametrize("verb", ["ADD", "DEL"])
-def test_the_runtimes_own_namespace_is_never_touched(node: Node, verb: str) -> None:
+def test_the_runtimes_own_namespace_is_never_touched(node: InProcess, verb: str) -> None:
     stdin = json.dumps(node.request()).encode()
     own = node.environ(verb, CNI_NETNS="/proc/self/ns/net")
 
@@ -249,7 +249,7 @@ def test_the_runtimes_own_namespace_is_never_touched(node: Node, verb: str) -> N
     ],
 )
 def test_check_asks_the_delegates_of_the_record_in_order(
-    node: Node, owners: tuple[Json, ...], replies: dict[str, Reply], keys: Json, calls: list[str], code: int
+    node: InProcess, owners: tuple[Json, ...], replies: dict[str, Reply], keys: Json, calls: list[str], code: int
 ) -> None:
     node.run("ADD")
     node.executor.replies = replies
@@ -259,14 +259,14 @@ def test_check_asks_the_delegates_of_the_record_in_order(
     assert (ended.calls, ended.code) == (calls, code)
 
 
-def test_check_without_a_record_takes_the_chain_as_it_is_now(node: Node) -> None:
+def test_check_without_a_record_takes_the_chain_as_it_is_now(node: InProcess) -> None:
     node.writes("o1", "a", "b", disableCheck=True)
 
     assert node.run("CHECK").calls == ["CHECK c 1.1.0 rt"]
     assert node.run("CHECK", prevResult=None).calls == []
 
 
-def test_check_leaves_out_a_delegate_that_is_older_than_check(node: Node) -> None:
+def test_check_leaves_out_a_delegate_that_is_older_than_check(node: InProcess) -> None:
     node.executor.versions = {"b": ("0.3.1",)}
 
     assert node.run("CHECK").calls == ["CHECK a 1.1.0 rt", "CHECK c 1.1.0 rt"]
@@ -295,7 +295,7 @@ def test_check_leaves_out_a_delegate_that_is_older_than_check(node: Node) -> Non
     ],
 )
 def test_del_runs_the_record_backward_and_keeps_what_failed(
-    node: Node, replies: dict[str, Reply], calls: list[str], code: int, again: list[str] | None
+    node: InProcess, replies: dict[str, Reply], calls: list[str], code: int, again: list[str] | None
 ) -> None:
     node.run("ADD")
     node.executor.replies = replies
@@ -308,13 +308,13 @@ def test_del_runs_the_record_backward_and_keeps_what_failed(
         assert (node.run("DEL", prevResult=None).calls, node.records) == (again, [])
 
 
-def test_dels_own_prev_result_comes_before_the_records(node: Node) -> None:
+def test_dels_own_prev_result_comes_before_the_records(node: InProcess) -> None:
     node.run("ADD")
 
     assert node.run("DEL").calls == ["DEL c 1.1.0 rt", "DEL b 1.1.0 rt", "DEL a 1.1.0 rt"]
 
 
-def test_a_failing_del_of_an_owner_may_be_ignored(node: Node) -> None:
+def test_a_failing_del_of_an_owner_may_be_ignored(node: InProcess) -> None:
     node.run("ADD")
     node.executor.replies = {"DEL b": failed()}
 
@@ -323,7 +323,7 @@ def test_a_failing_del_of_an_owner_may_be_ignored(node: Node) -> None:
     assert (ended.calls, ended.code, node.records) == (DELETED, 0, [])
 
 
-def test_del_takes_what_was_recorded_though_the_chain_is_another_now(node: Node) -> None:
+def test_del_takes_what_was_recorded_though_the_chain_is_another_now(node: InProcess) -> None:
     node.run("ADD")
     node.writes("o1", "x")
     node.writes("o2", "y")
@@ -331,7 +331,7 @@ def test_del_takes_what_was_recorded_though_the_chain_is_another_now(node: Node)
     assert node.run("DEL", prevResult=None).calls == DELETED
 
 
-def test_del_words_no_failure_as_what_containerd_takes_for_success(node: Node) -> None:
+def test_del_words_no_failure_as_what_containerd_takes_for_success(node: InProcess) -> None:
     node.run("ADD")
     node.executor.replies = {"DEL c": failed(msg="pool not found")}
 
@@ -350,34 +350,34 @@ def test_del_words_no_failure_as_what_containerd_takes_for_success(node: Node) -
     ],
 )
 def test_del_without_a_record_takes_the_chain_as_it_is_now(
-    node: Node, owners: tuple[Json, ...], text: str | None, calls: list[str], code: int
+    node: InProcess, owners: tuple[Json, ...], text: str | None, calls: list[str], code: int
 ) -> None:
     if text is not None:
-        node.file("o2", "10.conflist", text)
+        node.write("o2.d/10.conflist", text)
 
     ended = node.run("DEL", owners=owners)
 
     assert (ended.calls, ended.code, node.records) == ([f"DEL {name} 1.1.0 rt" for name in calls], code, [])
 
 
-def test_del_without_a_record_records_nothing_of_what_failed(node: Node) -> None:
+def test_del_without_a_record_records_nothing_of_what_failed(node: InProcess) -> None:
     node.executor.replies = {"DEL b": failed()}
 
     assert (node.run("DEL").code, node.records) == (7, [])
 
 
-def test_a_damaged_record_is_set_aside_once_the_chain_as_it_is_now_is_deleted(node: Node) -> None:
+def test_a_damaged_record_is_set_aside_once_the_chain_as_it_is_now_is_deleted(node: InProcess) -> None:
     node.run("ADD")
-    (node.root / "state" / RECORD[0]).write_text("nonsense")
+    (node.state_dir / RECORD[0]).write_text("nonsense")
     node.executor.replies = {"DEL a": failed()}
 
     assert (node.run("DEL").code, node.records) == (7, RECORD)
     node.executor.replies = {}
     assert (node.run("DEL").code, node.records) == (0, [])
-    assert (node.root / "state" / f".damaged-{RECORD[0]}").read_text() == "nonsense"
+    assert (node.state_dir / f".damaged-{RECORD[0]}").read_text() == "nonsense"
 
 
-def test_a_typo_in_the_facade_fails_the_add_and_not_the_del(node: Node) -> None:
+def test_a_typo_in_the_facade_fails_the_add_and_not_the_del(node: InProcess) -> None:
     assert node.run("ADD", logLevel="loud").code == 7
     node.run("ADD")
     assert (node.run("DEL", logLevel="loud", prevResult=None).calls, node.records) == (DELETED, [])
@@ -417,7 +417,7 @@ def valid(*containers: str) -> dict[str, Any]:
     ],
 )
 def test_gc_deletes_what_is_not_listed_and_hands_the_list_on(
-    node: Node, replies: dict[str, Reply], calls: list[str], code: int, left: list[str]
+    node: InProcess, replies: dict[str, Reply], calls: list[str], code: int, left: list[str]
 ) -> None:
     node.run("ADD")
     node.run("ADD", "c2")
@@ -428,7 +428,7 @@ def test_gc_deletes_what_is_not_listed_and_hands_the_list_on(
     assert (ended.calls, ended.code, node.records) == (calls, code, [*left, "net:c2:eth0"])
 
 
-def test_gc_without_a_list_deletes_nothing(node: Node) -> None:
+def test_gc_without_a_list_deletes_nothing(node: InProcess) -> None:
     node.run("ADD")
 
     ended = node.run("GC", prevResult=None)
@@ -436,7 +436,7 @@ def test_gc_without_a_list_deletes_nothing(node: Node) -> None:
     assert (ended.calls, node.records) == (["GC a 1.1.0 -", "GC b 1.1.0 -", "GC c 1.1.0 -"], RECORD)
 
 
-def test_gc_leaves_out_who_is_older_or_has_disabled_it(node: Node) -> None:
+def test_gc_leaves_out_who_is_older_or_has_disabled_it(node: InProcess) -> None:
     node.executor.versions = {"a": ("1.0.0",)}
 
     assert node.run("GC", owners=({"name": "o1"}, {"name": "o2", "disableGC": True}), **valid()).calls == [
@@ -444,7 +444,7 @@ def test_gc_leaves_out_who_is_older_or_has_disabled_it(node: Node) -> None:
     ]
 
 
-def test_gc_refuses_a_list_that_it_cannot_read(node: Node) -> None:
+def test_gc_refuses_a_list_that_it_cannot_read(node: InProcess) -> None:
     node.run("ADD")
 
     listed: dict[str, Any] = {"cni.dev/valid-attachments": [{"containerID": 1}]}
@@ -454,7 +454,7 @@ def test_gc_refuses_a_list_that_it_cannot_read(node: Node) -> None:
     assert (ended.calls, ended.code, node.records) == ([], 7, RECORD)
 
 
-def test_gcs_dels_get_the_attachments_environment(node: Node) -> None:
+def test_gcs_dels_get_the_attachments_environment(node: InProcess) -> None:
     node.run("ADD")
     before = len(node.executor.calls)
 
@@ -483,7 +483,7 @@ def test_gcs_dels_get_the_attachments_environment(node: Node) -> None:
     ],
 )
 def test_status_asks_the_first_owner(
-    node: Node, replies: dict[str, Reply], versions: dict[str, tuple[str, ...]], calls: list[str], code: int
+    node: InProcess, replies: dict[str, Reply], versions: dict[str, tuple[str, ...]], calls: list[str], code: int
 ) -> None:
     node.executor.replies, node.executor.versions = replies, versions
 
@@ -509,14 +509,14 @@ def test_status_asks_the_first_owner(
     ],
 )
 def test_status_needs_the_first_required_owner(
-    node: Node, owners: tuple[Json, ...], calls: list[str], code: int
+    node: InProcess, owners: tuple[Json, ...], calls: list[str], code: int
 ) -> None:
     ended = node.run("STATUS", owners=owners, prevResult=None)
 
     assert (ended.calls, ended.code) == (calls, code)
 
 
-def test_status_does_not_ask_whose_fragment_names_no_such_version(node: Node) -> None:
+def test_status_does_not_ask_whose_fragment_names_no_such_version(node: InProcess) -> None:
     node.writes("o1", "a", "b", cniVersion="1.0.0")
 
     assert node.run("STATUS", prevResult=None).calls == []
@@ -536,13 +536,13 @@ def test_status_does_not_ask_whose_fragment_names_no_such_version(node: Node) ->
         pytest.param("NEW", b"{}", 4, id="an unknown verb"),
     ],
 )
-def test_what_cannot_be_read_runs_nothing(node: Node, verb: str, stdin: bytes, code: int) -> None:
+def test_what_cannot_be_read_runs_nothing(node: InProcess, verb: str, stdin: bytes, code: int) -> None:
     ended = node.dispatch(node.environ(verb), stdin)
 
     assert (ended.code, node.executor.calls) == (code, [])
 
 
-def test_version_is_answered_without_looking_at_anything(node: Node) -> None:
+def test_version_is_answered_without_looking_at_anything(node: InProcess) -> None:
     ended = node.dispatch({"CNI_COMMAND": "VERSION"}, b"nonsense")
 
     assert ended.document is not None
@@ -550,7 +550,7 @@ def test_version_is_answered_without_looking_at_anything(node: Node) -> None:
     assert (ended.status, node.executor.calls) == (0, [])
 
 
-def test_an_answer_that_nobody_takes_is_a_failure(node: Node, tmp_path: Path) -> None:
+def test_an_answer_that_nobody_takes_is_a_failure(node: InProcess, tmp_path: Path) -> None:
 
     stdin = tmp_path / "stdin"
     stdin.write_text(json.dumps(node.request()))
@@ -560,16 +560,18 @@ def test_an_answer_that_nobody_takes_is_a_failure(node: Node, tmp_path: Path) ->
     assert (status, node.executor.calls[3:]) == (1, ADDED)
 
 
-def log_lines(node: Node) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (node.root / "log").read_text().splitlines()]
+def log_lines(node: InProcess) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (node.log).read_text().splitlines()]
 
 
-def test_each_call_is_one_line_in_the_log(node: Node) -> None:
+def test_each_call_is_one_line_in_the_log(node: InProcess) -> None:
     node.executor.replies = {"ADD b": failed(12, "no")}
 
     node.run("ADD")
     node.run("STATUS", prevResult=None)
 
     add, status = log_lines(node)
-    assert (add["verb"], add["code"], [entry["type"] for entry in add["delegates"]]) == ("ADD", 12, ["b"])
+    ran = [(entry["type"], entry["command"], entry.get("code")) for entry in add["delegates"]]
+    assert (add["verb"], add["code"]) == ("ADD", 12)
+    assert ran == [("a", "ADD", None), ("b", "ADD", 12), ("b", "DEL", None), ("a", "DEL", None)]
     assert (status["verb"], status["level"]) == ("STATUS", "info")

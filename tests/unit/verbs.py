@@ -1,4 +1,4 @@
-"""A node whose delegates are no processes: what a runtime calls, and which delegates that calls with what."""
+"""A node of files on which verbs are carried out in this process: which delegates each calls with what."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from cni_chain.plugin import protocol
 from cni_chain.plugin.answer import Outcome
 from cni_chain.plugin.spec import VERSIONS
+from tests.support.files.tree import Tree
 
 Json = dict[str, Any]
 Reply = Exception | Outcome | Json
@@ -103,35 +104,24 @@ class Ended(NamedTuple):
         return "+".join(interface["name"] for interface in self.document["interfaces"])
 
 
-class Node:
-    """Everything below one directory: the owners' fragments, the binaries (empty files), the state, the log."""
+class InProcess(Tree):
+    """A node of files whose plugins, empty files, are never started: an executor stands in for them."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        super().__init__(root)
         self.executor = Executor()
-        for name in ("bin", "chain.d"):
-            (root / name).mkdir(mode=0o755)
+        self.log.parent.mkdir(parents=True)
 
     def writes(self, owner: str, *types: str, file: str = "10.conflist", **keys: object) -> None:
         """Have an owner write a list of plugins, and install them."""
-        plugins = [{"type": name} for name in types]
-        self.file(owner, file, json.dumps({"cniVersion": "1.1.0", "plugins": plugins, **keys}))
+        self.write(f"{owner}.d/{file}", {"cniVersion": "1.1.0", "plugins": [{"type": name} for name in types], **keys})
         for name in types:
-            binary = self.root / "bin" / name
-            binary.touch(mode=0o755)
-
-    def file(self, owner: str, name: str, text: str, mode: int = 0o644) -> None:
-        """Have an owner write a file."""
-        directory = self.root / "chain.d" / f"{owner}.d"
-        directory.mkdir(mode=0o755, exist_ok=True)
-        file = directory / name
-        file.write_text(text)
-        file.chmod(mode)
+            self.install(name, "")
 
     @property
     def records(self) -> list[str]:
         """The records' file names."""
-        return sorted(file.name for file in (self.root / "state").glob("net:*"))
+        return sorted(file.name for file in self.state_dir.glob("net:*"))
 
     def request(self, owners: tuple[Json, ...] = OWNERS, **keys: object) -> Json:
         """The facade as the runtime hands it over; a key that is None is left out."""
@@ -139,9 +129,9 @@ class Node:
             "cniVersion": "1.1.0",
             "name": "net",
             "type": "cni-chain",
-            "chainDir": str(self.root / "chain.d"),
-            "stateDir": str(self.root / "state"),
-            "logFile": str(self.root / "log"),
+            "chainDir": str(self.chain_dir),
+            "stateDir": str(self.state_dir),
+            "logFile": str(self.log),
             "allowUnsafePermissions": os.geteuid() != 0,
             "owners": list(owners),
             "prevResult": RESULT,
@@ -152,7 +142,7 @@ class Node:
     def environ(self, verb: str, container: str = "c1", **variables: str) -> dict[str, str]:
         """The environment as the runtime gives it."""
         of_attachment = {"CNI_CONTAINERID": container, "CNI_IFNAME": "eth0", "CNI_NETNS": "/run/netns/none"}
-        given = {"CNI_COMMAND": verb, "CNI_PATH": str(self.root / "bin")}
+        given = {"CNI_COMMAND": verb, "CNI_PATH": str(self.bin_dir)}
         return {**given, **({} if verb in ("GC", "STATUS", "VERSION") else of_attachment), **variables}
 
     def dispatch(self, environ: Mapping[str, str], stdin: bytes) -> Ended:

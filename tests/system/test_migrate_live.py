@@ -153,10 +153,10 @@ def test_what_the_agents_then_write_means_what_migrate_wrote_for_them(node: Shar
     node.start(ISTIO, *case.istio)
     node.wait_for_list(*case.types)
     shared, in_use = node.read(LIST), node.net_dir()
-    plan = node.document("migrate", "--write")
+    plan = node.document("migrate", "write")
     told = {setting["owner"]: flags(setting["commands"]) for setting in plan["settings"]}
     copies = {agent: node.content(file) for agent, file in FILES.items()}
-    status, _, refused = node.chain("migrate", "--switch")
+    status, _, refused = node.chain("migrate", "switch")
     assert (status, f"{FILES[CILIUM]}: is still the copy that migrate wrote" in refused) == (1, True)
 
     node.start(CILIUM, *told[CILIUM])
@@ -165,7 +165,7 @@ def test_what_the_agents_then_write_means_what_migrate_wrote_for_them(node: Shar
     assert [plugin for plugin in own if plugin["type"] == "cilium-cni"] == plugins(json.loads(copies[CILIUM]))
     assert node.net_dir().items() >= in_use.items()
 
-    node.document("migrate", "--switch")
+    node.document("migrate", "switch")
     assert shared["cniVersion"] == node.read(f"{NET}/{FACADE}")["cniVersion"] == CNI_VERSIONS[case.version]
     switched, by_copies = node.net_dir(), node.delegates()
     assert [delegate["type"] for delegate in by_copies] == list(case.types)
@@ -190,7 +190,7 @@ def test_what_the_agents_then_write_means_what_migrate_wrote_for_them(node: Shar
     assert {agent: node.content(file) for agent, file in FILES.items()} == written
     assert node.net_dir()[FACADE] == switched[FACADE]
 
-    undone = node.document("migrate", "--undo")
+    undone = node.document("migrate", "undo")
     assert [warning for warning in undone["warnings"] if "has no istio-cni" not in warning] == []
     assert len(undone["warnings"]) == case.strips
     node.start(CILIUM)
@@ -206,10 +206,10 @@ def test_an_exclusive_cilium_that_has_not_moved_takes_the_facade_away_and_migrat
     node.cilium("1.20")
     node.start(CILIUM, "--cni-exclusive=true")
     node.wait_for_list("cilium-cni")
-    plan = node.document("migrate", "--write")
+    plan = node.document("migrate", "write")
     in_use = node.content(LIST)
 
-    status, out, err = node.chain("migrate", "--switch", "--despite", "cilium-not-moved")
+    status, out, err = node.chain("migrate", "switch", "--override", "cilium-not-moved")
     assert (status, out) == (1, "")
     assert f"{NET}/{FACADE}: was removed again at once (by Cilium, if {NET}/{FACADE}.cilium_bak exists)" in err
     assert sorted(node.net_dir()) == sorted(
@@ -217,8 +217,8 @@ def test_an_exclusive_cilium_that_has_not_moved_takes_the_facade_away_and_migrat
     )
     assert node.content(LIST) == in_use
 
-    node.document("migrate", "--write")
-    status, _, err = node.chain("migrate", "--switch")
+    node.document("migrate", "write")
+    status, _, err = node.chain("migrate", "switch")
     assert (status, f"{FACADE}.cilium_bak: Cilium has renamed the facade to this: set cni.confPath to" in err) == (
         1,
         True,
@@ -228,6 +228,57 @@ def test_an_exclusive_cilium_that_has_not_moved_takes_the_facade_away_and_migrat
     node.start(CILIUM, *flags(plan["settings"][0]["commands"]))
     node.wait_for_own(CILIUM, copy)
     node.sandbox.path(f"{NET}/{FACADE}.cilium_bak").unlink()
-    node.document("migrate", "--switch")
+    node.document("migrate", "switch")
     assert [delegate["type"] for delegate in node.delegates()] == ["cilium-cni"]
     assert FACADE in node.net_dir()
+
+
+def test_an_istio_that_leaves_the_list_before_the_switch_is_waited_for_and_never_left_out(node: SharedNode) -> None:
+    """In sidecar mode its agent takes its plugin out of the list when it stops, and adds it again when it starts."""
+    node.cilium("1.20")
+    node.start(CILIUM, "--cni-exclusive=false")
+    node.start(ISTIO, "--ambient-enabled=false", CLEANS_UP)
+    node.wait_for_list("cilium-cni", "istio-cni")
+    plan = node.document("migrate", "write")
+    copy = node.content(FILES[CILIUM])
+    node.start(CILIUM, *flags(plan["settings"][0]["commands"]))
+    node.wait_for_own(CILIUM, copy)
+    assert node.agents.pop(ISTIO).stop()
+    node.wait_for_list("cilium-cni")
+
+    for command in ("switch", "write"):
+        status, _, err = node.chain("migrate", command)
+        assert (status, "wait until the list has it again, or move Istio" in err) == (1, True), err
+
+    node.start(ISTIO)
+    node.wait_for_list("cilium-cni", "istio-cni")
+    node.document("migrate", "switch")
+    assert [delegate["type"] for delegate in node.delegates()] == ["cilium-cni", "istio-cni"]
+
+
+def test_a_mesh_that_comes_later_writes_where_the_facade_waits_for_it(node: SharedNode) -> None:
+    node.cilium("1.20")
+    node.start(CILIUM, "--cni-exclusive=true")
+    node.wait_for_list("cilium-cni")
+    plan = node.document("migrate", "write", "--add", "istio")
+    told = {setting["owner"]: flags(setting["commands"]) for setting in plan["settings"]}
+    copy = node.content(FILES[CILIUM])
+    node.start(CILIUM, *told[CILIUM])
+    node.wait_for_own(CILIUM, copy)
+    node.document("migrate", "switch")
+    assert [delegate["type"] for delegate in node.delegates()] == ["cilium-cni"]
+    facade = node.net_dir()[FACADE]
+
+    node.start(ISTIO, *told[ISTIO])
+    node.wait_for_own(ISTIO, b"")
+
+    assert [delegate["type"] for delegate in node.delegates()] == ["cilium-cni", "istio-cni"]
+    assert node.net_dir()[FACADE] == facade
+    node.document("owner", "require", "istio")
+    assert [step["id"] for step in node.document("migrate", "status")["steps"] if step["next"]] == ["check", "clean"]
+    assert node.document("verify")["findings"] == []
+
+    node.document("owner", "remove", "istio")
+    assert node.agents.pop(ISTIO).stop()
+    assert [delegate["type"] for delegate in node.delegates()] == ["cilium-cni"]
+    assert [one["severity"] for one in node.document("verify")["findings"]] in ([], ["warning"])  # what Istio has left

@@ -132,7 +132,10 @@ class Outcome:
 
     def keep(self, test: pytest.Item) -> None:
         """For the table of cases (tests/lab/agents/__main__.py), and to tell what is left."""
-        test.user_properties.append(("case", self))
+        test.stash[OUTCOME] = self
         if self.left:
             self.case.node.baseline = None  # the next case is not to blame
         assert not self.left, "left behind:\n" + "\n".join(self.left)
+
+
+OUTCOME = pytest.StashKey[Outcome]()

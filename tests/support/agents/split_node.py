@@ -71,7 +71,7 @@ class SplitNode(Node):
     def verified(self) -> list[str]:
         """What `cni-chain verify` says, a line each."""
         found = self.asked("verify")["findings"]
-        return [f"{one['severity']}: {one['path']}: {one['message']}" for one in found]
+        return [f"{one['severity']}: {one['path']}: {one['what']}" for one in found]
 
     def diagnosed(self) -> list[dict[str, str]]:
         """What `cni-chain doctor` says, but for the agents' sockets: nobody listens at them here."""

@@ -126,9 +126,10 @@ class MeshKubelet(Kubelet):
 
     def left(self, before: set[str]) -> set[str]:
         """What there is that wasn't there before; what is just ending is waited for."""
-        with contextlib.suppress(AssertionError):
-            wait_for(lambda: not self.kept() - before, "nothing is left", 10)
-        return self.kept() - before
+        end = time.monotonic() + 60
+        while (found := self.kept() - before) and time.monotonic() < end:
+            time.sleep(0.1)
+        return found
 
 
 def until_done(call: Callable[[], T]) -> T:

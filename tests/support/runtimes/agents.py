@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 from tests.support.agents import writers
-from tests.support.agents.writers import CILIUM, ISTIO, Writer
+from tests.support.agents.writers import CILIUM, CLEANS_UP, ISTIO, Writer
 from tests.support.runtimes.fresh import FreshNode
 from tests.support.sandbox.node import BIN, NET, Json, wait_for
 from tests.support.stand_ins.istio import enrolments
@@ -21,12 +21,14 @@ BEFORE = {CILIUM: ("--cni-exclusive=false", "--cni-chaining-mode=portmap"), ISTI
 
 
 class Agents:
-    """Both agents; at first they write to the runtime's directory."""
+    """Both agents; at first they write to the runtime's directory. `alone`: an older Cilium is there without Istio."""
 
-    def __init__(self, node: FreshNode) -> None:
+    def __init__(self, node: FreshNode, *, alone: bool = False) -> None:
         """Raises NotBuiltError."""
         self.node = node
-        shutil.copy(writers.built("cilium-1.20") / "cilium-cni", node.sandbox.path(BIN))
+        self.alone = alone
+        self.release = "1.18" if alone else "1.20"
+        self._copy_plugin()
         self.stand_ins = {
             CILIUM: Process(node.sandbox, "cilium", "--datapath"),
             ISTIO: Process(node.sandbox, "istio"),
@@ -36,18 +38,49 @@ class Agents:
         self.settings: dict[str, list[str]] = {CILIUM: [], ISTIO: []}
         for stand_in in self.stand_ins.values():
             stand_in.start()
-        for agent in (CILIUM, ISTIO):
+        for agent in (CILIUM,) if alone else (CILIUM, ISTIO):
             self._start(agent)
         self.wait_for_list()
 
     def wait_for_list(self) -> None:
-        """Until both agents have written the list that they share."""
-        wait_for(lambda: self.types(f"{NET}/{LIST}") == CO_EDITED, "both agents have written the list", 60)
+        """Until the agents have written the list that is theirs."""
+        wanted = ["cilium-cni"] if self.alone else CO_EDITED
+        wait_for(lambda: self.types(f"{NET}/{LIST}") == wanted, "the agents have written the list", 60)
+
+    def _copy_plugin(self) -> None:
+        plugin = self.node.sandbox.path(f"{BIN}/cilium-cni")
+        new = plugin.with_name(".cilium-cni.new")
+        shutil.copy(writers.built(f"cilium-{self.release}") / "cilium-cni", new)
+        new.replace(plugin)
 
     def _start(self, agent: str) -> None:
-        make = {CILIUM: writers.cilium, ISTIO: writers.istio}[agent]
-        self.writers[agent] = make(self.node.sandbox, NET, *BEFORE[agent], *self.settings[agent])
-        self.writers[agent].start()
+        sandbox, before = self.node.sandbox, () if self.alone else BEFORE[agent]
+        if agent == CILIUM:
+            writer = writers.cilium(sandbox, NET, *before, *self.settings[agent], version=self.release)
+        else:
+            writer = writers.istio(sandbox, NET, *before, *self.settings[agent])
+        self.writers[agent] = writer
+        writer.start()
+
+    def install_istio(self, settings: list[str]) -> None:
+        """Istio's agent comes to the node, with these settings, and writes its file."""
+        self.settings[ISTIO] = settings
+        self._start(ISTIO)
+        wait_for(lambda: self.writers[ISTIO].is_ready(0), "Istio's agent is ready", 60)
+
+    def uninstall_istio(self) -> None:
+        """Istio's DaemonSet is deleted: its agent removes its file and its plugin when it ends."""
+        with self.rolled_out(ISTIO, [*self.settings[ISTIO], CLEANS_UP]):
+            pass
+        assert self.writers[ISTIO].stop(30), "Istio's writer cleans up and ends"
+
+    @contextlib.contextmanager
+    def upgraded(self) -> Iterator[None]:
+        """Cilium's agent goes, the block is run, and the next release comes, with its plugin."""
+        with self.rolled_out(CILIUM, self.settings[CILIUM]):
+            yield
+            self.release = "1.20"
+            self._copy_plugin()
 
     @contextlib.contextmanager
     def rolled_out(self, agent: str, settings: list[str]) -> Iterator[None]:

@@ -156,12 +156,15 @@ class Client:
         named = {pod.text(1): pod.message(2) for pod in pods if pod.number(3) == 0}
         return {sandbox: (name.text(3), name.text(1)) for sandbox, name in named.items()}
 
-    def container(self, sandbox: str, pod: PodConfig, *command: str) -> str:
-        """A container of the pod, made and started; its ID."""
+    def container(
+        self, sandbox: str, pod: PodConfig, *command: str, image: str = BUSYBOX, arguments: tuple[str, ...] = ()
+    ) -> str:
+        """A container of the pod, made and started; its ID. Without a command the image's own gets the arguments."""
         config: Message = {
             1: {1: "main"},
-            2: {1: BUSYBOX, 18: BUSYBOX},
+            2: {1: image, 18: image},
             3: list(command),
+            4: list(arguments),
             11: "main.log",
             15: {2: {3: {2: Namespaces.CONTAINER}}},
         }

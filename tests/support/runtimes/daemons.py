@@ -63,15 +63,19 @@ class Runtime(ABC):
         self.cgroup = f"/cni-chain-tests-{os.getpid()}"
         self._process: subprocess.Popen[str] | None = None
         self._client: Client | None = None
-        sandbox.run("mount", "-t", "tmpfs", "-o", "mode=755", "disk", "/mnt")
+        if not sandbox.path(DISK).is_dir():
+            sandbox.run("mount", "-t", "tmpfs", "-o", "mode=755", "disk", "/mnt")
         for directory in (f"{DISK}/bin", f"{DISK}/images", f"{DISK}/etc", "/var/log/pods", RUN):
-            sandbox.path(directory).mkdir(parents=True)
+            sandbox.path(directory).mkdir(parents=True, exist_ok=True)
         self._install()
         self._configure()
-        self._images = images.make(sandbox.path(f"{DISK}/images"))
+        # A disk that was there before has them.
+        known = sandbox.path(f"{DISK}/images/busybox.tar").exists()
+        made = {} if known else images.make(sandbox.path(f"{DISK}/images"))
         self.start()
         try:
-            self._load()
+            for image, file in made.items():
+                self.load(image, file)
         except BaseException:
             self.close()
             raise
@@ -94,8 +98,8 @@ class Runtime(ABC):
         """The daemon's command line, and its whole environment before it."""
 
     @abstractmethod
-    def _load(self) -> None:
-        """Give the daemon, which has been started, its images."""
+    def load(self, image: str, file: Path) -> None:
+        """Give the daemon, which has been started, the image of this name; its archive lies in the node's images."""
 
     def watch(self) -> Callable[[str], None]:
         """Called before a change in net.d: what waits after it, until the runtime has this file as it is by then."""
@@ -165,12 +169,17 @@ class Runtime(ABC):
         self._end(signal.SIGKILL)
 
     def stop(self) -> None:
+        # CRI-O waits until each of its clients has hung up, and gRPC's for Python may not notice that it is asked to.
+        self.client.close()
         self._end(signal.SIGTERM)
 
     def _end(self, how: signal.Signals) -> None:
         assert self._process
         os.kill(self.pid, how)
-        self._process.wait(60)
+        try:
+            self._process.wait(60)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} does not end:\n{self.log()[-4000:]}") from None
         self._forget()
 
     def _forget(self) -> None:
@@ -229,9 +238,8 @@ class Containerd(Runtime):
     def _command(self) -> list[str]:
         return [f"PATH={self._path}", "containerd", "-c", f"{DISK}/etc/containerd.toml"]
 
-    def _load(self) -> None:
-        for file in self._images.values():
-            self._ctr("images", "import", f"{DISK}/images/{file.name}")
+    def load(self, image: str, file: Path) -> None:  # noqa: ARG002  # the archive has its name
+        self._ctr("images", "import", f"{DISK}/images/{file.name}")
 
     def _ctr(self, *arguments: str) -> str:
         command = ["ctr", "-a", self.socket, "-n", "k8s.io", *arguments]
@@ -285,15 +293,16 @@ class Crio(Runtime):
         (etc / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
         (etc / "registries.conf").write_text("unqualified-search-registries = []\n")
         self._fill("storage.conf", "storage.conf")
-        self._fill("crio.conf", "crio.conf", runc=installed("runc"), conmon=installed("conmon"))
+        self._fill("runc-within.sh", "runc", runc=installed("runc"))
+        self.sandbox.path(f"{DISK}/etc/runc").chmod(0o755)
+        self._fill("crio.conf", "crio.conf", runc=f"{DISK}/etc/runc", conmon=installed("conmon"))
 
-    def _load(self) -> None:
+    def load(self, image: str, file: Path) -> None:
         installed("skopeo")
-        for name, file in self._images.items():
-            store = f"containers-storage:[overlay@{DISK}/root+{RUN}/storage]{name}"
-            copy = ["copy", "--quiet", f"oci-archive:{DISK}/images/{file.name}", store]
-            command = ["skopeo", "--policy", f"{DISK}/etc/policy.json", "--tmpdir", DISK, *copy]
-            self.sandbox.run(*command, env={"CONTAINERS_STORAGE_CONF": f"{DISK}/etc/storage.conf"})
+        store = f"containers-storage:[overlay@{DISK}/root+{RUN}/storage]{image}"
+        copy = ["copy", "--quiet", f"oci-archive:{DISK}/images/{file.name}", store]
+        command = ["skopeo", "--policy", f"{DISK}/etc/policy.json", "--tmpdir", DISK, *copy]
+        self.sandbox.run(*command, env={"CONTAINERS_STORAGE_CONF": f"{DISK}/etc/storage.conf"})
 
     def _command(self) -> list[str]:
         storage = f"CONTAINERS_STORAGE_CONF={DISK}/etc/storage.conf"

@@ -23,7 +23,9 @@ USUAL_SOCKET = {"containerd": "/run/containerd/containerd.sock", "CRI-O": "/run/
 class FreshNode(Node):
     """The reference plugins, and the unpacked archive."""
 
-    def _install(self, executable: Path) -> None:
+    def _install(self, program: Path) -> None:
+        self.sandbox.path(BIN).mkdir(parents=True)
+        executable = program.resolve()
         build = self.sandbox.path(ARCHIVE) / "cni-chain" / executable.parent.name
         shutil.copytree(executable.parent, build, symlinks=True)
         bin_dir = self.sandbox.path(ARCHIVE) / "bin"

@@ -1,15 +1,12 @@
-"""Images made here, so that no registry is asked: OCI archives of one layer."""
+"""Images made here, so that no registry is asked: OCI archives of one layer, by the writer that the release has."""
 
-import gzip
-import hashlib
 import io
-import json
 import platform
 import shutil
 import tarfile
 from pathlib import Path
-from typing import Any
 
+from build.release import oci
 from tests.support.compiler import compiled
 from tests.support.runtimes.cri import BUSYBOX, PAUSE
 
@@ -29,33 +26,8 @@ def make(directory: Path) -> dict[str, Path]:
 
 def archive(file: Path, name: str, entry: str, files: dict[str, bytes | str]) -> None:
     """Write an image of these files; text is where a symbolic link points."""
-    layer = tar(files)
-    packed = gzip.compress(layer, mtime=0)
-    config = document(
-        {
-            "architecture": ARCHITECTURES[platform.machine()],
-            "os": "linux",
-            "config": {"Entrypoint": [entry], "Env": ["PATH=/bin"], "WorkingDir": "/"},
-            "rootfs": {"type": "layers", "diff_ids": [digest(layer)]},
-            "history": [{"created": "2020-01-01T00:00:00Z"}],
-        }
-    )
-    oci = "application/vnd.oci.image"
-    manifest = document(
-        {
-            "schemaVersion": 2,
-            "mediaType": f"{oci}.manifest.v1+json",
-            "config": descriptor(f"{oci}.config.v1+json", config),
-            "layers": [descriptor(f"{oci}.layer.v1.tar+gzip", packed)],
-        }
-    )
-    names = {"io.containerd.image.name": name, "org.opencontainers.image.ref.name": name}
-    index = {
-        "schemaVersion": 2,
-        "manifests": [descriptor(f"{oci}.manifest.v1+json", manifest) | {"annotations": names}],
-    }
-    blobs = {f"blobs/sha256/{digest(blob).removeprefix('sha256:')}": blob for blob in (packed, config, manifest)}
-    file.write_bytes(tar({"oci-layout": b'{"imageLayoutVersion": "1.0.0"}', "index.json": document(index), **blobs}))
+    config = {"Entrypoint": [entry], "Env": ["PATH=/bin"], "WorkingDir": "/"}
+    file.write_bytes(oci.image({ARCHITECTURES[platform.machine()]: tar(files)}, name, 0, config, {}).archive)
 
 
 def tar(files: dict[str, bytes | str]) -> bytes:
@@ -76,15 +48,3 @@ def tar(files: dict[str, bytes | str]) -> bytes:
                 entry.size = len(content)
                 archived.addfile(entry, io.BytesIO(content))
     return out.getvalue()
-
-
-def document(value: dict[str, Any]) -> bytes:
-    return json.dumps(value).encode()
-
-
-def digest(blob: bytes) -> str:
-    return f"sha256:{hashlib.sha256(blob).hexdigest()}"
-
-
-def descriptor(kind: str, blob: bytes) -> dict[str, Any]:
-    return {"mediaType": kind, "digest": digest(blob), "size": len(blob)}

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from pathlib import Path
 from typing import Any, ClassVar
 
 from tests.support.runtimes import images
@@ -31,11 +32,15 @@ class Podman:
             (etc / name).write_text(text.format(disk=DISK, run=RUN, net=NET, bin=BIN))
         (etc / "policy.json").write_text(json.dumps({"default": [{"type": "insecureAcceptAnything"}]}))
         for file in images.make(sandbox.path(f"{DISK}/images")).values():
-            self("load", "--quiet", "--signature-policy", f"{DISK}/etc/policy.json", "-i", f"{DISK}/images/{file.name}")
+            self.load(file)
 
     def __call__(self, *arguments: str) -> str:
         """What a command prints. Raises AssertionError if it fails, with what it said."""
         return self.attempt(*arguments, check=True).stdout.strip()
+
+    def load(self, file: Path) -> None:
+        """Take the image whose archive lies in the node's images."""
+        self("load", "--quiet", "--signature-policy", f"{DISK}/etc/policy.json", "-i", f"{DISK}/images/{file.name}")
 
     def inspect(self, name: str) -> dict[str, Any]:
         """What podman knows of a container."""

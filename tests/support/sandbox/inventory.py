@@ -21,6 +21,16 @@ def inventory(sandbox: Sandbox) -> set[str]:
     return {*files(sandbox), *links(sandbox), *rules(sandbox), *processes(sandbox), *mounts(sandbox)}
 
 
+def left(sandbox: Sandbox, before: set[str]) -> list[str]:
+    """What there is that wasn't before, after a runtime: it deletes namespaces, and the kernel their devices later."""
+    end = time.monotonic() + 20
+    while True:
+        found = sorted(inventory(sandbox) - before)
+        if time.monotonic() > end or not any(thing.startswith("link ") for thing in found):
+            return found
+        time.sleep(0.2)
+
+
 def files(sandbox: Sandbox) -> set[str]:
     """Named network namespaces, leases, records, temporary files. Directories too, where empty."""
     found = set()

@@ -15,7 +15,7 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 # Private and empty in there. A checkout or an interpreter that lies below one of them (/tmp) is put back.
 EMPTY = (
     *("/tmp", "/var/tmp", "/var/log", "/dev/shm", "/var/lib/cni", "/opt/cni"),  # noqa: S108
-    *("/etc/cni", "/etc/containerd", "/etc/crio", "/etc/logrotate.d", "/run"),
+    *("/etc/cni", "/etc/containerd", "/etc/crio", "/etc/logrotate.d", "/usr/local/share/man", "/run"),
 )
 
 # Process 1 of the sandbox. It ends with its standard input: when we close it, or when we die.
@@ -57,6 +57,13 @@ echo ready
 exec env --ignore-signal=CHLD cat >/dev/null
 """
 
+# Into a cgroup, which becomes the root of a cgroup namespace, and in there into another; a command that joins later.
+ENTER = """
+echo 0 >"$1/cgroup.procs"
+exec unshare --cgroup bash -euc 'echo 0 >"$1/cgroup.procs"; shift; exec "$@"' inside "$2" "${@:3}"
+"""
+JOIN = 'echo 0 >"$1/cgroup.procs"; shift; exec "$@"'
+
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -71,10 +78,22 @@ class SandboxUnavailableError(Exception):
 class Sandbox:
     """The namespaces, and the way to run commands and to see files in there."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, within: "Sandbox | None" = None, cgroups: tuple[Path, Path] | None = None) -> None:
+        """`within` another one it sees that one's mounts, and ends with it.
+
+        With `cgroups`, a group and one below it, the first is the root of a cgroup namespace, and all runs in the
+        second; host name and System V's queues are its own then too.
+        """
         if os.geteuid() != 0:
             raise SandboxUnavailableError("not root: a sandbox of namespaces can't be made")
+        self._more, self._before = ["--net", "--mount"], []
         command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
+        if cgroups:
+            self._more += ["--uts", "--ipc", "--cgroup"]
+            self._before = ["bash", "-euc", JOIN, "join", str(cgroups[1])]
+            command = ["bash", "-euc", ENTER, "enter", *map(str, cgroups), *command, "--uts", "--ipc"]
+        if within:
+            command = [*within.entering(), *command]
         command += ["bash", "-c", INIT, "sandbox", str(CHECKOUT), sys.base_prefix]
         pipe = subprocess.PIPE
         environment = ENVIRONMENT | {"EMPTY": " ".join(EMPTY)}
@@ -88,6 +107,8 @@ class Sandbox:
             reason = self._init.stderr.read().strip()
             self.close()
             raise SandboxUnavailableError(f"a sandbox of namespaces can't be made: {reason}")
+        # Below what has entered the other sandbox is the one that has made the namespaces.
+        self.pid = _child(self._init.pid) if within else self._init.pid
 
     def __enter__(self) -> Self:
         return self
@@ -104,7 +125,7 @@ class Sandbox:
 
     def path(self, inside: str) -> Path:
         """A file in there, as it can be opened from out here. Absolute links on the way lead back out."""
-        return Path(f"/proc/{self._init.pid}/root", inside.lstrip("/"))
+        return Path(f"/proc/{self.pid}/root", inside.lstrip("/"))
 
     def run(
         self,
@@ -125,19 +146,15 @@ class Sandbox:
             raise AssertionError(f"{shlex.join(command)}: exit {process.returncode}\n{out}{err}")
         return subprocess.CompletedProcess(command, process.returncode, out, err)
 
+    def entering(self) -> list[str]:
+        """The start of a command that is run in there."""
+        namespaces = f"--pid=/proc/{self.pid}/ns/pid_for_children"
+        return [*self._before, "nsenter", f"--target={self.pid}", *self._more, namespaces, "--wd=/"]
+
     def start(self, *command: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """Start a command in there, in a process group of its own: nsenter, and below it the command."""
-        namespaces = f"--pid=/proc/{self._init.pid}/ns/pid_for_children"
         return subprocess.Popen(
-            [  # noqa: S607  # where it is differs between distributions
-                "nsenter",
-                f"--target={self._init.pid}",
-                "--net",
-                "--mount",
-                namespaces,
-                "--wd=/",
-                *command,
-            ],
+            [*self.entering(), *command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -180,3 +197,9 @@ def members(process: subprocess.Popen[str]) -> list[int]:
             if os.getpgid(int(number)) == process.pid != int(number):
                 found.append(int(number))
     return found
+
+
+def _child(pid: int) -> int:
+    """The process that one has forked."""
+    [child] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)

@@ -167,19 +167,31 @@ def wait_for(true: Callable[[], bool], what: str, seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
+def install(sandbox: Sandbox, program: Path) -> None:
+    """Put the program in place: a directory build goes where it goes in real life, with one relative link in BIN."""
+    executable, entry = program.resolve(), sandbox.path(f"{BIN}/cni-chain")
+    entry.parent.mkdir(parents=True)
+    if is_frozen(executable):
+        build = Path("cni-chain", executable.parent.name)
+        shutil.copytree(executable.parent, sandbox.path("/opt/cni") / build, symlinks=True)
+        entry.symlink_to(Path("..") / build / executable.name)
+    else:
+        shutil.copy(executable, entry)
+
+
 class Node:
     """cni-chain installed beside the reference plugins, with a host outside to reach it from."""
 
     def __init__(self, sandbox: Sandbox, program: Path, tools: Path) -> None:
         self.sandbox = sandbox
         plugins = sandbox.path(BIN)
-        for directory in (plugins, sandbox.path(NET), sandbox.path(CHAIN)):
+        for directory in (sandbox.path(NET), sandbox.path(CHAIN)):
             directory.mkdir(parents=True)
+        self._install(program)
         for plugin in (tools / "plugins").iterdir():
             shutil.copy(plugin, plugins)
         for driver in ("cnitool", "cnidrv"):
             shutil.copy(tools / driver, sandbox.path("/opt/cni"))
-        self._install(program.resolve())
         for command in (
             "ip netns add outside",
             "ip link add eth0 type veth peer name eth0 netns outside",
@@ -192,15 +204,9 @@ class Node:
         ):
             sandbox.run(*command.split())
 
-    def _install(self, executable: Path) -> None:
-        """A directory build goes where it goes in real life, with one relative link in the plugin directory."""
-        entry = self.sandbox.path(f"{BIN}/cni-chain")
-        if is_frozen(executable):
-            build = Path("cni-chain", executable.parent.name)
-            shutil.copytree(executable.parent, self.sandbox.path("/opt/cni") / build, symlinks=True)
-            entry.symlink_to(Path("..") / build / executable.name)
-        else:
-            shutil.copy(executable, entry)
+    def _install(self, program: Path) -> None:
+        """Make BIN, and put the program where this kind of node has it."""
+        install(self.sandbox, program)
 
     def facade(self, file: str = FACADE, *, plugin: Mapping[str, object] | None = None, **top: object) -> None:
         """Lay a facade; `plugin` and `top` replace keys of the plugin's object and of the list."""

@@ -51,4 +51,6 @@ def _ip(arguments: str) -> None:
 
 
 def _set(name: str, value: str) -> None:
-    Path("/proc/sys", name).write_text(value)
+    file = Path("/proc/sys", name)
+    if file.read_text().strip() != value:  # a container's may be read-only
+        file.write_text(value)

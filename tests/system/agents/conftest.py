@@ -7,10 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import executable
 from tests.support.agents.case import Case, Outcome
 from tests.support.agents.node import AgentNode
-from tests.support.agents.waiting import Combination, Waiting
 from tests.support.gomodules import NotBuiltError
 from tests.support.sandbox.namespaces import Sandbox, SandboxUnavailableError
 
@@ -18,23 +16,6 @@ CILIUM = ("1.20", "1.18")
 FACADES = ("1.0.0", "1.1.0")
 # A test of both versions of Cilium.
 both = pytest.mark.parametrize("cilium", CILIUM, indirect=True, scope="session")
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the cases that wait to the end: meanwhile they are under way."""
-    items.sort(key=lambda item: "combination" in getattr(item, "fixturenames", ()))
-
-
-@pytest.fixture(scope="session", autouse=True)
-def waiting(request: pytest.FixtureRequest, tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waiting]:
-    """The cases that wait, begun before all others."""
-    specs = [item.callspec for item in request.session.items if hasattr(item, "callspec")]
-    wanted: list[Combination] = [spec.params["combination"] for spec in specs if "combination" in spec.params]
-    programs = {name: executable(name, tmp_path_factory) for name in {combination.program for combination in wanted}}
-    waiting = Waiting(wanted, programs, tools)
-    yield waiting
-    waiting.close()
 
 
 @pytest.fixture(scope="session", params=["1.20"])

@@ -32,7 +32,7 @@ def test_half_written_file(case: Case, owner: str) -> None:
         case.cni("add", pod).succeeded()
         case.cni("del", pod).succeeded()
 
-    refused_before_anything_ran(refused, f"owner {owner} is not usable yet", path)
+    refused_before_anything_ran(refused, f"{owner}'s CNI configuration is not complete yet", path)
     assert seen.status == 1
     assert f"{path}:" in seen.out
 
@@ -72,7 +72,7 @@ def test_deleted_file_of_a_stopped_agent(case: Case) -> None:
         case.cni("check", before).succeeded()
         case.cni("del", before).succeeded()
 
-    refused_before_anything_ran(refused, "owner cilium has no fragment yet", f"{CHAIN}/cilium.d")
+    refused_before_anything_ran(refused, "waiting for cilium's CNI configuration", f"{CHAIN}/cilium.d")
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_cilium_waits_for_another_networks_file(case: Case) -> None:
         wait_for(lambda: waiting in case.node.cilium_writer.log, "Cilium's writer looks for its target")
         refused = case.cni("add", pod)
 
-    refused_before_anything_ran(refused, "owner cilium has no fragment yet")
+    refused_before_anything_ran(refused, "waiting for cilium's CNI configuration")
 
 
 def test_istio_left_chained(case: Case) -> None:
@@ -135,7 +135,7 @@ def test_istio_left_chained(case: Case) -> None:
         )
         refused = case.cni("add", pod)
 
-    refused_before_anything_ran(refused, "owner istio has no fragment yet", f"{CHAIN}/istio.d")
+    refused_before_anything_ran(refused, "waiting for istio's CNI configuration", f"{CHAIN}/istio.d")
 
 
 def test_istio_restarted(case: Case) -> None:

@@ -6,7 +6,7 @@ from tests.support.agents.case import Case
 from tests.support.stand_ins.orders import NAMESPACES_HANG
 
 pytestmark = pytest.mark.parametrize("facade", ["1.0.0"])
-SHORT = {"ADD": 3, "DEL": 2, "CHECK": 1}
+SHORT = {"ADD": 4, "DEL": 4, "CHECK": 3}
 
 
 def test_cilium_hangs(case: Case) -> None:

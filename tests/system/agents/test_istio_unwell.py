@@ -70,7 +70,7 @@ def test_istio_uninstalled(case: Case) -> None:
 
     assert kept == []
     assert refused.error["code"] == 11
-    assert "owner istio has no fragment yet" in refused.error["msg"]
+    assert "waiting for istio's CNI configuration" in refused.error["msg"]
     assert f"{CHAIN}/istio.d" in refused.error["msg"]
     assert refused.calls == []
     assert (checked.error["code"], checked.error["msg"].partition(";")[0]) == (

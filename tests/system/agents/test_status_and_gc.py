@@ -31,7 +31,7 @@ def test_status_without_ciliums_file(case: Case) -> None:
         unready = case.cni("status")
 
     assert unready.error["code"] == 50
-    assert "owner cilium has no fragment yet" in unready.error["msg"]
+    assert "waiting for cilium's CNI configuration" in unready.error["msg"]
 
 
 def test_status_that_ciliums_own_file_asks_for(case: Case) -> None:

@@ -1,15 +1,15 @@
 """What a plugin waits out while its agent is away: half a minute and more, within cni-chain's own budgets.
 
-All scenarios run beside the other tests of this directory, each on its own node; here they are only judged.
+All scenarios run at the same time, each on its own node, from the first test on; the tests judge them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import programs
+from tests.conftest import executable, programs
 from tests.support.agents.agent_pod import agent_pod
 from tests.support.agents.case import Case, Step
 from tests.support.agents.node import PLAIN, MeshPod
@@ -151,6 +151,17 @@ def istios_agent_pod_is_deleted(case: Case) -> None:
     assert not any(step.asked("istio-node-agent") for step in refused)
     assert interfaces == ([], [])
     assert len(added.enrolled) == 1
+
+
+@pytest.fixture(scope="module")
+def waiting(request: pytest.FixtureRequest, tools: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Waiting]:
+    """The scenarios of the tests that were chosen, begun."""
+    specs = [item.callspec for item in request.session.items if hasattr(item, "callspec")]
+    wanted: list[Combination] = [spec.params["combination"] for spec in specs if "combination" in spec.params]
+    programs = {name: executable(name, tmp_path_factory) for name in {combination.program for combination in wanted}}
+    waiting = Waiting(wanted, programs, tools)
+    yield waiting
+    waiting.close()
 
 
 def test_agent_away(combination: Combination, waiting: Waiting, request: pytest.FixtureRequest) -> None:

@@ -17,7 +17,7 @@ REFUSED = {
     "stopped": "istio/istio-cni: istio-cni cmdAdd failed to contact node Istio CNI agent: failed to send event request",
     "killed": "istio/istio-cni: istio-cni cmdAdd failed to contact node Istio CNI agent: failed to send event request",
     "unable": "istio/istio-cni: istio-cni cmdAdd failed to contact node Istio CNI agent: unable to push CNI event",
-    "uninstalled": f"owner istio has no fragment yet: no .conf, .conflist or .json in {CHAIN}/istio.d; istio's agent",
+    "uninstalled": f"waiting for istio's CNI configuration in {CHAIN}/istio.d; is its agent (",
 }
 BLOWS = (
     *(("istio", "stopped"), ("cilium", "killed"), ("istio", "killed"), ("cilium", "stopped")),
@@ -48,19 +48,18 @@ def test_no_pod_of_the_mesh_runs_without_istio(kubelet: MeshKubelet, how: str) -
 
 
 def test_only_the_operator_lets_pods_of_the_mesh_run_outside(kubelet: MeshKubelet) -> None:
-    """`owner require --no` on the live node, and back again; the watch of these tests sees whom it lets out."""
-    require = ("owner", "require", "istio")
+    """`owner optional` on the live node, and back again; the watch of these tests sees whom it lets out."""
     with kubelet.watched() as watch, kubelet.agents.without("istio", "uninstalled"):
-        kubelet.rewrite(lambda: kubelet.agents.operator(*require, "--no").succeeded())
+        kubelet.rewrite(lambda: kubelet.agents.operator("owner", "optional", "istio").succeeded())
         web = kubelet.start("web", MESH)
         watch.look()
-        kubelet.rewrite(lambda: kubelet.agents.operator(*require, "--force").succeeded())
+        kubelet.rewrite(lambda: kubelet.agents.operator("owner", "require", "istio", "--force").succeeded())
         told = kubelet.refused("other", MESH)
         kubelet.end(web.sandbox)
     kubelet.rewrite(kubelet.agents.lay_shipped_facade)
 
     assert watch.outside == [f"{MESH}/web in {web.netns}"]
-    assert "owner istio has no fragment yet" in told
+    assert "waiting for istio's CNI configuration" in told
 
 
 def test_pods_wait_for_a_cilium_that_was_killed(kubelet: MeshKubelet) -> None:

@@ -121,7 +121,7 @@ def test_a_required_owner_is_waited_for_and_the_message_comes_through(node: Mult
             node.cni("add", agent, file=MULTUS).succeeded()
             node.cni("del", agent, file=MULTUS).succeeded()
 
-    assert "owner istio has no fragment yet: no .conf, .conflist or .json in /etc/cni/chain.d/istio.d" in error["msg"]
+    assert "waiting for istio's CNI configuration in /etc/cni/chain.d/istio.d" in error["msg"]
     assert types(node.log()[-2]) == ["bridge", "portmap", "bandwidth"]
 
 
@@ -246,4 +246,4 @@ def test_cni_chain_in_multus_auxiliary_chain_brings_owners_and_the_gate_there(no
     add, delete = node.log()[:2]
     assert (add["network"], add["ifname"], types(add)) == (AUXILIARY, "net1", ["tuning"])
     assert (delete["verb"], delete["network"], delete.get("code")) == ("DEL", AUXILIARY, None)
-    assert "owner istio has no fragment yet" in refused["msg"]
+    assert "waiting for istio's CNI configuration" in refused["msg"]

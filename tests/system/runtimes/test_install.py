@@ -112,7 +112,7 @@ def test_a_node_without_a_network_is_ready_once_its_agents_have_written(
 
     assert f"create  {NET}/{FACADE}\n" in told
     assert not waits.true
-    assert waiting or "owner cilium has no fragment yet" in refused
+    assert waiting or "waiting for cilium's CNI configuration" in refused
     assert again.endswith("Nothing to change.\n")
     assert [delegate["type"] for delegate in attachment["delegates"]] == ["bridge", "tuning", "portmap"]
 
@@ -201,6 +201,6 @@ def test_crio_takes_the_network_that_it_is_told_and_no_other(kind: type[Runtime]
         _, _, stays = node.command("cni-chain", "uninstall")
 
         assert status == 1
-        assert f"/etc/crio/crio.conf: key crio.network.cni_default_network: is {PINNED}" in refused
+        assert f"/etc/crio/crio.conf: CRI-O's cni_default_network is {PINNED}; the facade is" in refused
         assert not taken_by_force
         assert f"no configuration of network {PINNED}, which /etc/crio/crio.conf sets, is left" in stays

@@ -40,7 +40,7 @@ def test_a_required_owner_is_waited_for(kubelet: Kubelet) -> None:
     kubelet.end(kubelet.run("web"))
 
     [told] = {kubelet.anonymous(said) for said in tries}
-    assert "owner istio has no fragment yet" in told
+    assert "waiting for istio's CNI configuration" in told
     assert "/etc/cni/chain.d/istio.d" in told
     assert leases == []
 
@@ -56,7 +56,7 @@ def test_the_owners_own_agent_starts_without_it(kubelet: Kubelet) -> None:
     web = kubelet.run("web")
     kubelet.end(agent, web)
 
-    assert all("owner istio has no fragment yet" in said for said in told)
+    assert all("waiting for istio's CNI configuration" in said for said in told)
     first, second = kubelet.log("ADD")[0], kubelet.log("ADD")[-1]
     assert types(first) == ["bridge", "portmap", "bandwidth"]
     assert types(second) == BACKWARD[::-1]
@@ -84,10 +84,10 @@ def test_the_first_owner_is_missing(kubelet: Kubelet) -> None:
     kubelet.node.fragment("cilium.d/05-cilium.conflist", whole_list(BRIDGE))
     wait_for(lambda: kubelet.client.network().true, "the network")
 
-    assert "owner cilium has no fragment yet" in told
+    assert "waiting for cilium's CNI configuration" in told
     assert condition.true is not kubelet.runtime.asks_status
     if kubelet.runtime.asks_status:
-        assert "owner cilium has no fragment yet" in condition.message
+        assert "waiting for cilium's CNI configuration" in condition.message
 
 
 def test_the_first_owner_is_missing_when_the_daemon_starts(kubelet: Kubelet) -> None:

@@ -50,7 +50,7 @@ def test_cilium_whose_directory_was_missing_writes_but_never_watches(node: Split
     # A watch that is there puts it back at once (the next test); here nothing but a restart does.
     assert node.names(CILIUM_D) == []
     [finding] = node.verified()
-    assert "owner cilium has no fragment yet" in finding
+    assert "new pods wait for cilium's CNI configuration" in finding
     look = "runs on this node, and that it writes to /etc/cni/chain.d/cilium.d."
     assert look in node.told("owner-without-fragment")["do"]
 
@@ -80,7 +80,7 @@ def test_cilium_in_its_own_directory_puts_its_file_back_and_others_away(node: Sp
 
 
 WAITS = "failed to write CNI configuration file"
-NO_FRAGMENT = ["error: owner cilium has no fragment yet"]
+NO_FRAGMENT = ["error: new pods wait for cilium's CNI configuration"]
 NO_PORTMAP = "warning: portmap is not run, and no other owner has it"
 
 
@@ -149,7 +149,7 @@ def test_istio_left_chained_in_its_own_directory_waits_for_ever(node: SplitNode)
 
     assert node.names(ISTIO_D) == []
     [finding] = node.verified()
-    assert "owner istio has no fragment yet" in finding
+    assert "new pods wait for istio's CNI configuration" in finding
     assert "chained=false, or its agent waits forever" in node.told("owner-without-fragment")["do"]
 
 
@@ -177,14 +177,14 @@ def test_istio_left_in_net_d_edits_the_facade_once_it_is_restarted(node: SplitNo
     wait_for(lambda: node.plugins(f"{NET}/{FACADE}") == ["cni-chain", "istio-cni"], "Istio has edited the facade")
 
     waiting, beside = (finding for finding in node.verified() if finding.startswith("error"))
-    assert "owner istio has no fragment yet" in waiting
+    assert "new pods wait for istio's CNI configuration" in waiting
     assert beside.endswith("istio-cni beside cni-chain: an agent has edited the facade")
     edited = node.told("facade-edited")
     assert edited["severity"] == "error"
     assert "for Istio: cniConfDir, and chained=false" in edited["do"]
     with node.pod("web-1") as pod:
         error = node.cni("add", pod).error
-    assert (error["code"], error["msg"].partition(":")[0]) == (11, "owner istio has no fragment yet")
+    assert (error["code"], error["msg"].partition(" in ")[0]) == (11, "waiting for istio's CNI configuration")
 
     # Moved to its directory without its plugin taken out of the facade: it would run twice.
     istio.stop()
@@ -239,7 +239,7 @@ def test_istio_that_cleans_up_takes_its_fragment_and_its_plugin_along(node: Spli
     assert not plugin.exists()
     assert node.sandbox.path(f"{SOURCE}/istio-cni").exists()
     [finding] = node.verified()
-    assert "owner istio has no fragment yet" in finding
+    assert "new pods wait for istio's CNI configuration" in finding
     assert "cni-chain owner remove istio" in node.told("owner-without-fragment")["do"]
     with node.pod("web-1") as pod:
         assert node.cni("add", pod).error["code"] == 11

@@ -1,102 +1,34 @@
-"""A machine with cni-chain on it, in a temporary directory: what agents write there and what runtimes call.
+"""What runtimes do with a node: they call cni-chain, and every call is looked at.
 
-Every call checks what holds for all of them: the exit status, one JSON document or nothing on stdout, no
-traceback anywhere, and after a DEL no trace of the attachment.
+What holds for all of them: the exit status, one JSON document or nothing on stdout, no traceback anywhere, and after
+a DEL no trace of the attachment.
 """
 
 import json
 import os
-import shutil
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from tests.support.files.double import Call, Json, Plugin
+from tests.support.files.double import Call, Json
+from tests.support.files.outcome import PATIENCE, Outcome, assert_error, attachment, wait_until
+from tests.support.files.tree import ROOT, Tree
 
-ROOT = os.geteuid() == 0
-PATIENCE = 20  # seconds until what must happen at once counts as never
 ALL_VERSIONS = ["0.1.0", "0.2.0", "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0"]
 ABSENT: Any = object()
-
-
-def wait_until(happened: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not happened():
-        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE} s"
-        time.sleep(0.005)
-
-
-def alive(pid: int) -> bool:
-    """Whether the process runs; one that nobody has reaped yet doesn't."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-class Outcome(NamedTuple):
-    """What a runtime sees of one call, and the delegates' calls that it led to."""
-
-    status: int
-    stdout: bytes
-    stderr: str
-    every_call: list[Call]
-
-    @property
-    def ok(self) -> bool:
-        return self.status == 0
-
-    @property
-    def answer(self) -> Json:
-        document = json.loads(self.stdout)
-        assert isinstance(document, dict)
-        return document
-
-    @property
-    def code(self) -> int:
-        """The error's code, 0 for success."""
-        return int(self.answer["code"]) if self.status else 0
-
-    @property
-    def msg(self) -> str:
-        return str(self.answer["msg"])
-
-    @property
-    def details(self) -> str:
-        return str(self.answer.get("details", ""))
-
-    @property
-    def calls(self) -> list[Call]:
-        """The delegates' calls, without the questions for their versions."""
-        return [call for call in self.every_call if call.verb != "VERSION"]
-
-    @property
-    def ran(self) -> list[str]:
-        return [f"{call.verb} {call.type}" for call in self.calls]
-
-    @property
-    def asked(self) -> list[str]:
-        """The delegates that were asked for their versions."""
-        return [call.type for call in self.every_call if call.verb == "VERSION"]
-
-    def conf(self, delegate: str, verb: str = "") -> Json:
-        """What that delegate got on stdin."""
-        (call,) = [call for call in self.calls if call.type == delegate and verb in ("", call.verb)]
-        return call.conf
 
 
 class Running:
     """A call of cni-chain that may not have ended yet."""
 
-    def __init__(self, host: "Host", process: subprocess.Popen[bytes], before: set[Path]) -> None:
-        self.host, self.process, self.before = host, process, before
+    def __init__(self, node: "RuntimeCalls", process: subprocess.Popen[bytes], before: set[Path]) -> None:
+        self.node, self.process, self.before = node, process, before
 
     def new_calls(self) -> list[Call]:
-        return [Call.recorded(folder) for folder in self.host.folders if folder not in self.before]
+        return [Call.recorded(folder) for folder in self.node.folders if folder not in self.before]
 
     def reaches(self, verb: str, delegate: str) -> Call:
         """Waits until that delegate runs and has read its stdin."""
@@ -119,17 +51,18 @@ class Running:
         return Outcome(self.process.returncode, stdout, stderr.decode(errors="replace"), self.new_calls())
 
 
-class Host:
-    def __init__(self, root: Path, program: str, double: Path) -> None:
-        self.root, self.program, self._double = root, program, double
-        self.bin, self.chain, self.state = root / "bin", root / "chain.d", root / "state"
-        self.log = root / "cni-chain.log"
-        self.cni_path = str(self.bin)
+class RuntimeCalls(Tree):
+    """A node's files, and the calls that a runtime makes."""
+
+    def __init__(self, root: Path, program: str, double: Path | None = None) -> None:
+        super().__init__(root, double)
+        self.program = program
+        self.cni_path = str(self.bin_dir)
         self.network = "pods"
-        self.owners: list[Json] = []
+        self.owners: list[Json] = []  # as requests list them
         self.keys: Json = {
-            "chainDir": str(self.chain),
-            "stateDir": str(self.state),
+            "chainDir": str(self.chain_dir),
+            "stateDir": str(self.state_dir),
             "logFile": str(self.log),
             "owners": self.owners,
         }
@@ -138,9 +71,6 @@ class Host:
         self.environ = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
         self.attachments: set[tuple[str, ...]] = set()
         self.under_way: set[Running] = set()
-        for folder in (self.bin, self.chain, root / "double/calls", root / "netns"):
-            folder.mkdir(parents=True)
-        self.chain.chmod(0o755)
 
     def close(self) -> None:
         """Ends what delegates have left running."""
@@ -150,45 +80,11 @@ class Host:
                     if os.readlink(f"/proc/{pid}/exe").startswith(str(self.root)):
                         os.kill(int(pid), signal.SIGKILL)
 
-    # What agents and the administrator do.
-
-    def plugin(self, delegate: str, folder: str = "bin") -> Plugin:
-        """That delegate, installed if it isn't yet."""
-        executable = self.root / folder / delegate
-        orders = self.root / "double" / delegate
-        executable.parent.mkdir(exist_ok=True)
-        orders.mkdir(exist_ok=True)
-        if not executable.exists():
-            shutil.copy(self._double, executable)
-        return Plugin(orders)
-
-    def uninstall(self, delegate: str) -> None:
-        (self.bin / delegate).unlink()
-
     def owner(self, name: str, *types: str, **keys: Any) -> None:
-        """Lists an owner in the facade, with one file for each of its plugins, as 10-TYPE.conf."""
+        """Lists an owner in the requests, with one file for each of its plugins, as 10-TYPE.conf."""
         self.owners.append({"name": name, **keys})
         for plugin in types:
             self.fragment(name, f"10-{plugin}.conf", {"type": plugin})
-
-    def folder(self, owner: str) -> Path:
-        folder = self.chain / f"{owner}.d"
-        if not folder.exists():
-            folder.mkdir()
-            folder.chmod(0o755)
-        return folder
-
-    def fragment(self, owner: str, file: str, content: object, *, install: bool = True) -> Path:
-        """One file of an owner; the plugins that it names are installed."""
-        path = self.folder(owner) / file
-        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
-        path.chmod(0o644)
-        if install and isinstance(content, dict):
-            for plugin in content.get("plugins", [content]):
-                self.plugin(plugin["type"])
-        return path
-
-    # What runtimes do.
 
     def result(self, version: str = "1.1.0", container: str = "c1", **more: Any) -> Json:
         """What a delegate that behaves answers when it is the first."""
@@ -204,12 +100,13 @@ class Host:
 
     def netns(self, container: str) -> Path:
         path = self.root / "netns" / container
+        path.parent.mkdir(exist_ok=True)
         path.touch()
         return path
 
-    def facade(self, **request: Any) -> Json:
+    def request(self, **keys: Any) -> Json:
         """What a runtime sends: the facade's plugin object and its own keys; ABSENT takes a key away."""
-        document = {"cniVersion": "1.1.0", "name": self.network, "type": "cni-chain", **self.keys, **request}
+        document = {"cniVersion": "1.1.0", "name": self.network, "type": "cni-chain", **self.keys, **keys}
         return {key: value for key, value in document.items() if value is not ABSENT}
 
     def attachment(self, verb: str, container: str, ifname: str = "eth0", **env: str) -> dict[str, str]:
@@ -241,10 +138,10 @@ class Host:
     ) -> Running:
         """Starts a verb without awaiting its end."""
         env = {key: request.pop(key) for key in list(request) if key.startswith("CNI_")}
-        stdin = json.dumps(self.facade(**request)).encode()
+        stdin = json.dumps(self.request(**request)).encode()
         return self.start(self.attachment(verb, container, ifname, **env), stdin, leaks=leaks)
 
-    def run(self, env: Mapping[str, str], stdin: bytes) -> Outcome:
+    def send(self, env: Mapping[str, str], stdin: bytes) -> Outcome:
         """One call with exactly this environment and stdin."""
         running = self.start(env, stdin)
         self.under_way.add(running)
@@ -256,8 +153,8 @@ class Host:
     def call(self, verb: str, container: str = "c1", ifname: str = "eth0", /, **request: Any) -> Outcome:
         """One verb. CNI_* are variables of the environment, everything else keys of its stdin."""
         env = {key: request.pop(key) for key in list(request) if key.startswith("CNI_")}
-        stdin = json.dumps(self.facade(**request)).encode()
-        return self.run(self.attachment(verb, container, ifname, **env), stdin)
+        stdin = json.dumps(self.request(**request)).encode()
+        return self.send(self.attachment(verb, container, ifname, **env), stdin)
 
     def add(self, container: str = "c1", /, **request: Any) -> Outcome:
         return self.call("ADD", container, **request)
@@ -281,7 +178,7 @@ class Host:
 
     @property
     def folders(self) -> list[Path]:
-        return sorted(path for path in (self.root / "double/calls").iterdir() if (path / "ready").exists())
+        return sorted(path.parent for path in self.double_dir.glob("calls/*/ready"))
 
     @property
     def calls(self) -> list[Call]:
@@ -294,7 +191,7 @@ class Host:
 
     @property
     def state_files(self) -> list[Path]:
-        return sorted(self.state.iterdir()) if self.state.is_dir() else []
+        return sorted(self.state_dir.iterdir()) if self.state_dir.is_dir() else []
 
     @property
     def records(self) -> list[Path]:
@@ -307,7 +204,7 @@ class Host:
     @property
     def stranded(self) -> list[str]:
         """The records that wait for the retry of a DEL, by file name."""
-        directory = self.state / ".stranded"
+        directory = self.state_dir / ".stranded"
         return sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
 
     @property
@@ -338,26 +235,3 @@ class Host:
         known = (".lock", ".versions", ".new-.versions", *([".stranded"] if self.stranded else []))
         extra = [name for name in own if name not in known and not name.startswith(".damaged-")]
         assert extra == [] or self.under_way
-
-
-def attachment(env: Mapping[str, str], stdin: bytes) -> tuple[str, ...]:
-    """What a call is about: network name, container ID and interface name."""
-    try:
-        network = json.loads(stdin)["name"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        network = ""
-    return str(network), env.get("CNI_CONTAINERID", ""), env.get("CNI_IFNAME", "")
-
-
-def assert_error(verb: str, outcome: Outcome) -> None:
-    answer = outcome.answer
-    assert {"cniVersion", "code", "msg"} <= answer.keys() <= {"cniVersion", "code", "msg", "details"}
-    assert isinstance(answer["cniVersion"], str)
-    assert type(answer["code"]) is int
-    assert answer["code"] > 0
-    assert outcome.msg
-    assert "\n" not in outcome.msg
-    assert isinstance(answer.get("details", ""), str)
-    if verb == "DEL":
-        for words in ("not found", "no such file or directory"):
-            assert words not in f"{outcome.msg}; {outcome.details}", "containerd takes these words for success"

@@ -1,4 +1,4 @@
-"""A node with no-op delegates in a temporary directory, and timed or counted calls on it."""
+"""Timed and counted calls on a node of files whose delegates do nothing."""
 
 import json
 import os
@@ -8,17 +8,16 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import NamedTuple, Self
 
 from tests.support.compiler import compiled
+from tests.support.files.double import Json
+from tests.support.files.node import called_node, shipped_node
 
 HERE = Path(__file__).resolve().parent
-NAME = "bench"
 IFNAME = "eth0"
 OF_ATTACHMENTS = ("ADD", "CHECK", "DEL")
 ANSWERED = {"ADD": "ips", "VERSION": "supportedVersions"}
-
-Json = dict[str, Any]
 
 
 class Sample(NamedTuple):
@@ -42,33 +41,25 @@ class CallFailedError(Exception):
     """A call failed, or answered something else: a failure that is quick must not pass for a fast call."""
 
 
-class Node:
-    """Where programs are run: in /var/tmp, because on many machines /tmp is memory, and state never is."""
+class Meter:
+    """A node in /var/tmp, because on many machines /tmp is memory, and state never is; and what calls on it cost."""
 
     def __init__(self, program: Path, delegates: int = 2, netns: str = "/run/netns/bench") -> None:
         self.program = program.absolute()
         self.netns = netns
         self._temporary = tempfile.TemporaryDirectory(prefix="cni-chain-bench.", dir="/var/tmp")
         self.root = Path(self._temporary.name)
-        self.bin = self.root / "bin"
+        self.node = called_node(self.root, str(self.program))
         self.output = self.root / "stdout"
         self._clock = self.compile("clock")
         self._noop = self.compile("noop")
         self.types = [f"noop{number}" for number in range(1, delegates + 1)]
-        self.request: Json = {
-            "cniVersion": "1.1.0",
-            "name": NAME,
-            "type": "cni-chain",
-            "chainDir": str(self.root / "chain.d"),
-            "stateDir": str(self.root / "state"),
-            "logFile": str(self.root / "log"),
-            "allowUnsafePermissions": os.geteuid() != 0,
-            "owners": [{"name": f"owner{number}"} for number in range(1, delegates + 1)],
-        }
-        self.bin.mkdir()
         for number, plugin in enumerate(self.types, start=1):
-            os.link(self._noop, self.bin / plugin)
+            os.link(self._noop, self.node.bin_dir / plugin)
+            self.node.owner(f"owner{number}")
             self.fragment(f"owner{number}", "10.conf", plugin)
+        self.node.network = "bench"
+        self.request = self.node.request()
         self._results: dict[str, Json] = {}
 
     def __enter__(self) -> Self:
@@ -85,17 +76,12 @@ class Node:
 
     def fragment(self, owner: str, file: str, plugin: str) -> None:
         """Write one of an owner's files."""
-        directory = self.root / "chain.d" / f"{owner}.d"
-        directory.mkdir(parents=True, exist_ok=True)
-        fragment = directory / file
-        fragment.write_text(json.dumps({"cniVersion": "1.1.0", "type": plugin}))
-        directory.chmod(0o755)
-        fragment.chmod(0o644)
+        self.node.write(f"{owner}.d/{file}", {"cniVersion": "1.1.0", "type": plugin})
 
     def conflist(self, *plugins: Json) -> Path:
         """Write a list of plugins, as a runtime reads it."""
         file = self.root / f"{plugins[0]['type']}.conflist"
-        file.write_text(json.dumps({"cniVersion": "1.1.0", "name": NAME, "plugins": plugins}))
+        file.write_text(json.dumps({"cniVersion": "1.1.0", "name": self.node.network, "plugins": plugins}))
         return file
 
     def run(self, command: Sequence[str], stdin: str = "/dev/null", environ: dict[str, str] | None = None) -> Sample:
@@ -132,7 +118,7 @@ class Node:
             request = {**request, "prevResult": self._results[request["type"]]}
         stdin = self.root / "stdin"
         stdin.write_text(json.dumps(request))
-        environ = {"CNI_COMMAND": verb, "CNI_PATH": str(self.bin)}
+        environ = {"CNI_COMMAND": verb, "CNI_PATH": self.node.cni_path}
         if verb in OF_ATTACHMENTS:
             environ |= {"CNI_CONTAINERID": container, "CNI_IFNAME": IFNAME, "CNI_NETNS": self.netns}
             environ["CNI_ARGS"] = pod(container)
@@ -178,6 +164,12 @@ class Node:
         os.fsync(directory)
         os.close(directory)
         return Sample((time.perf_counter() - start) * 1e3, 0)
+
+    def well(self) -> Path:
+        """The tree of a node on which all is well, for people's commands."""
+        tree = shipped_node(self.root / "well", str(self.program))
+        tree.log.parent.mkdir(parents=True)
+        return tree.root
 
     def compile(self, name: str) -> Path:
         """Compile one of the C programs beside this file."""

@@ -1,0 +1,1 @@
+"""Whether a pod is captured: the program's judgement beside real connections."""

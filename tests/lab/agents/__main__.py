@@ -4,12 +4,13 @@ import argparse
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.support.agents.case import Case, Outcome, Step
+from tests.support.agents.case import OUTCOME, Case, Outcome, Step
 
 TESTS = Path(__file__).parents[2]
 PINNED = (
@@ -132,11 +133,14 @@ class Table:
     def __init__(self) -> None:
         self._rows: dict[tuple[str, ...], Row] = {}
 
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "teardown":
-            for name, value in report.user_properties:
-                if name == "case" and isinstance(value, Outcome) and value.case.steps:
-                    self._add(value)
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self, item: pytest.Item) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            ended = item.stash.get(OUTCOME, None)
+            if ended and ended.case.steps:
+                self._add(ended)
 
     def _add(self, ended: Outcome) -> None:
         case = ended.case

@@ -5,12 +5,15 @@ alike: the ratios hold where the milliseconds don't.
 """
 
 import argparse
+import contextlib
 import json
 import os
+from functools import partial
 from pathlib import Path
 
-from tests.lab.bench import full, plot, quick, tables
-from tests.support.files.calls import CallFailedError, Json, Node
+from tests.lab.bench import full, plot, quick, rivals, tables
+from tests.support.files.double import Json
+from tests.support.files.meter import CallFailedError, Meter, Sample
 from tests.support.gomodules import NotBuiltError
 from tests.support.sandbox.namespaces import SandboxUnavailableError
 
@@ -22,7 +25,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--seconds", type=float, default=60, help="stop after this time, whatever the rounds (60)")
     parser.add_argument(
-        "--beside", type=Path, metavar="PROGRAM", help="another build, in the same run: before and after"
+        "--beside",
+        type=Path,
+        metavar="PROGRAM",
+        help="another build, a bare interpreter, and multus if it is built, in the same run (root)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object with all figures")
     parser.add_argument(
@@ -39,15 +45,31 @@ def main() -> None:
             return
         load = os.getloadavg()[0]
         if options.beside:
-            with Node(options.program) as node, Node(options.beside) as other:
-                both = quick.beside(node, other, options.rounds, options.seconds)
-                print(json.dumps(both, indent=2) if options.json else quick.beside_text(both, node.root, load))
+            beside(options, load)
             return
-        with Node(options.program) as node:
-            figures = quick.report(node, quick.measure(node, options.rounds, options.seconds), load)
+        with Meter(options.program) as meter:
+            figures = quick.report(meter, quick.measure(meter, options.rounds, options.seconds), load)
     except (CallFailedError, NotBuiltError, SandboxUnavailableError) as error:
         raise SystemExit(str(error)) from None
     print(json.dumps(figures, indent=2)) if options.json else quick.show(figures)
+
+
+def beside(options: argparse.Namespace, load: float) -> None:
+    """Run this program, another build of it, and multus if it is there."""
+    with contextlib.ExitStack() as opened:
+        netns = opened.enter_context(rivals.network_namespace())
+        meter = opened.enter_context(Meter(options.program, netns=netns))
+        other = opened.enter_context(Meter(options.beside, netns=netns))
+        builds: dict[str, quick.Build] = {"this": meter.cni, "other": other.cni}
+        multus = rivals.multus()
+        if multus:
+            builds[rivals.MULTUS] = partial(_direct, rivals.Rivals(meter, multus))
+        figures = quick.beside(meter, builds, options.rounds, options.seconds)
+        print(json.dumps(figures, indent=2) if options.json else quick.beside_text(figures, meter.root, load))
+
+
+def _direct(compared: rivals.Rivals, verb: str, container: str) -> Sample:
+    return compared.direct(rivals.MULTUS, verb, container)
 
 
 def compare(options: argparse.Namespace) -> None:

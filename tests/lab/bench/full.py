@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.lab.bench import boot, real
+from tests.lab.bench import real
 from tests.lab.bench.quick import VERBS, alternating, line, machine
 from tests.lab.bench.rivals import CHAIN, LIBCNI, MULTUS, PLAIN, Rivals, multus, network_namespace
 from tests.lab.runtimes import bench as runtimes
-from tests.support.files.calls import Json, Node, Sample, bundle
+from tests.support.files.double import Json
+from tests.support.files.meter import Meter, Sample, bundle
 from tests.support.sandbox.namespaces import CHECKOUT
 
 DELEGATES = (1, 2, 4, 8)
@@ -22,8 +23,7 @@ RECORDS = (1, 100, 1000, 5000)
 FILES = (1, 10, 50)
 REAL_STORMS = 1
 PODS_OF_EACH = 20
-BOOTS = 60
-SECTIONS = ("verbs", "storm", "resources", "scale", "real", "pods", "boot", "profile")
+SECTIONS = ("verbs", "storm", "resources", "scale", "real", "pods", "profile")
 
 Kinds = dict[str, Callable[[str], Sample]]
 
@@ -33,8 +33,8 @@ def measure(program: Path, sections: Sequence[str], rounds: int, seconds: float)
     other = multus()
     figures: Json = {"multus": other is not None}
     with network_namespace() as netns:
-        with Node(program, 2, netns) as node:
-            figures["machine"] = machine(node.root, os.getloadavg()[0])
+        with Meter(program, 2, netns) as meter:
+            figures["machine"] = machine(meter.root, os.getloadavg()[0])
         for section in sections:
             load = os.getloadavg()[0]
             figures[section] = MEASURED[section](program, other, netns, rounds, seconds)
@@ -46,8 +46,8 @@ def verbs(program: Path, other: Path | None, netns: str, rounds: int, seconds: f
     """Time each verb with 1, 2, 4, 8 delegates, one caller."""
     found: Json = {}
     for number in DELEGATES:
-        with Node(program, number, netns) as node:
-            rivals = Rivals(node, other)
+        with Meter(program, number, netns) as meter:
+            rivals = Rivals(meter, other)
             kinds: Kinds = {}
             for verb in VERBS:
                 for name in rivals.programs:
@@ -73,8 +73,8 @@ def storm(program: Path, other: Path | None, netns: str, rounds: int, seconds: f
     """Time 250 pods' ADDs, then their DELs, 32 at once: with no-op delegates, then with real plugins."""
     del rounds, seconds
     took: dict[str, dict[str, list[float]]] = {"ADD": {}, "DEL": {}}
-    with Node(program, 2, netns) as node:
-        rivals = Rivals(node, other)
+    with Meter(program, 2, netns) as meter:
+        rivals = Rivals(meter, other)
         for name in rivals.conflists:
             for verb in ("ADD", "DEL"):
                 rivals.by_libcni(name, verb, "warm-up")
@@ -126,14 +126,14 @@ def resources(program: Path, other: Path | None, netns: str, rounds: int, second
     """Count what each verb does, and what lies on the disk."""
     del rounds, seconds
     found: Json = {}
-    with Node(program, 2, netns) as node:
-        rivals = Rivals(node, other)
+    with Meter(program, 2, netns) as meter:
+        rivals = Rivals(meter, other)
         for name in rivals.programs:
             for verb in ("ADD", "DEL"):
                 rivals.direct(name, verb, "warm-up")
         for verb in VERBS:
             for name, plugin in rivals.programs.items():
-                count = node.counted(verb, f"pod-{name}", plugin, rivals.requests[name])
+                count = meter.counted(verb, f"pod-{name}", plugin, rivals.requests[name])
                 peak = max(rivals.direct(name, verb, f"pod-{turn}").peak_kib for turn in range(3))
                 found.setdefault(verb, {})[name] = {**count._asdict(), "peak_mb": round(peak / 1024, 1)}
     size, files = bundle(program)
@@ -148,26 +148,26 @@ def scale(program: Path, other: Path | None, netns: str, rounds: int, seconds: f
     del other
     found: Json = {}
     for what, sizes, fill in (("records", RECORDS, fill_records), ("files", FILES, fill_files)):
-        nodes = {size: Node(program, 2, netns) for size in sizes}
+        meters = {size: Meter(program, 2, netns) for size in sizes}
         try:
             kinds: Kinds = {}
-            for size, node in nodes.items():
-                fill(node, size)
+            for size, meter in meters.items():
+                fill(meter, size)
             for verb in ("STATUS", "ADD", "CHECK", "DEL"):
-                for size, node in nodes.items():
-                    kinds[f"{verb}/{size}"] = partial(node.cni, verb)
+                for size, meter in meters.items():
+                    kinds[f"{verb}/{size}"] = partial(meter.cni, verb)
             found[what] = tabulated(alternating(kinds, rounds, seconds / 2))
         finally:
-            for node in nodes.values():
-                node.close()
+            for meter in meters.values():
+                meter.close()
     return found
 
 
-def fill_records(node: Node, number: int) -> None:
+def fill_records(meter: Meter, number: int) -> None:
     """Give the node so many records, of one pod that it has and of others that are made after it."""
-    node.cni("ADD", "first-pod")
-    state = node.root / "state"
-    name = f"{node.request['name']}:first-pod:eth0"
+    meter.cni("ADD", "first-pod")
+    state = meter.node.state_dir
+    name = f"{meter.request['name']}:first-pod:eth0"
     text = (state / name).read_text()
     for other in range(1, number):
         copy = state / name.replace("first-pod", f"pod{other:05}")
@@ -175,11 +175,11 @@ def fill_records(node: Node, number: int) -> None:
         copy.chmod(0o600)
 
 
-def fill_files(node: Node, number: int) -> None:
+def fill_files(meter: Meter, number: int) -> None:
     """Give each owner so many files, of which all but the first have a delegate that is there already."""
-    for owner, plugin in enumerate(node.types, start=1):
+    for owner, plugin in enumerate(meter.types, start=1):
         for file in range(1, number):
-            node.fragment(f"owner{owner}", f"{file + 10}.conf", plugin)
+            meter.fragment(f"owner{owner}", f"{file + 10}.conf", plugin)
 
 
 def real_plugins(program: Path, other: Path | None, netns: str, rounds: int, seconds: float) -> Json:
@@ -194,28 +194,22 @@ def pods(program: Path, other: Path | None, netns: str, rounds: int, seconds: fl
     return {"runtimes": runtimes.compare(program, PODS_OF_EACH)}
 
 
-def start(program: Path, other: Path | None, netns: str, rounds: int, seconds: float) -> Json:
-    """Time the stages of a VERSION of the frozen program."""
-    del other, seconds
-    return {"runs": min(rounds, BOOTS), "stages": boot.lines(boot.measure(program, netns, min(rounds, BOOTS)))}
-
-
 def profile(program: Path, other: Path | None, netns: str, rounds: int, seconds: float) -> Json:
     """Time the stages of an ADD and a DEL, of the source in the interpreter that was frozen."""
     del other
     found: Json = {}
     python = os.path.realpath(sys.executable)
-    with Node(program, 2, netns) as node:
-        node.cni("ADD", "warm-up")
+    with Meter(program, 2, netns) as meter:
+        meter.cni("ADD", "warm-up")
         for verb in ("ADD", "DEL"):
-            file = node.root / f"stages-{verb}"
+            file = meter.root / f"stages-{verb}"
             end = time.monotonic() + seconds / 2
             for number in range(rounds):
                 if verb == "DEL":
-                    node.cni("ADD", f"pod-{number}")
+                    meter.cni("ADD", f"pod-{number}")
                 command = [python, "-I", "-S", str(Path(__file__).with_name("stages.py")), str(CHECKOUT), str(file)]
-                node.run(command, *node.asked(verb, f"pod-{number}"))
-                node.require_answer(verb, CHAIN)
+                meter.run(command, *meter.asked(verb, f"pod-{number}"))
+                meter.require_answer(verb, CHAIN)
                 if time.monotonic() > end:
                     break
             runs: dict[str, list[float]] = {}
@@ -237,6 +231,5 @@ MEASURED: dict[str, Callable[[Path, Path | None, str, int, float], dict[str, Any
     "scale": scale,
     "real": real_plugins,
     "pods": pods,
-    "boot": start,
     "profile": profile,
 }

@@ -2,7 +2,7 @@
 
 from tests.lab.bench.quick import VERBS
 from tests.lab.bench.rivals import CHAIN, LIBCNI, MULTUS, PLAIN
-from tests.support.files.calls import Json
+from tests.support.files.double import Json
 
 COLOURS = {PLAIN: "#9aa5b1", CHAIN: "#2f6fde", MULTUS: "#e08a2c"}
 WIDTH, ROW, LEFT, SCALE_WIDTH, TOP = 760, 16, 90, 580, 56

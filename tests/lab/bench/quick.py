@@ -12,50 +12,76 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.support.files.calls import Node, Sample, bundle
+from tests.support.files.meter import Meter, Sample, bundle
 
 BARE, ADD = "python3 -I -S -c pass", "ADD"
 VERBS = ("VERSION", ADD, "CHECK", "STATUS", "DEL")
+# What a person types, and how many starts of a bare interpreter each may take; completion is a press of Tab.
+COMMANDS = {
+    "--version": (["--version"], 3),
+    "--help": (["--help"], 3),
+    "completion": (["__complete", "--", "show", "--o"], 3),
+    "status": (["status"], 8),
+}
 WARM_UP = 3
 ADD_RATIO_LIMIT, PEAK_LIMIT_MB, SIZE_LIMIT_MB = 3, 25, 15
 
 
-def measure(node: Node, rounds: int, seconds: float) -> dict[str, list[Sample]]:
+def measure(meter: Meter, rounds: int, seconds: float) -> dict[str, list[Sample]]:
     """Run everything `rounds` times, or as often as the time allows."""
-    # The interpreter that was frozen, by its own name: a version manager's shim costs more than it does.
-    python = os.path.realpath(sys.executable)
     kinds: dict[str, Callable[[str], Sample]] = {
-        BARE: lambda _: node.run([python, "-I", "-S", "-c", "pass"]),
-        "a no-op delegate": lambda _: node.delegate(),
-        "a durable write": lambda _: node.durable_write(),
+        BARE: lambda _: _bare(meter),
+        "a no-op delegate": lambda _: meter.delegate(),
+        "a durable write": lambda _: meter.durable_write(),
     }
-    kinds |= {verb: partial(node.cni, verb) for verb in VERBS}
+    kinds |= {verb: partial(meter.cni, verb) for verb in VERBS}
+    where = ["--root", str(meter.well())]
+    for name, (words, _) in COMMANDS.items():
+        command = [str(meter.program), *words, *(where if name == "status" else [])]
+        kinds[name] = lambda _, command=command: meter.run(command)  # type: ignore[misc]
     return alternating(kinds, rounds, seconds)
 
 
-def beside(node: Node, other: Node, rounds: int, seconds: float) -> dict[str, dict[str, dict[str, Any]]]:
-    """Run the verbs of two builds in turn; return each verb's figures of this one, of the other, and their ratios."""
-    builds = {"this": node, "other": other}
-    kinds: dict[str, Callable[[str], Sample]] = {
-        f"{verb} {name}": partial(built.cni, verb) for verb in VERBS for name, built in builds.items()
-    }
+def _bare(meter: Meter) -> Sample:
+    # The interpreter that was frozen, by its own name: a version manager's shim costs more than it does.
+    return meter.run([os.path.realpath(sys.executable), "-I", "-S", "-c", "pass"])
+
+
+Build = Callable[[str, str], Sample]  # a verb and a container, to what the call has cost
+
+
+def beside(meter: Meter, builds: dict[str, Build], rounds: int, seconds: float) -> dict[str, Any]:
+    """Run the verbs of several programs in turn, and a bare interpreter; the figures of each, by verb and program.
+
+    The first of `builds` is what the others are compared with.
+    """
+    kinds: dict[str, Callable[[str], Sample]] = {BARE: lambda _: _bare(meter)}
+    kinds |= {f"{verb} {name}": partial(call, verb) for verb in VERBS for name, call in builds.items()}
     samples = alternating(kinds, rounds, seconds)
-    figures: dict[str, dict[str, dict[str, Any]]] = {}
+    bare = line(samples[BARE])
+    return {
+        "rounds": len(samples[BARE]),
+        "builds": list(builds),
+        BARE: bare,
+        **{verb: {name: line(samples[f"{verb} {name}"]) for name in builds} for verb in VERBS},
+    }
+
+
+def beside_text(figures: dict[str, Any], directory: Path, load: float) -> str:
+    """Return what `beside` has measured, for people: of each verb the time, and its parts of the bare interpreter's."""
+    bare, first = figures[BARE], figures["builds"][0]
+    lines = [f"{told(machine(directory, load))}; {figures['rounds']} rounds, two no-op delegates", ""]
+    lines.append(
+        f"{'milliseconds':24}{'best':>8}{'median':>8}{'CPU':>8}{'to bare':>9}{'of CPU':>8}{first + ' to it':>14}"
+    )
+    lines.append(f"{BARE:24}{bare['best_ms']:8.2f}{bare['median_ms']:8.2f}{bare['cpu_ms']:8.2f}")
     for verb in VERBS:
-        this, that = line(samples[f"{verb} this"]), line(samples[f"{verb} other"])
-        ratio = {key: round(this[key] / that[key], 3) for key in ("best_ms", "median_ms", "cpu_ms")}
-        figures[verb] = {"this": this, "other": that, "ratio": ratio, "rounds": {"n": len(samples[f"{verb} this"])}}
-    return figures
-
-
-def beside_text(figures: dict[str, dict[str, dict[str, Any]]], directory: Path, load: float) -> str:
-    """Return what `beside` has measured, for people."""
-    rounds = next(iter(figures.values()))["rounds"]["n"]
-    lines = [f"{told(machine(directory, load))}; {rounds:g} rounds, two no-op delegates", ""]
-    lines.append(f"{'milliseconds':14}{'this':>8}{'other':>8}{'ratio':>8}{'of the best':>13}{'of the CPU':>12}")
-    for verb, run in figures.items():
-        medians = f"{run['this']['median_ms']:8.2f}{run['other']['median_ms']:8.2f}{run['ratio']['median_ms']:8.3f}"
-        lines.append(f"{verb:14}{medians}{run['ratio']['best_ms']:13.3f}{run['ratio']['cpu_ms']:12.3f}")
+        mine = figures[verb][first]
+        for name, run in figures[verb].items():
+            times = f"{run['best_ms']:8.2f}{run['median_ms']:8.2f}{run['cpu_ms']:8.2f}"
+            to_bare = f"{run['median_ms'] / bare['median_ms']:9.2f}{run['cpu_ms'] / bare['cpu_ms']:8.2f}"
+            to_it = "" if name == first else f"{mine['median_ms'] / run['median_ms']:14.2f}"
+            lines.append(f"{verb + ' ' + name:24}{times}{to_bare}{to_it}")
     return "\n".join(lines)
 
 
@@ -106,14 +132,14 @@ def file_system(directory: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def report(node: Node, samples: dict[str, list[Sample]], load: float) -> dict[str, Any]:
+def report(meter: Meter, samples: dict[str, list[Sample]], load: float) -> dict[str, Any]:
     """Put all figures into one JSON object."""
-    size, files = bundle(node.program)
+    size, files = bundle(meter.program)
     lines = {kind: line(runs) for kind, runs in samples.items()}
     for figures in lines.values():
         figures["ratio"] = round(figures["median_ms"] / lines[BARE]["median_ms"], 2)
     return {
-        "machine": machine(node.root, load),
+        "machine": machine(meter.root, load),
         "rounds": len(samples[BARE]),
         "runs": lines,
         "bundle": {"mb": round(size / 1e6, 1), "files": files},
@@ -132,6 +158,7 @@ def show(figures: dict[str, Any]) -> None:
     print()
     for what, value, limit in (
         ("ADD, times a bare interpreter", runs[ADD]["ratio"], ADD_RATIO_LIMIT),
+        *((f"{name}, times it", runs[name]["ratio"], limit) for name, (_, limit) in COMMANDS.items()),
         ("peak memory, MB", max(run["peak_mb"] for run in verbs), PEAK_LIMIT_MB),
         ("directory, MB", figures["bundle"]["mb"], SIZE_LIMIT_MB),
     ):

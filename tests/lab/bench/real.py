@@ -11,7 +11,8 @@ from pathlib import Path
 
 from tests.lab.bench.quick import alternating
 from tests.lab.bench.rivals import CHAIN, MULTUS, PLAIN, WORDS
-from tests.support.files.calls import CallFailedError, Json, Node, Sample
+from tests.support.files.double import Json
+from tests.support.files.meter import CallFailedError, Meter, Sample
 from tests.support.sandbox import node as sandbox_node
 from tests.support.sandbox.namespaces import CHECKOUT, Sandbox
 from tests.support.sandbox.node import BANDWIDTH, BIN, BRIDGE, CNIDRV, NET, PORTMAP, Pod, whole_list
@@ -67,7 +68,7 @@ def _of_storm(number: int) -> Pod:
 def measure(program: Path, other: Path | None, rounds: int, seconds: float) -> dict[str, list[Sample]]:
     """Return the samples of `verb/name`, libcni included in each."""
     with laid(program, other) as (node, names):
-        with Node(program) as here:
+        with Meter(program) as here:
             shutil.copy(here.compile("clock"), node.sandbox.path(CLOCK))
         with node.pod("bench", **ASKED) as pod:
             # All of a conflist's verbs before the next one's: they have one port of the node and one interface.

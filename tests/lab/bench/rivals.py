@@ -7,7 +7,8 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.support.files.calls import ANSWERED, IFNAME, OF_ATTACHMENTS, CallFailedError, Json, Node, Sample, pod
+from tests.support.files.double import Json
+from tests.support.files.meter import ANSWERED, IFNAME, OF_ATTACHMENTS, CallFailedError, Meter, Sample, pod
 from tests.support.sandbox import node as sandbox_node
 from tests.support.sandbox.namespaces import CHECKOUT
 
@@ -51,52 +52,52 @@ def network_namespace() -> Iterator[str]:
 class Rivals:
     """Those who are compared on one node."""
 
-    def __init__(self, node: Node, other: Path | None) -> None:
-        self.node = node
+    def __init__(self, meter: Meter, other: Path | None) -> None:
+        self.meter = meter
         self._cnidrv = cnidrv()
-        plugins: list[Json] = [{"type": plugin} for plugin in node.types]
-        whole = {"cniVersion": "1.1.0", "name": node.request["name"], "plugins": plugins}
+        plugins: list[Json] = [{"type": plugin} for plugin in meter.types]
+        whole = {"cniVersion": "1.1.0", "name": meter.request["name"], "plugins": plugins}
         self.multus_request: Json = {
             "cniVersion": "1.1.0",
-            "name": node.request["name"],
+            "name": meter.request["name"],
             "type": MULTUS,
-            "cniDir": str(node.root / "multus"),
-            "binDir": str(node.bin),
+            "cniDir": str(meter.root / "multus"),
+            "binDir": str(meter.node.bin_dir),
             "logToStderr": False,
             "delegates": [whole],
         }
-        self.programs = {CHAIN: node.program}
-        requests = {CHAIN: node.request}
+        self.programs = {CHAIN: meter.program}
+        requests = {CHAIN: meter.request}
         if other:
             self.programs[MULTUS] = other
             requests[MULTUS] = self.multus_request
-        self.conflists = {PLAIN: node.conflist(*plugins)}
+        self.conflists = {PLAIN: meter.conflist(*plugins)}
         for name, program in self.programs.items():
-            (node.bin / name).symlink_to(program)
+            (meter.node.bin_dir / name).symlink_to(program)
             given = {key: value for key, value in requests[name].items() if key not in ("cniVersion", "name")}
-            self.conflists[name] = node.conflist(given)
+            self.conflists[name] = meter.conflist(given)
         self.requests = requests
 
     def direct(self, name: str, verb: str, container: str) -> Sample:
         """Time a plugin by itself, as libcni starts it."""
-        return self.node.cni(verb, f"{container}-{name}", self.programs[name], self.requests[name])
+        return self.meter.cni(verb, f"{container}-{name}", self.programs[name], self.requests[name])
 
     def command(self, name: str, verb: str, container: str) -> list[str]:
         """Return the command that has libcni run a conflist."""
-        command = [str(self._cnidrv), f"-conf={self.conflists[name]}", f"-cache={self.node.root}/cache"]
+        command = [str(self._cnidrv), f"-conf={self.conflists[name]}", f"-cache={self.meter.root}/cache"]
         if verb in OF_ATTACHMENTS:
             of = f"{container}-{name.partition(' ')[0]}-libcni"
-            command += [f"-id={of}", f"-netns={self.node.netns}", f"-ifname={IFNAME}", f"-args={pod(of)}"]
+            command += [f"-id={of}", f"-netns={self.meter.netns}", f"-ifname={IFNAME}", f"-args={pod(of)}"]
         return [*command, WORDS[verb]]
 
     def environ(self) -> dict[str, str]:
         """Return the environment for `command`."""
-        return {"CNI_PATH": str(self.node.bin)}
+        return {"CNI_PATH": str(self.meter.node.bin_dir)}
 
     def by_libcni(self, name: str, verb: str, container: str) -> Sample:
         """Time libcni with a conflist, and all that it runs."""
-        sample = self.node.run(self.command(name, verb, container), environ=self.environ())
-        answer = self.node.output.read_text()
+        sample = self.meter.run(self.command(name, verb, container), environ=self.environ())
+        answer = self.meter.output.read_text()
         if verb == "ADD" and not json.loads(answer).get(ANSWERED[verb]):
             raise CallFailedError(f"{name}: {verb}: an unexpected answer\n{answer}")
         return sample

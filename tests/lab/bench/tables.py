@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.lab.bench.quick import told
 from tests.lab.bench.rivals import CHAIN, LIBCNI, MULTUS, PLAIN
-from tests.support.files.calls import Json
+from tests.support.files.double import Json
 
 
 def document(figures: Json) -> str:
@@ -113,15 +113,10 @@ def real(figures: Json) -> str:
 
 def pods(figures: Json) -> str:
     """RunPodSandbox."""
-    keys = ("runtime", "pods", "plain_ms", "chained_ms", "difference_ms", "ratio")
+    keys = ("runtime", "with", "pods", "plain_ms", "chained_ms", "difference_ms", "ratio")
     rows = [[of[key] for key in keys] for of in figures["runtimes"]]
-    head = ["RunPodSandbox, median ms", "pods of each", "plain", "through cni-chain", "more", "ratio"]
+    head = ["RunPodSandbox, median ms", "facade with", "pods of each", "plain", "through cni-chain", "more", "ratio"]
     return table(head, rows)
-
-
-def boot(figures: Json) -> str:
-    """The start of a VERSION."""
-    return table([f"stage, {figures['runs']} runs", "ms"], [[stage, took] for stage, took in figures["stages"].items()])
 
 
 def stage(found: Json | None) -> str:
@@ -143,6 +138,5 @@ SECTIONS = {
     "scale": scale,
     "real": real,
     "pods": pods,
-    "boot": boot,
     "profile": profile,
 }

@@ -1,4 +1,4 @@
-"""Starts the cluster, runs the scenarios and prints what was seen: `python -m tests.lab.cluster PROGRAM`.
+"""Starts the cluster, runs the scenarios and prints what was seen: `python -m tests.lab.cluster PROGRAM [--modes]`.
 
 It makes cgroups, runs pytest in a cgroup namespace inside them, removes them, and looks whether the machine is as it
 was. The exit status is 0 only if every scenario passed and it is.
@@ -11,25 +11,38 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
+from tests.lab.cluster import matrix, report
 from tests.lab.cluster.conftest import GROUP, LOGS
 from tests.lab.cluster.daemon import HERE, built, installed
 from tests.lab.cluster.machine import Cgroups, Machine, compare
-from tests.lab.cluster.report import Recorder, report, write
+from tests.support.agents import writers
+from tests.support.capture import meshes
 from tests.support.gomodules import NotBuiltError
 from tests.support.runtimes import daemons
 from tests.support.sandbox import node as sandbox_node
+from tests.support.sandbox.namespaces import ENTER
 from tests.support.sandbox.node import is_frozen
 
 SEEN = LOGS / "seen.json"
-# Into the group, which becomes the root of a cgroup namespace, and in there into the daemons' own.
-ENTER = """
-echo 0 >"$1/cgroup.procs"
-exec unshare --cgroup sh -c 'echo 0 >"$1/cgroup.procs"; shift; exec "$@"' inside "$2" "${@:3}"
-"""
+
+
+class Suite(NamedTuple):
+    """A module of scenarios, and what makes a report of what its recorder has seen."""
+
+    module: str
+    recorder: Callable[[], report.Recorder | matrix.Recorder]
+    report: Callable[[Any, float], str]
+    write: Callable[[str], None]
+
+
+SCENARIOS = Suite("scenarios.py", report.Recorder, report.report, report.write)
+MODES = Suite("modes.py", matrix.Recorder, matrix.report, matrix.write)
 
 
 def run(program: Path, arguments: list[str]) -> tuple[int, list[str]]:
@@ -46,16 +59,16 @@ def run(program: Path, arguments: list[str]) -> tuple[int, list[str]]:
     return done.returncode, [*left, *compare(before)]
 
 
-def run_inside(program: Path, arguments: list[str]) -> int:
+def run_inside(suite: Suite, program: Path, arguments: list[str]) -> int:
     """The scenarios, in the cgroup namespace."""
-    recorder = Recorder()
-    options = [f"--program={program}", "-p", "no:cacheprovider", "--verbose", *arguments, str(HERE / "scenarios.py")]
+    recorder = suite.recorder()
+    options = [f"--program={program}", "-p", "no:cacheprovider", "--verbose", *arguments, str(HERE / suite.module)]
     status = pytest.main(options, plugins=[recorder])
-    SEEN.write_text(json.dumps(recorder.scenarios, indent=1))
+    SEEN.write_text(json.dumps(recorder.seen, indent=1))
     return int(status)
 
 
-def check(program: Path) -> None:
+def check(suite: Suite, program: Path) -> None:
     """Everything is there. Raises NotBuiltError, or SystemExit with the reason."""
     if os.geteuid() != 0:
         raise SystemExit("not root: the cluster's sandbox can't be made")
@@ -66,6 +79,9 @@ def check(program: Path) -> None:
     for name in ("etcd", "kube", "cilium", "helm"):
         built(name)
     daemons.built("containerd")
+    if suite is MODES:
+        writers.built("istio")
+        meshes.built("istio")
     for tool in ("bpftool", "clang-19", "ipset", "iptables", "openssl", "runc"):
         installed(tool)
 
@@ -74,14 +90,16 @@ def main() -> int:
     """Run the scenarios, inside or from outside."""
     parser = argparse.ArgumentParser(prog="python -m tests.lab.cluster", description=__doc__)
     parser.add_argument("program", type=Path, help="the frozen program")
-    parser.add_argument("--write", action="store_true", help="put what was seen into docs/evidence/cluster.md as well")
+    parser.add_argument("--modes", action="store_true", help="run modes.py: what `cni-chain mesh` says of each mode")
+    parser.add_argument("--write", action="store_true", help="put what was seen into docs/ as well")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     # What is left is pytest's: -k, -x.
     options, arguments = parser.parse_known_args()
+    suite = MODES if options.modes else SCENARIOS
     if options.inside:
-        return run_inside(options.program, arguments)
+        return run_inside(suite, options.program, arguments)
     try:
-        check(options.program)
+        check(suite, options.program)
     except NotBuiltError as e:
         raise SystemExit(f"{e} (make cluster does it all)") from e
     # Ended from outside, it still removes what it has made.
@@ -89,15 +107,15 @@ def main() -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
     SEEN.unlink(missing_ok=True)
     start = time.monotonic()
-    status, changed = run(options.program, arguments)
+    status, changed = run(options.program, [*(["--modes"] if options.modes else []), *arguments])
     if not SEEN.exists():
         print("The scenarios did not run.")
         return status or 1
-    text = report(json.loads(SEEN.read_text()), time.monotonic() - start)
+    text = suite.report(json.loads(SEEN.read_text()), time.monotonic() - start)
     print(f"\n{text}")
     print("\n".join(["This machine is NOT as it was:", *changed] if changed else ["This machine is as it was."]))
     if options.write and not status and not changed:
-        write(text)
+        suite.write(text)
     return status or bool(changed)
 
 

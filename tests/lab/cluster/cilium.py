@@ -47,14 +47,24 @@ class Cilium:
         plugin = self._sandbox.path(f"{BIN}/.cilium-cni.new")
         shutil.copy(self._built / "cilium-cni", plugin)
         plugin.rename(plugin.with_name("cilium-cni"))
-        self._kubernetes.kubectl("apply", "-f", "-", stdin=self._configmap())
+        self.configure()
+        self.deliver()
+
+    def configure(self, *settings: str) -> None:
+        """Apply the chart's ConfigMap, with more of its values: KEY=VALUE. The agent doesn't follow a change."""
+        self._kubernetes.kubectl("apply", "-f", "-", stdin=self._configmap(*settings))
+
+    def deliver(self) -> None:
+        """What the chart's init container does before each start of the agent: the ConfigMap becomes its directory."""
+        shutil.rmtree(self._sandbox.path(CONFIGURATION), ignore_errors=True)
         self._dbg("build-config", f"--k8s-kubeconfig-path={KUBECONFIG}", f"--dest={CONFIGURATION}")
 
-    def _configmap(self) -> str:
+    def _configmap(self, *settings: str) -> str:
         chart, template = str(self._built / "chart"), "templates/cilium-configmap.yaml"
         values = [word for file in VALUES for word in ("--values", str(file))]
         command = [str(self._helm / "helm"), "template", "cilium", chart, "--namespace", "kube-system", *values]
         command += ["--show-only", template, "--kube-version", "1.36.0"]
+        command += [word for setting in settings for word in ("--set", setting)]
         return self._sandbox.run(*command, env={"HOME": f"{DISK}/home"}).stdout
 
     def start_agent(self) -> float:

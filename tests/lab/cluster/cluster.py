@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tests.lab.cluster.cilium import CONFLIST, Cilium
 from tests.lab.cluster.daemon import HERE, wait_until
 from tests.lab.cluster.kubernetes import NODE, Kubernetes
-from tests.lab.cluster.machine import Cgroups
+from tests.lab.cluster.machine import Cgroups, prepare
 from tests.support.sandbox.namespaces import Sandbox
 from tests.support.sandbox.node import BIN, CHAIN, LOG, NET, STATE, WEB, Json
 
@@ -43,7 +43,7 @@ class Cluster:
 
     def __init__(self, sandbox: Sandbox, cgroups: Cgroups, program: str, tools: Path) -> None:
         self.sandbox, self._program = sandbox, program
-        sandbox.run("bash", "-c", (HERE / "prepare.sh").read_text(), "prepare", cgroups.unified)
+        prepare(sandbox, cgroups)
         self.kubernetes = Kubernetes(sandbox, cgroups.name)
         self.cilium = Cilium(sandbox, self.kubernetes)
         for plugin in PLUGINS:

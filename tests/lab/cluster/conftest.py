@@ -37,16 +37,23 @@ def facade(request: pytest.FixtureRequest) -> Facade:
     return facade
 
 
-@pytest.fixture(scope="module")
-def cluster(facade: Facade, program: str) -> Iterator[Cluster]:
-    """Kubernetes with cni-chain; Cilium's agent is installed, and the first scenario starts it."""
-    group, tools = os.environ.get(GROUP), sandbox_node.tools()
+@pytest.fixture(scope="session")
+def cgroups() -> Cgroups:
+    """Those that everything runs in."""
+    group = os.environ.get(GROUP)
     if not group:
         raise pytest.UsageError("the cluster needs cgroups of its own: make cluster")
+    return Cgroups(group)
+
+
+@pytest.fixture(scope="module")
+def cluster(facade: Facade, program: str, cgroups: Cgroups) -> Iterator[Cluster]:
+    """Kubernetes with cni-chain; Cilium's agent is installed, and the first scenario starts it."""
+    tools = sandbox_node.tools()
     if tools is None:
         raise pytest.UsageError("the reference plugins are not built: make tools")
     logs = LOGS / facade.name.replace(" ", "-")
-    with cluster_with(program, tools, Cgroups(group), logs, *facade.options) as cluster:
+    with cluster_with(program, tools, cgroups, logs, *facade.options) as cluster:
         yield cluster
 
 

@@ -14,12 +14,13 @@ from tests.support.gomodules import NotBuiltError
 from tests.support.sandbox.namespaces import Sandbox, kill, members
 
 HERE = Path(__file__).parent
+HELM = HERE.parents[1] / "support/helm/build"  # it makes Cilium's ConfigMap of Cilium's chart
 SYSTEM = "/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def built(name: str) -> Path:
-    """The directory of what the build script beside this file has built. Raises NotBuiltError."""
-    return gomodules.built(HERE / "build", name)
+    """The directory of what the build script beside this file has built, or helm's. Raises NotBuiltError."""
+    return gomodules.built(HELM if name == "helm" else HERE / "build", name)
 
 
 def installed(program: str) -> str:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.lab.cluster.daemon import installed
+from tests.lab.cluster.daemon import HERE, installed
+from tests.support.sandbox.namespaces import Sandbox
 
 SYSCTLS = ("kernel", "vm", "fs")
 # They change by themselves.
@@ -118,6 +119,11 @@ class Cgroups:
         """Remove them; what could not be, with the processes that are still in it."""
         left = _remove(lambda: [path for top in (self.top, *self._old) for path in _below(top)])
         return [f"cgroup {path}: {_inhabitants(path)}" for path in left]
+
+
+def prepare(sandbox: Sandbox, cgroups: Cgroups, disk: str = "") -> None:
+    """Give a sandbox whose processes are in these cgroups what a kubelet needs; `disk` is a directory for its disk."""
+    sandbox.run("bash", "-c", (HERE / "prepare.sh").read_text(), "prepare", cgroups.unified, disk)
 
 
 def _remove(groups: Callable[[], list[Path]], seconds: float = 10) -> list[Path]:

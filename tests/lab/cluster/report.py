@@ -17,8 +17,8 @@ PINNED = {
     "gotools/kube": "k8s.io/kubernetes",
     "gotools/etcd": "go.etcd.io/etcd/server/v3",
     "gotools/cilium": "github.com/cilium/cilium",
-    "gotools/helm": "helm.sh/helm/v3",
-    "../../runtimes/gotools/containerd": "github.com/containerd/containerd/v2",
+    "../../support/helm": "helm.sh/helm/v3",
+    "../../support/runtimes/gotools/containerd": "github.com/containerd/containerd/v2",
 }
 PACKAGED = ("clang-19", "runc")
 Json = dict[str, Any]
@@ -28,16 +28,16 @@ class Recorder:
     """A plugin of pytest that keeps how each scenario ended, with which facade, and what it saw."""
 
     def __init__(self) -> None:
-        self.scenarios: dict[str, Json] = {}
+        self.seen: dict[str, Json] = {}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         for item in items:
             assert isinstance(item, pytest.Function)
             does = (item.function.__doc__ or "").strip()
-            self.scenarios.setdefault(item.originalname, {"does": does, "facades": {}, "shown": []})
+            self.seen.setdefault(item.originalname, {"does": does, "facades": {}, "shown": []})
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        scenario = self.scenarios[report.location[2].partition("[")[0]]
+        scenario = self.seen[report.location[2].partition("[")[0]]
         facade = next(one.name for one in FACADES if one.name.replace(" ", "-") in report.nodeid)
         cell = scenario["facades"].setdefault(facade, {"passed": True, "seconds": 0.0, "seen": []})
         cell["passed"] = cell["passed"] and report.passed

@@ -16,7 +16,7 @@ Seen = Callable[[str], None]
 Shown = Callable[[str, str], None]
 
 # What the operator reads of an owner whose agent hasn't written.
-NO_FRAGMENT = "owner {} has no fragment yet: no .conf, .conflist or .json in " + CHAIN + "/{}.d"
+NO_FRAGMENT = "waiting for {}'s CNI configuration in " + CHAIN + "/{}.d"
 WAITING = NO_FRAGMENT.format("cilium", "cilium")
 SOMAXCONN = "1024"
 

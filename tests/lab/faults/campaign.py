@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tests.lab.faults.inject import ALL, ERRORS, HOWS, ON, ONCE, Fault, Injector, Point
 from tests.lab.faults.scenes import FORWARD, OWNERS, Collect, Scene, Violation
-from tests.support.files.host import Host
+from tests.support.files.node import called_node
 
 # What doesn't fail, and why.
 EXEMPT = {
@@ -134,14 +134,18 @@ class Campaign:
         return f"{point.name} {self._short(point.target)}".strip()
 
     def _short(self, text: str) -> str:
-        return text.replace(f"{self.scene.host.root}/", "")
+        """A text with the node's folders under the names that a scene's `focus` has for them."""
+        host = self.scene.host
+        for folder, name in ((host.state_dir, "state"), (host.bin_dir, "bin"), (host.chain_dir, "chain.d")):
+            text = text.replace(str(folder), name)
+        return text.replace(f"{host.root}/", "")
 
 
 @contextlib.contextmanager
 def begun(kind: type[Scene], program: str, double: Path, folder: Path) -> Iterator[Campaign]:
     """A scene in a folder of its own, which is removed afterwards. Raises UntraceableError."""
     folder.mkdir()
-    host = Host(folder, program, double)
+    host = called_node(folder, program, double)
     try:
         yield Campaign(kind(host, Injector(folder)))
     finally:

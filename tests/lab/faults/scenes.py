@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tests.lab.faults.inject import Ended, Fault, Injector
-from tests.support.files.double import Call, Json
-from tests.support.files.host import Host, alive
+from tests.support.files.node import Call, Json, Node, alive
 
 OWNERS = {"cilium": "cilium-cni", "istio": "istio-cni", "local": "portmap"}
 FORWARD = tuple(OWNERS.values())
@@ -78,7 +77,7 @@ class Scene:
     stay: tuple[str, ...] = ()  # of which something may be left after a success
     fails_with: tuple[str, ...] = ("c1",)  # whose records are gone only if the call succeeds
 
-    def __init__(self, host: Host, injector: Injector) -> None:
+    def __init__(self, host: Node, injector: Injector) -> None:
         self.host, self._injector = host, injector
         self._saved = host.root / f"saved-{self.name.replace(' ', '-')}"
         self.expected: dict[tuple[str, str, str], Json] = {}  # what each delegate got in a run without a fault
@@ -95,7 +94,7 @@ class Scene:
         for verb in ("ADD", "DEL"):
             self._require(self._plain(verb, "x"))
         self._before()
-        shutil.copytree(host.state, self._saved)
+        shutil.copytree(host.state_dir, self._saved)
 
     def _before(self) -> None:
         """Have happen what else has happened on this node."""
@@ -126,10 +125,10 @@ class Scene:
     def prepare(self) -> None:
         """Put the node back to where every run begins."""
         self.host.close()
-        for folder in (self.host.state, self.host.root / "double/calls"):
+        for folder in (self.host.state_dir, self.host.double_dir / "calls"):
             shutil.rmtree(folder)
-        shutil.copytree(self._saved, self.host.state)
-        (self.host.root / "double/calls").mkdir()
+        shutil.copytree(self._saved, self.host.state_dir)
+        (self.host.double_dir / "calls").mkdir()
         self.host.log.unlink(missing_ok=True)
         self._fragments(self.generation_of_call())
 
@@ -149,7 +148,7 @@ class Scene:
         if verb == "GC":
             pod = ""
             request["cni.dev/valid-attachments"] = [{"containerID": "kept", "ifname": "eth0"}]
-        return self.host.attachment(verb, pod), json.dumps(self.host.facade(**request)).encode()
+        return self.host.attachment(verb, pod), json.dumps(self.host.request(**request)).encode()
 
     def _require(self, ended: Ended) -> None:
         assert ended.status == 0, ended
@@ -177,7 +176,7 @@ class Scene:
         return [*found, *self.order(self.ran())]
 
     def _left_running(self) -> Iterable[Violation]:
-        for folder in (self.host.root / "double/calls").iterdir():
+        for folder in (self.host.double_dir / "calls").iterdir():
             pid = int(folder.name.split("-")[1])
             until = time.monotonic() + 5
             while not (folder / "ended").exists() and alive(pid):
@@ -210,8 +209,8 @@ class Scene:
         if not self.recorded:
             return
         for name, text in self.records.items():
-            path = self.host.state / name
-            if (self.host.state / f".damaged-{name}").exists():
+            path = self.host.state_dir / name
+            if (self.host.state_dir / f".damaged-{name}").exists():
                 yield Violation(SET_ASIDE, name)
             elif not path.exists():
                 done = deleted(self.ran(), pod_of(name), THEN)
@@ -224,7 +223,7 @@ class Scene:
 
     def left(self) -> list[str]:
         """What is on disk of the attachments that should be gone."""
-        files = [path for path in self.host.state.rglob("*") if not path.is_dir()]
+        files = [path for path in self.host.state_dir.rglob("*") if not path.is_dir()]
         return [
             path.name for path in files if path.name not in SHARED and not any(pod in path.name for pod in self.stay)
         ]
@@ -339,11 +338,11 @@ class DeleteSweeping(Scene):
         assert self._plain("DEL", "c2").status == 1
         for plugin in behind:
             plugin.behaves("DEL")
-        for path in (*self._markers(), *self.host.state.glob(".stranded")):
+        for path in (*self._markers(), *self.host.state_dir.glob(".stranded")):
             os.utime(path, (0, 0))
 
     def _markers(self) -> list[Path]:
-        return list((self.host.state / ".stranded").glob("*"))
+        return list((self.host.state_dir / ".stranded").glob("*"))
 
     def owed(self) -> dict[str, str]:
         return {"c1": THEN}
@@ -362,7 +361,7 @@ class DeleteSweeping(Scene):
 
     def _retried_or_not(self) -> Iterable[Violation]:
         """The stranded pod's DELs were done as recorded, or it will be retried once more."""
-        record = self.host.state / "pods:c2:eth0"
+        record = self.host.state_dir / "pods:c2:eth0"
         if record.exists() and not self._markers():
             yield Violation(FORGOTTEN, record.name)
         missing = set(FORWARD) - deleted(self.ran(), "c2", THEN)
@@ -392,7 +391,7 @@ class Collect(Scene):
     def judge(self, ended: Ended, *, startup: bool) -> list[Violation]:
         found = super().judge(ended, startup=startup)
         for name, text in self.records.items():
-            path = self.host.state / name
+            path = self.host.state_dir / name
             if "kept" in name and (not path.exists() or path.read_bytes() != text):
                 found.append(Violation(TOUCHED, "its record"))
         if any(call.container == "kept" for call in self.ran()):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.support.files.node import CHECKOUT, Json, Node
+from tests.support.files.node import CHECKOUT, Json, Node, shipped_node
 from tests.support.owners import chains
 from tests.support.owners.chains import CONF
 from tests.support.pages import Part
@@ -101,6 +101,15 @@ def calico(node: Node) -> None:
     node.write("calico.d/10-calico.conflist", sample("examples/calico/10-calico.conflist"))
     owners = json.loads(node.facade.read_bytes())["plugins"][0]["owners"]
     node.change_facade(owners=[{"name": "calico", "types": ["calico"]}, *owners[1:]])
+
+
+def migrated_calico(node: Node) -> None:
+    calico(node)
+    fragment = node.chain_dir / "calico.d/10-calico.conflist"
+    kubeconfig = fragment.with_name("calico-kubeconfig")
+    fragment.write_text(fragment.read_text().replace("/etc/cni/chain.d/calico.d/calico-k", "/etc/cni/net.d/calico-k"))
+    for file in (kubeconfig, node.net_dir / kubeconfig.name):
+        file.write_text("")
 
 
 def multus(node: Node, version: str = "1.0.0", **keys: object) -> None:
@@ -261,12 +270,21 @@ FORGOTTEN = (
         WAITED_FOR,
     ),
     Forgotten(
-        "Calico by manifest",
+        "Calico by manifest, on a new node",
         "one of the two: the hostPath of `cni-net-dir`, `CNI_NET_DIR`",
         "the fragment names a kubeconfig that lies elsewhere: every ADD fails in calico",
         calico,
         "verify",
         "kubeconfig-missing",
+    ),
+    Forgotten(
+        "Calico by manifest, on a migrated node",
+        "`CNI_NET_DIR`, where the hostPath of `cni-net-dir` was set",
+        "the fragment names the old kubeconfig, which exists and which nobody renews: all is well until its token "
+        "expires, within 24 h; then no pod starts, and none is deleted",
+        migrated_calico,
+        "verify",
+        "kubeconfig-elsewhere",
     ),
     Forgotten(
         "Multus",
@@ -321,7 +339,7 @@ FORGOTTEN = (
 
 def says(program: str, forgotten: Forgotten, root: Path) -> str:
     """What the command says of a node on which that was forgotten; one finding has its id."""
-    node = Node(root, program)
+    node = shipped_node(root, program)
     forgotten.seed(node)
     document = json.loads(node.run(forgotten.command, "--json").stdout)
     found: list[Json] = document["findings"]
@@ -330,7 +348,7 @@ def says(program: str, forgotten: Forgotten, root: Path) -> str:
     if forgotten.of != WAITED_FOR:
         return f"{kind}: {one['what']}"
     # Of what is said of every owner, only what is said of this one.
-    return f"{kind}: {one['what'].partition(':')[0]}: … {one['do'].partition('.d. ')[2]}"
+    return f"{kind}: {one['what'].partition(' in /')[0].partition(':')[0]}: … {one['do'].partition('.d. ')[2]}"
 
 
 def block(said: list[str]) -> str:

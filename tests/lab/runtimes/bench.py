@@ -5,6 +5,7 @@ not a test: it prints, and it fails only if a pod does.
 """
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -16,6 +17,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from tests.support.files.double import Json
 from tests.support.gomodules import NotBuiltError
 from tests.support.runtimes.daemons import RUNTIMES
 from tests.support.runtimes.kubelet import Kubelet, lay_facade
@@ -30,22 +32,33 @@ LIMIT_MS = 25
 
 
 class Figures(NamedTuple):
-    """RunPodSandbox in milliseconds, by the conflist that it went through."""
+    """RunPodSandbox in milliseconds: through the plain conflist, and through cni-chain.
+
+    Of both with `disableCheck` as well (`unchecked`), where a runtime calls CHECK.
+    """
 
     runtime: str
     plain: list[float]
     chained: list[float]
+    plain_unchecked: list[float]
+    chained_unchecked: list[float]
 
-    def summary(self) -> dict[str, Any]:
-        plain, chained = statistics.median(self.plain), statistics.median(self.chained)
-        return {
-            "runtime": self.runtime,
-            "pods": len(self.plain),
-            "plain_ms": round(plain, 1),
-            "chained_ms": round(chained, 1),
-            "difference_ms": round(chained - plain, 1),
-            "ratio": round(chained / plain, 2),
-        }
+    def summary(self) -> list[dict[str, Any]]:
+        """One entry for both, one for both with `disableCheck`."""
+        pairs = {"": (self.plain, self.chained), "disableCheck": (self.plain_unchecked, self.chained_unchecked)}
+        return [
+            {
+                "runtime": self.runtime,
+                "with": setting,
+                "pods": len(chained),
+                "plain_ms": round(statistics.median(plain), 1),
+                "chained_ms": round(statistics.median(chained), 1),
+                "difference_ms": round(statistics.median(chained) - statistics.median(plain), 1),
+                "ratio": round(statistics.median(chained) / statistics.median(plain), 2),
+            }
+            for setting, (plain, chained) in pairs.items()
+            if chained
+        ]
 
 
 def measure(kubelet: Kubelet, state: Path, pods: int) -> Figures:
@@ -53,32 +66,34 @@ def measure(kubelet: Kubelet, state: Path, pods: int) -> Figures:
     net = kubelet.node.sandbox.path(NET)
     # Records on a real disk: making them durable costs what it costs.
     lay_facade(kubelet.node, {"stateDir": str(state), "logLevel": "info"})
-    facade = (net / FACADE).read_text()
-    plain = json.dumps(whole_list(BRIDGE, TUNING, PORTMAP, BANDWIDTH, version="1.0.0"))
-    (net / PLAIN).write_text(plain)
+    facade = json.loads((net / FACADE).read_text())
+    plain = whole_list(BRIDGE, TUNING, PORTMAP, BANDWIDTH, version="1.0.0")
 
-    def lay_it_again() -> None:
-        (net / ".tmp").write_text(facade)
-        (net / ".tmp").rename(net / FACADE)
+    def lay(file: str, content: Json, **keys: bool) -> None:
+        (net / ".tmp").write_text(json.dumps(content | keys))
+        (net / ".tmp").rename(net / file)
+        if file == PLAIN:
+            (net / FACADE).unlink(missing_ok=True)
 
     before = len(kubelet.log("ADD"))
-    figures = Figures(kubelet.client.version(), [], [])
+    figures = Figures(kubelet.client.version(), [], [], [], [])
+    turns = [
+        (PLAIN, functools.partial(lay, PLAIN, plain), figures.plain),
+        (FACADE, functools.partial(lay, FACADE, facade), figures.chained),
+        (PLAIN, functools.partial(lay, PLAIN, plain, disableCheck=True), figures.plain_unchecked),
+        (FACADE, functools.partial(lay, FACADE, facade, disableCheck=True), figures.chained_unchecked),
+    ][: 4 if kubelet.runtime.checks else 2]
     for number in range(pods + WARM_UP):
-        for file, change, times in (
-            (PLAIN, (net / FACADE).unlink, figures.plain),
-            (FACADE, lay_it_again, figures.chained),
-        ):
+        for file, change, times in turns:
             kubelet.rewrite(change, file)
             start = time.perf_counter()
             sandbox = kubelet.run(f"pod-{number}")
             if number >= WARM_UP:
                 times.append((time.perf_counter() - start) * 1000)
             kubelet.end(sandbox)
-    through = len(kubelet.log("ADD")) - before
-    if through != pods + WARM_UP:
-        raise SystemExit(
-            f"{through} of {pods + WARM_UP} pods went through cni-chain: {figures.runtime} took another file"
-        )
+    through, wanted = len(kubelet.log("ADD")) - before, (pods + WARM_UP) * len(turns) // 2
+    if through != wanted:
+        raise SystemExit(f"{through} of {wanted} pods went through cni-chain: {figures.runtime} took another file")
     return figures
 
 
@@ -94,7 +109,7 @@ def compare(program: Path, pods: int) -> list[dict[str, Any]]:
             tempfile.TemporaryDirectory(prefix="cni-chain-bench.", dir="/var/lib") as state,
             kubelet_on(kind, program, tools) as kubelet,
         ):
-            summaries.append(measure(kubelet, Path(state) / "chain", pods).summary())
+            summaries += measure(kubelet, Path(state) / "chain", pods).summary()
     return summaries
 
 
@@ -105,7 +120,8 @@ def show(summaries: list[dict[str, Any]], load: float) -> None:
     for line in summaries:
         verdict = "within" if line["difference_ms"] <= LIMIT_MS else "OVER"
         times = f"{line['plain_ms']:9.1f}{line['chained_ms']:9.1f}{line['difference_ms']:8.1f}{line['ratio']:8.2f}"
-        print(f"{line['runtime']:26}{line['pods']:6}{times}  {verdict} {LIMIT_MS}")
+        what = f"  both with {line['with']}" if line["with"] else line["runtime"]
+        print(f"{what:26}{line['pods']:6}{times}  {verdict} {LIMIT_MS}")
 
 
 def main() -> None:

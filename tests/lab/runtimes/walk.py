@@ -75,7 +75,8 @@ class Walk:
         self.kubelet = kubelet
         self.traffic = traffic
         self.stages: list[Stage] = []
-        self.made: list[str] = []
+        self.made: list[str] = []  # the pods of which Istio's agent is told
+        self.enrols = not agents.alone
 
     def stage(self, title: str, words: str) -> None:
         self.stages.append(Stage(title, words))
@@ -111,7 +112,8 @@ class Walk:
         self._agree()
 
     def _made(self, name: str) -> None:
-        self.made.append(name)
+        if self.enrols:
+            self.made.append(name)
         self.stages[-1].made.append(name)
 
     def well(self) -> None:
@@ -152,11 +154,11 @@ def there(walk: Walk) -> None:
     walk.pods("installed")
 
     walk.stage("Look at the plan", "Still nothing is changed.")
-    settings = settings_in(walk.does("cni-chain", "migrate"))
+    settings = settings_in(walk.does("cni-chain", "migrate", "plan"))
     walk.well()
 
     walk.stage("Write", "The fragments are copies of what is in use. No runtime reads them yet.")
-    walk.does("cni-chain", "migrate", "--write")
+    walk.does("cni-chain", "migrate", "write")
     walk.pods("written", "before-1")
 
     walk.stage(
@@ -171,14 +173,14 @@ def there(walk: Walk) -> None:
     walk.stage(
         "Switch", "The proof is made again, for what is on the disk now, and the facade is renamed into its place."
     )
-    walk.does("cni-chain", "migrate", "--switch", file=FACADE)
+    walk.does("cni-chain", "migrate", "switch", file=FACADE)
     walk.does("cni-chain", "show")
     walk.pods("switched", "written")
 
     walk.stage("Undo", "One rename takes the facade away again, and one brings it back.")
-    walk.does("cni-chain", "migrate", "--undo", file=LIST)
+    walk.does("cni-chain", "migrate", "undo", file=LIST)
     walk.pods("undone", "switched")
-    walk.does("cni-chain", "migrate", "--switch", file=FACADE)
+    walk.does("cni-chain", "migrate", "switch", file=FACADE)
     walk.pods("again", "undone")
 
     walk.stage("Move Istio", "With the lines of its settings. Its agent replaces the copy of its fragment by its own.")
@@ -206,7 +208,7 @@ def back(walk: Walk) -> None:
         "Cilium, whose start writes the list anew, so that for a moment it is without Istio's plugin; no pod should "
         "start then (`kubectl cordon`).",
     )
-    walk.does("cni-chain", "migrate", "--undo", file=LIST)
+    walk.does("cni-chain", "migrate", "undo", file=LIST)
     walk.moves(ISTIO, [])
     walk.pods("back-1", "collected")
     seen = walk.kubelet.runtime.watch()
@@ -223,29 +225,31 @@ def back(walk: Walk) -> None:
         walk.does("cni-chain", "uninstall", status=1)
     walk.does("cni-chain", "gc", "--yes")
     walk.does("cni-chain", "uninstall")
-    walk.does("rm", "-r", CHAIN, f"{NET}/{FACADE}.ready", f"{NET}/{LIST}.before-cni-chain")
+    walk.does("rm", "-r", CHAIN, f"{NET}/{FACADE}.undone", f"{NET}/{LIST}.before-cni-chain")
     walk.does("ls", "-A", NET)
     walk.pods("after", "before-3")
 
 
 def settings_in(plan: str) -> dict[str, list[str]]:
     """What a plan as it is printed tells to set in each agent, as its writer takes it."""
+    releases = {"cilium": CILIUM, "istio-cni": ISTIO}
     found: dict[str, list[str]] = {}
-    agent = ""
-    for line in plan.splitlines():
-        if line.startswith("Settings of "):
-            agent = line.removeprefix("Settings of ")
-        elif line.startswith("  helm upgrade "):
-            found[agent] = flags([line])
+    for line in plan.replace("\\\n", " ").splitlines():
+        words = [word for word in line.split() if word != "--install"]
+        if words[:2] == ["helm", "upgrade"] and releases[words[2]] not in found:  # the first one moves the agent
+            found[releases[words[2]]] = flags([line])
     return found
 
 
 @contextlib.contextmanager
-def started(kind: type[Runtime], program: str | Path, tools: Path) -> Iterator[Walk]:
-    """A node at its beginning, with all that the walk needs. Raises NotBuiltError, SandboxUnavailableError."""
+def started(kind: type[Runtime], program: str | Path, tools: Path, *, alone: bool = False) -> Iterator[Walk]:
+    """A node at its beginning, with all that a walk needs; `alone`: Cilium is there without Istio.
+
+    Raises NotBuiltError, SandboxUnavailableError.
+    """
     with fresh(kind, program, tools) as kubelet, contextlib.ExitStack() as stack:
         assert isinstance(kubelet.node, FreshNode)
-        agents = Agents(kubelet.node)
+        agents = Agents(kubelet.node, alone=alone)
         stack.callback(agents.close)
         kubelet.warm_up()
         traffic = Traffic(kubelet)

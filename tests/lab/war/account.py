@@ -150,7 +150,7 @@ def broken_promises(figures: Json) -> list[str]:
 def unexpected(figures: Json) -> list[tuple[float, str]]:
     """Return when `verify` found what: all of it, but for the owners that have yet to write for the first time."""
     both = next((at for at, state in figures["looks"] if state == COMPLETE), figures["seconds"])
-    waiting = "owner cilium has no fragment yet", "owner istio has no fragment yet"
+    waiting = "new pods wait for cilium's CNI", "new pods wait for istio's CNI"
     return [
         (at, finding)
         for at, finding in figures["findings"]

@@ -153,7 +153,7 @@ class Stage:
         """What cni-chain itself says about the node now."""
         answer = self._node.sandbox.run(f"{BIN}/cni-chain", "verify", "--json", check=False)
         found = json.loads(answer.stdout)["findings"]
-        return [f"{one['severity']}: {one['path']}: {one['message']}" for one in found]
+        return [f"{one['severity']}: {one['path']}: {one['what']}" for one in found]
 
     def seen(self, *, untouched: bool) -> Seen:
         """Return all of it, up to the moment at which the play was over: what ends the agents is no part of it."""

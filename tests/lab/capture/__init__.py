@@ -1,0 +1,1 @@
+"""How often a pod's judgement is wrong, in as many random states as are wanted."""

@@ -1,0 +1,1 @@
+"""A cluster of a thousand nodes, which kwok plays for a real API server."""

@@ -1,0 +1,1 @@
+"""The shim, beside many real connections."""

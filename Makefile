@@ -28,6 +28,8 @@ NOT_EMULATED := --ignore=tests/plugin/test_faults.py \
     $(addprefix --deselect=tests/plugin/test_environment.py::test_a_,\
     delegate_has_the_callers_directory_umask_and_signals signal_that_the_runtime_ignores_stays_ignored)
 BOTH     = --program source --program $(FROZEN)
+# What runs the tests of `make test`. .ci/run has tests/again here.
+PYTEST  ?= $(PY) -m pytest
 export CACHE
 # Each file that says which shell runs it.
 LIST_SCRIPTS := grep -rlIE '^\#!.*[/ ](ba)?sh$$|^\# shellcheck shell=' --exclude='*.py' --exclude='*.md' \
@@ -46,9 +48,9 @@ demo-war: frozen tools ## Cilium's and Istio's own writers in one directory, the
 	$(PY) -m tests.lab.war --program $(FROZEN) --seconds 60 --seed 7
 
 test: plan lint frozen frozen-arm64 tools multus runtimes agents roots helm unit ## every test, against the source and against the frozen program (root for all of them)
-	$(PY) -m pytest --program $(ARM64) -n auto $(EMULATED)
-	$(PY) -m pytest $(BOTH) -n auto $(ON_FILES)
-	$(PY) -m pytest $(BOTH) -n $(WORKERS) $(REST)
+	$(PYTEST) --program $(ARM64) -n auto $(EMULATED)
+	$(PYTEST) $(BOTH) -n auto $(ON_FILES)
+	$(PYTEST) $(BOTH) -n $(WORKERS) $(REST)
 
 .PHONY: plan quick
 plan: ## what `make test` runs, in which order, and what has to be built before

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
 
@@ -41,24 +40,22 @@ def test_the_leak_check_sees(sandbox: Sandbox, command: str, seen: str) -> None:
 def test_nothing_survives_the_one_who_made_a_sandbox() -> None:
     """Even if it is killed: process 1 reads its standard input, and ends with it."""
     script = """if True:
+        import sys
         from tests.support.sandbox.namespaces import Sandbox
         sandbox = Sandbox()
-        process = sandbox.start("sh", "-c", "echo $$; exec sleep 1234.5")
-        process.stdout.readline()
-        print("ready", flush=True)
-        process.wait()
+        sandbox.start("sleep", sys.argv[1]).wait()
     """
-    with subprocess.Popen([sys.executable, "-c", script], cwd=CHECKOUT, stdout=subprocess.PIPE) as maker:
-        assert maker.stdout
-        maker.stdout.readline()
-        sleeping = sleepers()
-        maker.send_signal(signal.SIGKILL)
+    seconds = f"1234.{os.getpid()}"  # nobody else's
+    with subprocess.Popen([sys.executable, "-c", script, seconds], cwd=CHECKOUT) as maker:
+        try:
+            wait_for(lambda: sleepers(seconds) != [], "the sandbox and what runs in it")
+        finally:
+            maker.kill()
 
-    assert sleeping
-    wait_for(lambda: not sleepers(), "the end of the sandbox")
+    wait_for(lambda: not sleepers(seconds), "the end of the sandbox")
 
 
-def sleepers() -> list[str]:
+def sleepers(seconds: str) -> list[str]:
     found = []
     for number in filter(str.isdigit, os.listdir("/proc")):
         try:
@@ -66,6 +63,6 @@ def sleepers() -> list[str]:
                 command = file.read().split("\0")
         except OSError:
             continue
-        if command[:2] == ["sleep", "1234.5"]:
+        if command[:2] == ["sleep", seconds]:
             found.append(number)
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from typing import Any
 
 from cni_chain.agents.registry import MESHES
@@ -134,6 +135,43 @@ class Edit:
         if pods:
             entry["exempt"] = pods
         return self._write(f"{name}, and the pods that it is skipped for")
+
+    def may_run(self, types: Mapping[str, list[str] | None]) -> Plan:
+        """Plan which plugin types owners may contribute, by their names; None: any.
+
+        Refused if new pods would lose a plugin that they have now: a mesh's, and they would start outside of it.
+        """
+        for name, kinds in types.items():
+            entry = self._owners[self._index(name)]
+            entry.pop("types", None)
+            if kinds is not None:
+                entry["types"] = kinds
+        before = Survey(self.tree, self.file, self.bin_dirs)
+        after = Survey(self.tree, self._drafted(), self.bin_dirs)
+        lost = {link.type: link for link in before.delegates}
+        for link in after.delegates:
+            lost.pop(link.type, None)
+        if lost and not self.force:
+            kind, link = next(iter(lost.items()))
+            raise RefusedError(
+                f"{self.file.path}: owner {link.owner.name} is to run {kind} no more, and no other owner does, so new "
+                f"pods would start without {kind}",
+                f"first have another owner contribute it, or take it out of {link.path}",
+            )
+        words = (f"{name} may run {'any' if kinds is None else ', '.join(kinds)}" for name, kinds in types.items())
+        return self._write("; ".join(words))
+
+    def order(self, names: list[str]) -> Plan:
+        """Plan the order of these owners; the others keep their place."""
+        entries = {name: self._owners[self._index(name)] for name in names}
+        following = iter(entries.values())
+        self._owners[:] = [
+            next(following) if name in entries else entry for name, entry in zip(self._names, self._owners, strict=True)
+        ]
+        return self._write(f"owners in the order {', '.join(entry['name'] for entry in self._owners)}")
+
+    def _drafted(self) -> FacadeFile:
+        return FacadeFile(self.file.path, *locate.decode(draft.text_of(self._document).encode()))
 
     def _index(self, name: str) -> int:
         if name not in self._names:

@@ -217,7 +217,7 @@ class Converging:
                 f"{self.paths.facade}: {', '.join(foreign)} beside cni-chain stays, because no owner has it: have its "
                 "owner in the facade, and send its agent to the owner's directory"
             )
-        return Standing(ON, reasons, refused=bool(foreign))
+        return Standing(ON, reasons, refused=bool(reasons))
 
     def _begin(self, site: Site, *, at_once: bool) -> Standing | None:
         """Put the facade in place where the network has no list, or say why not; return None if it has one.

@@ -21,6 +21,8 @@ static struct process {
 	int started;  /* by the program: after its next execve it is another program */
 	int other;    /* it is another program */
 	int opening;  /* what it waits for in the kernel is an open */
+	int known;    /* its maker's stop has told whose it is */
+	int held;     /* it has stopped before that, and waits */
 } processes[PROCESSES];
 
 static struct process *find(pid_t pid)
@@ -74,7 +76,7 @@ int main(int argc, char **argv)
 		perror("count: ptrace");
 		return 2;
 	}
-	find(program);
+	find(program)->known = 1;
 	ptrace(PTRACE_SYSCALL, program, 0, 0);
 	for (;;) {
 		pid_t pid = waitpid(-1, &status, __WALL);
@@ -101,21 +103,28 @@ int main(int argc, char **argv)
 			}
 			signal = 0;
 		} else if (event) {
-			unsigned long child = 0;
-			ptrace(PTRACE_GETEVENTMSG, pid, 0, &child);
+			unsigned long number = 0;
+			ptrace(PTRACE_GETEVENTMSG, pid, 0, &number);
 			if (event == PTRACE_EVENT_EXEC) {
 				process->other |= process->started;
-			} else if (event == PTRACE_EVENT_FORK || event == PTRACE_EVENT_VFORK) {
-				started += !process->other;
-				find(child)->started = 1;
-				find(child)->other = process->other;
-			} else if (event == PTRACE_EVENT_CLONE) { /* a thread: of what its maker is */
-				find(child)->started = process->started;
-				find(child)->other = process->other;
+			} else {
+				int is_thread = event == PTRACE_EVENT_CLONE; /* it is of what its maker is */
+				struct process *child = find((pid_t)number);
+				started += !is_thread && !process->other;
+				child->started = is_thread ? process->started : 1;
+				child->other = process->other;
+				child->known = 1;
+				if (child->held)
+					ptrace(child->other ? PTRACE_CONT : PTRACE_SYSCALL, child->pid, 0, 0);
+				child->held = 0;
 			}
 			signal = 0;
 		} else if (signal == SIGSTOP) {
 			signal = 0; /* the stop with which a traced child begins */
+			if (!process->known) {
+				process->held = 1;
+				continue;
+			}
 		}
 		/* Another program is only watched for what it starts. */
 		ptrace(process->other ? PTRACE_CONT : PTRACE_SYSCALL, pid, 0, signal);

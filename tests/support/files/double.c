@@ -8,6 +8,7 @@
  * Instructions are lines; after an empty line comes what is printed, byte for byte:
  *
  *   exit N | signal N | stderr TEXT | sleep SECONDS | ignore N (a signal)
+ *   until NAME      goes on when this file exists in <host>/double
  *   deaf            never reads stdin
  *   child SECONDS   leaves a child behind that holds stdout and stderr; `daemon SECONDS`: in a session of its own
  *   echo KEY...     prints prevResult as a plugin does whose types don't know these keys
@@ -106,6 +107,11 @@ static void rest(double seconds) {
     while (nanosleep(&t, &t)) {}
 }
 
+static void await(const char *name) {
+    const char *path = format("%s/%s", base, name);
+    while (access(path, F_OK)) rest(0.005);
+}
+
 /* As much JSON as a well-formed request needs. */
 static const char *skip(const char *p) {
     if (*p == '"') {
@@ -198,14 +204,20 @@ static struct text told(const char *type, const char *verb) {
 }
 
 static void leave_behind(double seconds, int daemon) {
+    int ready[2];
+    if (pipe(ready)) die("pipe");
     pid_t child = fork();
     if (child < 0) die("fork");
     if (child) {
-        char *pid = format("%d", child);
+        char *pid = format("%d", child), told;
         note("child", pid, strlen(pid));
+        close(ready[1]);
+        if (read(ready[0], &told, 1)) die("child"); /* until then it is still in our group */
+        close(ready[0]);
         return;
     }
     if (daemon) setsid();
+    close(ready[0]), close(ready[1]);
     rest(seconds);
     _exit(0);
 }
@@ -223,7 +235,7 @@ int main(void) {
 
     struct text orders = told(type, verb), request = {"", 0};
     char *line = orders.at ? orders.at : "", *end, *body = NULL;
-    const char *without = NULL;
+    const char *without = NULL, *awaited = NULL;
     int status = 0, fatal = 0, deaf = 0, good = !orders.at;
     double sleep_for = 0;
     struct { double seconds; int daemon; } child = {0, 0};
@@ -236,6 +248,7 @@ int main(void) {
         else if (!strcmp(word, "signal")) fatal = atoi(value);
         else if (!strcmp(word, "stderr")) fprintf(stderr, "%s\n", value);
         else if (!strcmp(word, "sleep")) sleep_for = atof(value);
+        else if (!strcmp(word, "until")) awaited = value;
         else if (!strcmp(word, "ignore")) signal(atoi(value), SIG_IGN);
         else if (!strcmp(word, "deaf")) deaf = 1;
         else if (!strcmp(word, "child")) child.seconds = atof(value);
@@ -252,6 +265,7 @@ int main(void) {
     if (child.seconds > 0) leave_behind(child.seconds, child.daemon);
     note("ready", "", 0);
     rest(sleep_for);
+    if (awaited) await(awaited);
     if (without) add(request.at, without);
     else if (body) fflush(stdout), spill(1, body, orders.size - (size_t)(body - orders.at));
     else if (good) behave(verb, request.at);

@@ -29,6 +29,8 @@ leaves = st.none() | st.booleans() | numbers | texts
 documents = st.recursive(
     leaves, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3), max_leaves=8
 )
+# As a time limit: none that a call keeps or exceeds by the machine's speed.
+untimely = documents.filter(lambda value: isinstance(value, bool) or not isinstance(value, int | float) or value <= 0)
 
 OWNER = {
     "name": texts,
@@ -39,7 +41,7 @@ OWNER = {
     "disableCheck": documents,
     "disableGC": documents,
     "onDelError": documents,
-    "timeoutSeconds": documents | st.floats(1, 9),
+    "timeoutSeconds": untimely | st.floats(30, 90),
 }
 RESULT = {
     "cniVersion": texts,
@@ -54,7 +56,7 @@ REQUEST = {
     "cniVersion": documents,
     "name": documents,
     "owners": documents | st.lists(st.fixed_dictionaries({}, optional=OWNER), max_size=3),
-    "timeouts": documents | st.dictionaries(st.sampled_from(["ADD", "DEL", "GC"]), documents, max_size=2),
+    "timeouts": documents | st.dictionaries(st.sampled_from(["ADD", "DEL", "GC"]), untimely, max_size=2),
     "logLevel": documents,
     "allowUnsafePermissions": documents,
     "mesh": documents,

@@ -5,13 +5,23 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 
 import pytest
 
-from tests.support.files.node import Json, Node, alive, wait_until
+from tests.support.files.node import Json, Node, Outcome, alive, wait_until
 
 HANGS = "sleep 60"
 SIGKILL, SIGTERM = 9, 15
+
+
+def paced(call: Callable[[int], Outcome], came_so_far: Callable[[Outcome], object]) -> Outcome:
+    """The outcome of a call that runs out of time, at a slower pace if it came not so far, as on a busy machine."""
+    for pace in (1, 6):
+        outcome = call(pace)
+        if came_so_far(outcome):
+            return outcome
+    return call(30)
 
 
 @pytest.fixture
@@ -96,22 +106,27 @@ def test_a_delegate_past_its_deadline_is_killed_with_its_group(
     container = {"GC": "", "STATUS": "", "ADD": "c2"}.get(verb, "c1")
     valid: Json = {"cni.dev/valid-attachments": [{"containerID": "c1", "ifname": "eth0"}]} if verb == "GC" else {}
 
-    outcome = pod.call(verb, container, timeouts={verb: 0.6}, **valid)
+    outcome = paced(
+        lambda pace: pod.call(verb, container, timeouts={verb: 0.6 * pace}, **valid),
+        lambda outcome: f"{verb} cilium-cni" in outcome.ran,
+    )
 
     assert outcome.code == code
     assert "cilium" in outcome.msg
-    (hung,) = [call for call in outcome.calls if (call.verb, call.type) == (verb, "cilium-cni")]
-    assert not alive(hung.pid)
-    for child in hung.folder.glob("child"):
-        assert not alive(int(child.read_text()))
+    (call,) = [call for call in outcome.calls if (call.verb, call.type) == (verb, "cilium-cni")]
+    processes = [call.pid, *(int(child.read_text()) for child in call.folder.glob("child"))]
+    wait_until(lambda: not any(map(alive, processes)), "the death of the delegate and its child")
 
 
 def test_the_budget_of_a_verb_is_shared_by_its_delegates(node: Node) -> None:
     """Each alone would end in time."""
-    node.plugin("cilium-cni").does("ADD", "sleep 1", "behave")
-    node.plugin("istio-cni").does("ADD", "sleep 1", "behave")
 
-    outcome = node.add(timeouts={"ADD": 1.7})
+    def add(pace: int) -> Outcome:
+        for plugin in ("cilium-cni", "istio-cni"):
+            node.plugin(plugin).does("ADD", f"sleep {pace}", "behave")
+        return node.add(timeouts={"ADD": 1.7 * pace})
+
+    outcome = paced(add, lambda outcome: "cilium/cilium-cni" not in outcome.msg)
 
     assert outcome.code == 101
     assert "istio/istio-cni" in outcome.msg
@@ -120,7 +135,10 @@ def test_the_budget_of_a_verb_is_shared_by_its_delegates(node: Node) -> None:
 def test_a_rollback_has_the_budget_of_del(node: Node) -> None:
     node.plugin("portmap").does("ADD", HANGS)
 
-    outcome = node.add(timeouts={"ADD": 0.5, "DEL": 30})
+    outcome = paced(
+        lambda pace: node.add(timeouts={"ADD": 0.5 * pace, "DEL": 30}),
+        lambda outcome: "local/portmap: did not end in time" in outcome.msg,
+    )
 
     assert outcome.code == 101
     assert outcome.ran[-3:] == ["DEL portmap", "DEL istio-cni", "DEL cilium-cni"]
@@ -148,7 +166,13 @@ def test_in_del_a_hanging_delegate_leaves_a_second_for_each_one_behind_it(node: 
 
     assert outcome.code == 101
     assert "local/portmap" in outcome.msg
-    assert "DEL istio-cni" in outcome.ran
+    assert [call["type"] for call in node.log_lines[-1]["delegates"]] == ["portmap", "istio-cni"]
+    assert had_a_second(node.log_lines[-1]["delegates"][1:])
+
+
+def had_a_second(calls: list[Json]) -> bool:
+    """Whether calls that the log tells had the time that they took, or a second, which a busy machine may use up."""
+    return all("code" not in call or call["ms"] >= 1000 for call in calls)
 
 
 def test_in_del_no_call_gets_less_than_a_second(node: Node) -> None:
@@ -156,16 +180,28 @@ def test_in_del_no_call_gets_less_than_a_second(node: Node) -> None:
     for plugin in ("portmap", "istio-cni", "cilium-cni"):
         node.plugin(plugin).does("DEL", "sleep 0.3")
 
-    assert node.delete(timeouts={"DEL": 0.1}).ok
+    def is_done() -> bool:
+        outcome = node.delete(timeouts={"DEL": 0.1})
+        assert had_a_second(node.log_lines[-1]["delegates"])
+        return outcome.ok
+
+    wait_until(is_done, "the DEL")
 
 
 def test_text_file_busy_is_retried(node: Node) -> None:
     """As while an agent copies a new version over its plugin; for up to 5 s."""
-    with (node.bin_dir / "istio-cni").open("ab"):
-        running = node.begin("ADD")
-        time.sleep(0.3)
+    ran: list[str] = []
+    for container in ("c1", "c2", "c3"):  # the next one if this process stood still for as long
+        with (node.bin_dir / "istio-cni").open("ab"):
+            running = node.begin("ADD", container)
+            begun = time.monotonic()
+            time.sleep(0.3)
+        held = time.monotonic() - begun
+        ran = running.ends().ran
+        if held < 4:
+            break
 
-    assert running.ends().ran == ["ADD cilium-cni", "ADD istio-cni", "ADD portmap"]
+    assert ran == ["ADD cilium-cni", "ADD istio-cni", "ADD portmap"]
 
 
 def test_a_delegate_may_answer_without_reading_its_stdin(node: Node) -> None:
@@ -204,6 +240,7 @@ def test_a_delegate_dies_with_us_even_if_it_uses_descriptor_3(node: Node) -> Non
     pid_file = node.root / "pid"
     script.write_text(
         "#!/bin/bash\nexec 3>&1 4>&1 5>&1 6>&1 7>&1 8>&1 9>&1\n"
+        "read -r -d '' request  # to its end: from then on it is tied to us\n"
         '[ "$CNI_COMMAND" != VERSION ] || { echo \'{"cniVersion":"1.0.0","supportedVersions":["1.0.0"]}\'; exit; }\n'
         f"echo $$ > {pid_file}.new; mv {pid_file}.new {pid_file}; exec sleep 60\n"
     )

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from tests.lab.faults.inject import Ended, Fault, Injector
 from tests.support.files.node import Call, Json, Node, alive
+from tests.support.files.outcome import PATIENCE
 
 OWNERS = {"cilium": "cilium-cni", "istio": "istio-cni", "local": "portmap"}
 FORWARD = tuple(OWNERS.values())
@@ -22,7 +23,7 @@ FIRST, BACKWARD = FORWARD[0], FORWARD[::-1]
 THEN, NOW = "then", "now"
 # Of the state directory, what belongs to no attachment.
 SHARED = (".lock", ".versions", ".new-.versions")
-TIMEOUTS = {"ADD": 4, "DEL": 4, "CHECK": 4, "GC": 5, "STATUS": 2}
+TIMEOUTS = {"ADD": 4, "DEL": 4, "CHECK": 4, "GC": 5, "STATUS": 2}  # of a call that a fault may make hang
 
 
 class Ran(NamedTuple):
@@ -119,7 +120,7 @@ class Scene:
     def run_limited(self, descriptors: int) -> list[Violation]:
         """Run the call with few descriptors and return what must not be; too few may be none for an answer."""
         self.prepare()
-        asked = self._asked(self.verb, self.pods[0], self.refused)
+        asked = self._asked(self.verb, self.pods[0], self.refused, timeouts=TIMEOUTS)
         return self.judge(self._injector.limited(self.host.program, *asked, descriptors), startup=True)
 
     def prepare(self) -> None:
@@ -136,15 +137,18 @@ class Scene:
         return NOW
 
     def _traced(self, fault: Fault | None) -> Ended:
-        return self._injector.run(self.host.program, *self._asked(self.verb, self.pods[0], self.refused), fault)
+        asked = self._asked(self.verb, self.pods[0], self.refused, timeouts=TIMEOUTS if fault else None)
+        return self._injector.run(self.host.program, *asked, fault)
 
     def _plain(self, verb: str, pod: str) -> Ended:
         return self._injector.plain(self.host.program, *self._asked(verb, pod, refused=False))
 
-    def _asked(self, verb: str, pod: str, refused: bool) -> tuple[dict[str, str], bytes]:
+    def _asked(
+        self, verb: str, pod: str, refused: bool, timeouts: Mapping[str, int] | None = None
+    ) -> tuple[dict[str, str], bytes]:
         for folder in OWNERS:
             self.host.folder(folder).chmod(0o777 if refused else 0o755)
-        request: Json = {"timeouts": TIMEOUTS}
+        request: Json = {"timeouts": timeouts} if timeouts else {}
         if verb == "GC":
             pod = ""
             request["cni.dev/valid-attachments"] = [{"containerID": "kept", "ifname": "eth0"}]
@@ -178,7 +182,7 @@ class Scene:
     def _left_running(self) -> Iterable[Violation]:
         for folder in (self.host.double_dir / "calls").iterdir():
             pid = int(folder.name.split("-")[1])
-            until = time.monotonic() + 5
+            until = time.monotonic() + PATIENCE
             while not (folder / "ended").exists() and alive(pid):
                 if time.monotonic() > until:
                     yield Violation(RUNNING, folder.name.split("-", 2)[2])

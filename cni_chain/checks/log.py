@@ -12,6 +12,7 @@ from cni_chain.checks.rule import ERROR, WARNING, Finding, Kind, Needs, of_node
 from cni_chain.checks.wording import listed
 from cni_chain.node import attachments, calls, failures, space
 from cni_chain.node.failures import Failure
+from cni_chain.plugin.errors import DELEGATE_TIMED_OUT
 
 _RECENT = 600  # seconds; an ADD that failed before is a warning: its pod may be gone
 _LARGE = 200 << 20  # bytes of a log that no program rotates
@@ -47,7 +48,8 @@ FAILING = Kind(
     "retry is `record-stranded` instead",
     "The runtime tries again and again, and its pod waits.",
     "Do what the message asks for; docs/troubleshooting.md explains the common messages.",
-    milder="it is not an ADD, or another pod's ADD has succeeded since, or it was more than ten minutes ago",
+    milder="it is not an ADD, or another pod's ADD has succeeded since, or it was more than ten minutes ago, or it is "
+    "a plugin's own error and only pods of one namespace have failed: that may be the pods' fault",
 )
 
 
@@ -80,8 +82,11 @@ def log(node: Node) -> Iterator[Finding]:
 def failing(node: Node) -> Iterator[Finding]:
     """Yield the failures that no success has followed."""
     now = time.time()
-    for path, failure in last_failures(node, now):
-        yield FAILING.at(path, _told(failure, now), why=_why(failure), severity=_severity(failure, now))
+    found = last_failures(node, now)
+    for path, failure in found:
+        whose = _only_namespace(failure, [other for _, other in found])
+        severity = ERROR if _stops(failure, now) and not whose else WARNING
+        yield FAILING.at(path, _told(failure, now, whose), why=_why(failure), severity=severity)
 
 
 def last_failures(node: Node, now: float) -> list[tuple[str, Failure]]:
@@ -106,18 +111,34 @@ def _paths(node: Node) -> list[str]:
     return sorted({survey.facade.log_file for survey in node.surveys if survey.facade.log_file})
 
 
-def _told(failure: Failure, now: float) -> str:
+def _told(failure: Failure, now: float, whose: str) -> str:
     told = failure.text(now)
     if failure.times > 1:
         pods = f", of {listed(sorted(failure.pods))}" if len(failure.pods) > 1 else ""
         span = attachments.words(max(1, math.ceil(now - failure.first)))
         told += f"; {failure.times} calls failed like this in the last {span}{pods}"
-    return told if not failure.alone else f"{told}; no {failure.last.verb} has succeeded since"
+    if failure.alone:
+        told += f"; no {failure.last.verb} has succeeded since"
+    return f"{told}, but only pods of namespace {whose} have failed" if whose else told
 
 
-def _severity(failure: Failure, now: float) -> str:
-    stops = failure.last.verb == "ADD" and failure.alone and now - failure.last.ended <= _RECENT
-    return ERROR if stops else WARNING
+def _stops(failure: Failure, now: float) -> bool:
+    """Return whether new pods seem to get no network."""
+    return failure.last.verb == "ADD" and failure.alone and now - failure.last.ended <= _RECENT
+
+
+def _only_namespace(failure: Failure, every: list[Failure]) -> str:
+    """Return the one namespace whose pods a plugin refuses, "" if the failure says more of the node than of a pod.
+
+    Whoever may create pods can have one fail for ever. A node that is not ready for it would hold a roll-out of the
+    whole cluster.
+    """
+    call = failure.last
+    if call.verb != "ADD" or not failure.alone or not call.culprit or call.code == DELEGATE_TIMED_OUT:
+        return ""
+    beside = [one for one in every if one.last.verb == "ADD" and one.alone and one.last.network == call.network]
+    found = {namespace for one in beside for namespace in one.namespaces}
+    return found.pop() if len(found) == 1 and failure.pods else ""
 
 
 _WHY = {

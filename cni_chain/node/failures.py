@@ -33,6 +33,11 @@ class Failure(NamedTuple):
     first: float  # when the first of them ended (seconds since the epoch)
     alone: bool
 
+    @property
+    def namespaces(self) -> set[str]:
+        """The namespaces of these pods."""
+        return {pod.partition("/")[0] for pod in self.pods}
+
     def text(self, now: float) -> str:
         """Return it in one line, as in `12s ago: ADD shop/web-1: …`."""
         call = self.last

@@ -120,9 +120,14 @@ def test_what_the_plugin_itself_logs_is_understood(pods: Node) -> None:
 
     severity, what = on_the_node(pods, "calls-failing")["calls-failing"]
 
-    assert severity == "error"
+    assert severity == "warning"
     assert "s ago: ADD default/web-1: istio/istio-cni: no ztunnel connection (error " in what
     assert "; 3 calls failed like this in the last " in what
+    assert what.endswith("; no ADD has succeeded since, but only pods of namespace default have failed")
+    assert not pods.add("d3", CNI_ARGS=WEB.replace("NAMESPACE=default", "NAMESPACE=shop")).ok
+    severity, what = on_the_node(pods, "calls-failing")["calls-failing"]
+    assert severity == "error"
+    assert what.endswith(", of default/web-1, shop/web-1; no ADD has succeeded since")
     pods.plugin("istio-cni").behaves("ADD")
     assert pods.add("d9", CNI_ARGS=WEB).ok
     assert on_the_node(pods, "calls-failing") == {}
@@ -159,8 +164,15 @@ OF_CILIUM = [{"owner": "cilium", "type": "cilium-cni", "command": "ADD", "code":
         (lambda: [failed("a/1"), succeeded("a/1", "DEL")], ["error"]),
         (lambda: [failed("a/1", 11), failed("a/1")], ["error"]),
         (lambda: [failed("a/1", 11), failed("a/2")], ["error", "error"]),
-        (lambda: [failed("a/1"), failed("a/2", delegates=OF_CILIUM)], ["error", "error"]),
+        (lambda: [failed("a/1"), failed("b/2", delegates=OF_CILIUM)], ["error", "error"]),
         (lambda: [failed("a/1"), failed("a/2", network="other")], ["error", "error"]),
+        (lambda: [failed("a/1", delegates=OF_CILIUM), failed("a/2", delegates=OF_CILIUM)], ["warning"]),
+        (lambda: [failed("a/1", delegates=OF_CILIUM), failed("b/2", delegates=OF_CILIUM)], ["error"]),
+        (lambda: [failed("a/1", 7, delegates=OF_CILIUM), failed("b/2", delegates=OF_CILIUM)], ["error", "error"]),
+        (lambda: [failed("a/1", delegates=OF_CILIUM), failed("b/2", network="x")], ["error", "warning"]),
+        (lambda: [failed("b/2", age=90000), failed("a/1", delegates=OF_CILIUM)], ["warning"]),
+        (lambda: [failed("", delegates=OF_CILIUM)], ["error"]),
+        (lambda: [failed("a/1", 101, delegates=OF_CILIUM)], ["error"]),
         (lambda: [failed("", 50, "STATUS"), succeeded("a/1")], ["warning"]),
         (lambda: [failed("", 50, "STATUS"), succeeded("", "STATUS")], []),
     ],
@@ -176,6 +188,13 @@ OF_CILIUM = [{"owner": "cilium", "type": "cilium-cni", "command": "ADD", "code":
         "two codes",
         "cni-chain itself and a plugin",
         "two networks",
+        "a plugin, and pods of one namespace",
+        "a plugin, and pods of two namespaces",
+        "two errors of a plugin, and two namespaces",
+        "a plugin, and the other namespace's pod is of another network",
+        "a plugin, and the other namespace's pod failed yesterday",
+        "a plugin, and a runtime that names no pod",
+        "a plugin that doesn't end",
         "a call without a pod",
         "a call without a pod, mended",
     ],

@@ -64,6 +64,30 @@ def test_calls_are_counted_with_how_long_each_plugin_took(node: Node) -> None:
     assert found["cni_chain_ready", ()] in (0, 1)
 
 
+def test_a_pod_that_always_fails_holds_no_roll_out_but_pods_of_two_namespaces_do(node: Node) -> None:
+    """Whoever may create one pod could hold every other node where it is."""
+
+    def line(pod: str) -> bytes:
+        moment = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
+        keys = {"time": moment, "verb": "ADD", "network": "cilium", "pod": pod, "code": 7, "ms": 1}
+        plugin = {"owner": "istio", "type": "istio-cni", "command": "ADD", "code": 7, "ms": 1}
+        words = {"msg": "istio/istio-cni: this pod's annotation is wrong", "delegates": [plugin]}
+        return json.dumps(keys | words).encode() + b"\n"
+
+    for owner in ("cilium", "istio"):
+        node.moves(owner)
+    node.write(LOG, line("shop/web-1") + line("shop/web-2"))
+    finding = "cni_chain_findings", (("id", "calls-failing"), ("severity", "warning"))
+    with node.agent("on", *OWNERS, "--every", "1s") as agent:
+        agent.wait_ready("on")
+        assert series(agent)[finding] == 1
+        assert agent.get("/status").json["lastFailure"]["pod"] == "shop/web-2"
+
+        node.write(LOG, line("shop/web-1") + line("other/job-1"))
+
+        agent.wait_refused("[calls-failing]")
+
+
 def test_no_node_has_more_than_200_series(node: Node) -> None:
     for owner in ("cilium", "istio"):
         node.moves(owner)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cni_chain.daemon.metrics import Histogram
 from tests.support.helm import DEPLOY, Json
 from tests.support.sandbox.namespaces import CHECKOUT
 
@@ -82,6 +83,20 @@ def test_a_query_asks_for_metrics_and_labels_that_the_agent_has(query: str) -> N
         r"\w+", " ".join(re.findall(r"\b(?:by|on) \(([^)]*)\)", query))
     )
     assert set(labels) <= given
+
+
+def test_the_rules_are_tried_on_the_buckets_that_the_agent_has_and_their_threshold_is_one() -> None:
+    """Between two buckets Prometheus guesses: a plugin that takes 3 s would pass for one that takes 15."""
+    histogram = Histogram()
+    had = re.findall(r'le="([^"]+)"', "".join(histogram.lines("x", {})))
+    tried = re.findall(r'_bucket\{.*?\ble="([^"]+)"', (FOLDER / "alerts-test.yaml").read_text())
+    thresholds = re.findall(
+        r"histogram_quantile.*> (\S+)$", " ".join(rule["expr"] + "\n" for rule in RULES), re.MULTILINE
+    )
+
+    assert set(tried) == set(had)
+    assert thresholds
+    assert set(thresholds) <= set(had)
 
 
 def test_the_page_of_the_agent_lists_the_metrics_that_the_program_writes() -> None:

@@ -271,6 +271,8 @@ REFUSED: list[tuple[Json, str]] = [
     ({"paths.netDir": "etc/cni/net.d"}, "- at '/paths/netDir': 'etc/cni/net.d' does not match pattern"),
     ({"image.digest": "latest"}, "- at '/image/digest': 'latest' does not match pattern"),
     ({"image.repository": "example.org/a@sha256:00"}, "- at '/image/repository': "),
+    ({"image.repository": "example.org:5000/a:1"}, "- at '/image/repository': "),
+    ({"image.repository": "https://example.org/a"}, "- at '/image/repository': "),
     ({"image.pullPolicy": "Sometimes"}, "- at '/image/pullPolicy': value must be one of"),
     ({"rollout.maxUnavailable": 0}, "- at '/rollout/maxUnavailable': "),
     ({"rollout.maxUnavailable": "ten"}, "- at '/rollout/maxUnavailable': "),

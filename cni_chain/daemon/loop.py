@@ -130,7 +130,7 @@ class Agent:
         program = f"{self.wanted.bin_dir}/{installed.NAME}"
         where = ["--net-dir", self.wanted.net_dir, "--bin-dir", self.wanted.bin_dir]
         collector = Collector(program, where, self.process.collect)
-        watch = Watch([self.wanted.net_dir, self.wanted.bin_dir], [self.wanted.chains])
+        watch = Watch([self.wanted.net_dir, self.wanted.bin_dir], [self.wanted.chains], converging.paths.facade)
         pause = _SOON
         while True:
             begun = time.monotonic()
@@ -182,8 +182,7 @@ class Agent:
             _tell(converging)
             found = self._glance(converging.tree)
             self._looked = time.time()
-            writer = watch.writer(converging.paths.facade)
-            self._say(report.of(self.wanted.state, standing, converging.limit, found, self._named(), writer))
+            self._say(report.of(self.wanted.state, standing, converging.limit, found, self._named(), watch.writer()))
         except RefusedError as error:
             self._refused(str(error))
         except OSError as error:

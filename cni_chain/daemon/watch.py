@@ -18,13 +18,16 @@ _LONGEST = 3600.0  # seconds of one call of the system
 
 
 class Watch:
-    """The directories `plain`, and `nested` with their own directories. `writers`: who wrote last, by path."""
+    """The directories `plain`, and `nested` with their own directories.
 
-    def __init__(self, plain: list[str], nested: list[str]) -> None:
-        self._plain, self._nested = plain, nested
+    Who wrote last to a path that begins with `named` is remembered; of others it could be any number.
+    """
+
+    def __init__(self, plain: list[str], nested: list[str], named: str) -> None:
+        self._plain, self._nested, self._named = plain, nested, named
         self._watching: Watching | None = None
         self._seen: list[tuple[int, int] | None] = []
-        self.writers: dict[str, Writer] = {}
+        self._last: tuple[str, Writer] | None = None
         self._begin()
 
     def wait(self, seconds: float) -> bool:
@@ -66,16 +69,17 @@ class Watch:
             if change.writer is not None and change.writer.process == os.getpid():
                 continue
             found = found or not watching.is_passing(change.event)
-            if change.writer is not None and not change.writer.is_own and watching.is_write(change.event):
-                self.writers[change.event.path] = change.writer
+            if not change.event.path.startswith(self._named) or change.writer is None or change.writer.is_own:
+                continue
+            if watching.is_write(change.event):
+                self._last = change.event.path, change.writer
         return found
 
-    def writer(self, beginning: str) -> str:
-        """Return in words who wrote last to a path that begins so, "" if that isn't known."""
-        found = [(path, writer) for path, writer in self.writers.items() if path.startswith(beginning)]
-        if not found:
+    def writer(self) -> str:
+        """Return in words who wrote last to a path that begins as named, "" if that isn't known."""
+        if self._last is None:
             return ""
-        path, writer = found[-1]
+        path, writer = self._last
         where = f" ({writer.where})" if writer.where else ""
         return f"{writer.text()}, process {writer.process}{where}: {path}"
 

@@ -1,6 +1,7 @@
 """What the agent is woken by: on the real kernel, in directories of the test's own."""
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def directories(tmp_path: Path) -> list[Path]:
 @pytest.fixture
 def watch(directories: list[Path]) -> Watch:
     *plain, nested = map(str, directories)
-    return Watch(plain, [nested])
+    return Watch(plain, [nested], f"{plain[0]}/00-cni-chain.conflist")
 
 
 def other(script: str, directory: Path) -> None:
@@ -70,7 +71,42 @@ def test_a_directory_of_an_owner_that_is_made_anew_is_watched_again(watch: Watch
 
 
 def test_a_directory_that_comes_later_ends_the_wait(tmp_path: Path) -> None:
-    watch = Watch([str(tmp_path / "later")], [])
+    watch = Watch([str(tmp_path / "later")], [], "")
     assert not watch.wait(AT_ONCE)
     (tmp_path / "later").mkdir()
     assert watch.wait(PATIENCE)
+
+
+@pytest.mark.root  # the kernel names writers to nobody else
+def test_the_last_writer_is_the_last_one_also_of_a_name_that_was_written_before(
+    watch: Watch, directories: list[Path]
+) -> None:
+    facade, renamed = directories[0] / "00-cni-chain.conflist", directories[0] / "00-cni-chain.conflist.cilium_bak"
+    for path in (facade, renamed, facade):
+        other(f'echo {{}} >"$1/{path.name}"', directories[0])
+        assert watch.wait(PATIENCE)
+        settle(watch)
+
+        assert watch.writer().endswith(f": {path}")
+
+
+@pytest.mark.root
+def test_names_that_writers_make_up_take_no_memory(watch: Watch, directories: list[Path]) -> None:
+    """In a war of two agents they would be 100,000 a day."""
+    settle(watch)
+    other('for i in $(seq 500); do echo {} >"$1/10-list.$i"; done', directories[0])
+    settle(watch)
+
+    assert size(watch) < 50_000
+
+
+def size(found: object) -> int:
+    """The bytes of what the program has in an object of its own."""
+    inner: list[object] = []
+    if isinstance(found, dict):
+        inner = [*found.keys(), *found.values()]
+    elif isinstance(found, list | tuple):
+        inner = list(found)
+    elif type(found).__module__.startswith("cni_chain"):
+        inner = list(vars(found).values())
+    return sys.getsizeof(found) + sum(map(size, inner))

@@ -9,17 +9,17 @@ _POD_SLICES = ("kubepods.slice", "kubepods")  # systemd's and cgroupfs' driver o
 
 def root() -> str | None:
     """Return where the hierarchy is mounted, the first place that /proc/self/mounts lists; None without one."""
-    with open("/proc/self/mounts", encoding="utf-8") as mounts:
+    with open("/proc/self/mounts", "rb") as mounts:  # other mounts may have any bytes in their names
         for line in mounts:
-            _, place, kind, *_ = line.split()
-            if kind == "cgroup2":
-                return place
+            _, place, kind, *_ = line.split(b" ")
+            if kind == b"cgroup2":
+                return os.fsdecode(place)
     return None
 
 
 def of_process(top: str, pid: int) -> str:
     """Return a process's cgroup. Raises OSError."""
-    with open(f"/proc/{pid}/cgroup", encoding="utf-8") as lines:
+    with open(f"/proc/{pid}/cgroup", encoding="utf-8", errors="surrogateescape") as lines:
         path = next(line.rstrip("\n")[3:] for line in lines if line.startswith("0::"))
     return os.path.normpath(top + path)
 

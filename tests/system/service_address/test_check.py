@@ -341,6 +341,16 @@ def test_a_cgroup_may_be_written_in_any_way(node: BalancedNode) -> None:
     assert (found.verdict, found.document["cgroup"], slash.returncode) == (UNKNOWN, str(node.pods), 3)
 
 
+def test_a_mount_of_any_bytes_elsewhere_hides_no_cgroup(node: BalancedNode) -> None:
+    odd = b"/run/\xff\r\xc2\xa0x"
+    script = "import os, sys; os.mkdir(sys.argv[1]); os.execvp('mount', ['mount', '-t', 'tmpfs', 'tmpfs', sys.argv[1]])"
+    node.sandbox.run("python3", "-c", script, os.fsdecode(odd))
+    with full(node, FOUR):
+        found = node.check(*vip(FOUR))
+
+    assert found.verdict == BROKEN
+
+
 def test_a_config_map_that_can_not_be_read_is_not_broken(node: BalancedNode) -> None:
     done = node.run("mesh", "check", "--config", "/run/gone.json")
 

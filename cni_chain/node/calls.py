@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import errno
 import json
 import os
+import stat
 import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
@@ -142,14 +144,26 @@ def parsed(lines: Iterable[bytes]) -> Iterator[Call]:
     for line in lines:
         try:
             document = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(document, dict) and isinstance(document.get("verb"), str):
             yield Call(document)
 
 
+def descriptor(path: str) -> int:
+    """Return a log's descriptor, for reading. Raises OSError, also if it is a pipe or a terminal: that ends nowhere."""
+    opened = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    mode = os.fstat(opened).st_mode
+    if stat.S_ISREG(mode):
+        return opened
+    os.close(opened)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    raise OSError(errno.EINVAL, "is not a regular file", path)
+
+
 def _pieces(path: str) -> Iterator[bytes]:
-    with open(path, "rb") as file:
+    with open(descriptor(path), "rb") as file:
         while piece := file.read(_CHUNK):
             yield piece
 
@@ -165,7 +179,7 @@ def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
 def _tail(path: str, bound: int) -> bytes:
     """Return the last bytes of a file, from the beginning of a line on; none if it doesn't exist. Raises OSError."""
     try:
-        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        file = descriptor(path)
     except FileNotFoundError:
         return b""
     with open(file, "rb") as log:

@@ -6,14 +6,16 @@ import contextlib
 import os
 from typing import BinaryIO
 
+from cni_chain.node import calls
+
 _MOST = 1 << 20  # bytes that are read at once
 
 
 class Follower:
     """The lines that are appended to a file from now on, or from its beginning if it doesn't exist yet.
 
-    A file that was moved away is read to its end before the new one at the path is. One that became shorter
-    (`copytruncate` of logrotate) is read from its beginning.
+    Anything but a regular file counts as absent. A file that was moved away is read to its end before the new one at
+    the path is. One that became shorter (`copytruncate` of logrotate) is read from its beginning.
     """
 
     def __init__(self, path: str) -> None:
@@ -41,7 +43,7 @@ class Follower:
 
     def _opened(self) -> BinaryIO | None:
         try:
-            return open(os.open(self._path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0)
+            return open(calls.descriptor(self._path), "rb", buffering=0)
         except OSError:
             return None
 

@@ -263,3 +263,16 @@ def test_a_log_that_is_a_directory_or_has_odd_values_stops_nothing(node: Node) -
     Path(node.root / LOG[1:]).unlink()
     os.mkdir(node.root / LOG[1:])
     assert [one["id"] for one in findings(node)] == ["log-unreadable"]
+
+
+def test_a_log_that_is_a_pipe_stops_nothing_and_is_not_emptied(node: Node) -> None:
+    file = node.root / LOG[1:]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    os.mkfifo(file)
+    writer = os.open(file, os.O_RDWR | os.O_NONBLOCK)
+    try:
+        os.write(writer, json.dumps(failed("a/new")).encode() + b"\n")
+        assert [(one["id"], one["what"]) for one in findings(node)] == [("log-unreadable", "is not a regular file")]
+        assert b"a/new" in os.read(writer, 4096)
+    finally:
+        os.close(writer)

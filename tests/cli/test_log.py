@@ -54,8 +54,21 @@ def write(file: Path, *lines: Json, mode: str = "a") -> None:
 def test_a_line_that_is_no_call_is_left_out(node: Node, file: Path) -> None:
     before = node.run("log")
     write(file, {"time": "2026-11-29T06:26:05.250Z", "verb": 5}, {"msg": "a line of another program"})
+    with file.open("a") as log:
+        log.write("[" * 5000 + "]" * 5000 + "\n")
 
     assert node.run("log") == before
+
+
+@pytest.mark.parametrize("options", [[], ["--since", "1h"]], ids=["last", "since"])
+def test_a_log_that_is_a_pipe_is_said_and_keeps_nobody_waiting(node: Node, file: Path, options: list[str]) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+    result = node.run("log", *options)
+
+    assert (result.status, result.stdout) == (1, "")
+    assert "/var/log/cni-chain.log: can't be read: is not a regular file" in result.stderr
 
 
 def test_in_a_pipe_each_call_is_one_line(node: Node) -> None:

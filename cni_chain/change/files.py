@@ -182,8 +182,8 @@ def _pieces(path: str) -> Iterator[bytes]:
 
 
 def read(path: str) -> bytes:
-    """Return a file's content; a link is not followed. Raises OSError."""
-    opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    """Return a file's content; a link is not followed, and a pipe not waited for. Raises OSError."""
+    opened = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with open(opened, "rb") as file:
         return file.read()
 

@@ -120,6 +120,9 @@ def _logrotate(plan: Plan) -> None:
     real = installed.file_inside(plan.tree, path)
     if not os.path.isdir(os.path.dirname(real)):
         return
+    if os.path.islink(real):
+        plan.notes.append(f"{path} stays as it is, because it is a link.")
+        return
     try:
         if files.read(real) != LOGROTATE.encode():
             plan.notes.append(f"{path} stays as it is, because it was edited.")

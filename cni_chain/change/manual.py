@@ -25,11 +25,11 @@ def place(plan: Plan, source: str) -> None:
     if not os.access(base, os.W_OK):  # it doesn't exist, or the file system is read-only
         return
     real = installed.file_inside(plan.tree, PAGE)
-    before = files.read(real) if os.path.isfile(real) else None
-    if before == text:
-        return
     if os.path.lexists(real) and not is_ours(plan.tree):
         plan.notes.append(f"{PAGE} stays as it is, because it is not cni-chain's.")
+        return
+    before = files.read(real) if os.path.lexists(real) else None
+    if before == text:
         return
     directory = os.path.dirname(real)
     if not os.path.isdir(directory):

@@ -248,7 +248,9 @@ def _remove_if_empty(plan: Plan, path: str, but: set[str]) -> None:
 def _logrotate(plan: Plan) -> None:
     path = f"{LOGROTATE_DIR}/{installed.NAME}"
     real = installed.file_inside(plan.tree, path)
-    if os.path.isfile(real):
+    if os.path.islink(real):
+        plan.notes.append(f"{path} stays, because it is a link.")
+    elif os.path.isfile(real):
         if files.read(real) == LOGROTATE.encode():
             _remove(plan, path, real)
         else:

@@ -135,11 +135,12 @@ def parse(conf: Mapping[str, Any]) -> tuple[Facade, list[Problem], list[str]]:
 
 def near(key: str, known: Iterable[str] = ()) -> str:
     """Return which of the `known` keys (default: the plugin object's) `key` is a misspelling of, "" if none."""
-    from difflib import get_close_matches  # imported here: only a typo needs it
-
+    try:
+        from difflib import get_close_matches  # imported here: only a typo needs it
+    except ImportError:  # the files beside the program are missing, and a hint must not keep a pod Terminating
+        return ""
     by_lower_case = {name.lower(): name for name in known or KEYS}
-    closest = get_close_matches(key.lower(), by_lower_case, n=1, cutoff=0.75)
-    return by_lower_case[closest[0]] if closest else ""
+    return next((by_lower_case[one] for one in get_close_matches(key.lower(), by_lower_case, n=1, cutoff=0.75)), "")
 
 
 def _owners(keys: _Keys) -> list[Owner] | None:

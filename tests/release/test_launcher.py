@@ -120,15 +120,30 @@ def test_the_command_line_works_however_the_interpreter_was_started(variant: Pat
     assert done.stdout.startswith("cni-chain ")
 
 
+def test_a_typo_keeps_no_pod_terminating_where_the_files_beside_the_program_are_missing(
+    host: Node, variant: Path
+) -> None:
+    archive = variant.resolve().parent / "_internal/modules.zip"
+    hidden = archive.rename(archive.with_suffix(".hidden"))
+    try:
+        added = host.call("ADD")
+        refused = host.call("ADD", owners=[{"name": "cilium", "typs": ["cilium-cni"]}])
+        deleted = host.call("DEL", owners=[{"name": "cilium", "typs": ["cilium-cni"]}])
+    finally:
+        hidden.rename(archive)
+
+    assert (added.code, refused.code, deleted.code) == (0, 7, 0)
+
+
 def test_a_module_that_is_nowhere_is_an_import_error_however_the_interpreter_was_started(
     host: Node, variant: Path
 ) -> None:
     archive = variant.resolve().parent / "_internal/modules.zip"
     hidden = archive.rename(archive.with_suffix(".hidden"))
     try:
-        outcome = host.call("ADD", owners=[{"name": "cilium", "typs": ["cilium-cni"]}])
+        outcome = host.call("ADD", CNI_CONTAINERID="c" * 250)  # too long for a file's name, so its hash is needed
     finally:
         hidden.rename(archive)
 
-    assert (outcome.code, outcome.msg.count("difflib")) == (999, 1)
+    assert (outcome.code, outcome.msg.count("hashlib")) == (999, 1)
     assert json.loads(outcome.stdout)["msg"].endswith("install cni-chain again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import pytest
@@ -136,6 +137,16 @@ def test_unknown_keys_beside_the_owners_are_accepted_and_told() -> None:
 )
 def test_the_key_that_was_meant_is_found(key: str, meant: str) -> None:
     assert facade.near(key) == meant
+
+
+def test_without_the_module_that_compares_words_only_the_hint_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The executable alone, after an upgrade that was cut short: a DEL must not fail for want of a hint."""
+    monkeypatch.setitem(sys.modules, "difflib", None)
+
+    _, faults, _ = facade.parse({"owners": [{"name": "a", "typs": ["x"]}]})
+
+    assert [fault.key for fault in faults] == ["owners[0].typs"]
+    assert "did you mean" not in str(faults[0])
 
 
 def test_what_is_right_of_faulty_owners_is_kept_for_a_del() -> None:

@@ -109,7 +109,10 @@ class _Machine:
             self.rule = f"{chain.family} {chain.table} {chain.name} {number}"
             verdict, target = self._rule(rule)
             if verdict in (_JUMP, _GOTO):
-                inner = self.run(self.chains[chain.family, chain.table, target])
+                called = self.chains.get((chain.family, chain.table, target))
+                if called is None:  # the rules are listed after the chains, and somebody lays them meanwhile
+                    raise rules.UnclearError(f"chain {target}, which was made while the rules were read")
+                inner = self.run(called)
                 if verdict == _GOTO:
                     return inner if inner in (_ACCEPT, _DROP) else _RETURN
                 verdict = inner if inner in (_ACCEPT, _DROP) else _CONTINUE
@@ -288,4 +291,4 @@ def _number(value: bytes) -> int:
 
 
 def _text(value: bytes) -> str:
-    return value.split(b"\0", 1)[0].decode()
+    return value.split(b"\0", 1)[0].decode(errors="surrogateescape")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -70,7 +71,7 @@ def _look(entry: Entry, plugins: tuple[str, ...], processes: Processes) -> MeshP
         return MeshPod(entry, plugins, Capture(State.UNKNOWN, why, do))
     proxies = _proxies(plugins)
     try:
-        seen = inside.look(Inside(namespace, entry.attachment.ifname, _addresses(entry), proxies), processes)
+        seen = inside.look(Inside(namespace, entry.attachment.ifname, addresses(entry), proxies), processes)
     except UnreadableError as error:
         return MeshPod(entry, plugins, Capture(State.UNKNOWN, unsure or str(error)))
     judged = capture.judge(seen, proxies)
@@ -84,12 +85,13 @@ def _proxies(plugins: Sequence[str]) -> list[Proxy]:
     return [proxy for type_ in plugins for proxy in registry.BY_TYPE[type_].proxies]
 
 
-def _addresses(entry: Entry) -> dict[int, str]:
+def addresses(entry: Entry) -> dict[int, str]:
     """Return the pod's first address of each family; of one whose addresses aren't known, any of IPv4."""
     found: dict[int, str] = {}
     for text in entry.addresses:
-        interface = ipaddress.ip_interface(text)
-        found.setdefault(interface.version, str(interface.ip))
+        with contextlib.suppress(ValueError):  # Go's older parser took some that no other takes, such as 010.0.0.1/24
+            interface = ipaddress.ip_interface(text)
+            found.setdefault(interface.version, str(interface.ip))
     return found or {4: ""}
 
 

@@ -7,9 +7,12 @@ import pytest
 
 from cni_chain.agents.agent import Proxy
 from cni_chain.agents.registry import BY_OWNER
-from cni_chain.mesh import packet, rules
+from cni_chain.mesh import nftables, packet, pods, rules
 from cni_chain.mesh.capture import TUNNEL, Fate, Listener, Seen, State, judge
 from cni_chain.mesh.processes import within
+from cni_chain.node.attachments import Entry
+from cni_chain.plugin import results
+from cni_chain.plugin.record import Attachment, Record
 
 ZTUNNEL, ISTIO = BY_OWNER["istio"].proxies
 (LINKERD,) = BY_OWNER["linkerd"].proxies
@@ -152,3 +155,25 @@ def test_a_rule_about_users_holds_for_those_that_it_names(rule: bytes, user: int
 def test_a_match_that_is_not_known_is_not_taken_for_one_that_fails() -> None:
     with pytest.raises(rules.UnclearError, match="match set, revision 4"):
         rules.matches("set", 4, b"", packet.leaving(4, "eth0"))
+
+
+def test_a_chain_that_was_made_while_the_rules_were_read_is_unclear() -> None:
+    """The kernel lists chains first, then rules: one laid meanwhile may lead to a chain that was not listed."""
+    verdict = attribute(1, struct.pack("!i", -3)) + attribute(2, b"later\0")  # NFT_JUMP, and where to
+    jump = "immediate", {1: bytes(4), 2: attribute(2, verdict)}
+    chain = nftables.Chain(2, "nat", "output", packet.OUTPUT, 0, 1, [[jump]])
+
+    with pytest.raises(rules.UnclearError, match="chain later, which was made while the rules were read"):
+        nftables.walk([chain], packet.leaving(4, "eth0"))
+
+
+def attribute(kind: int, content: bytes) -> bytes:
+    return struct.pack("=HH", 4 + len(content), kind) + content + bytes(-len(content) % 4)
+
+
+def test_an_address_that_only_some_parsers_take_hides_no_other() -> None:
+    record = Record(Attachment("net", "c1", "eth0"), [], {"path": "", "netns": "/x", "cniArgs": ""}, 0.0)
+    record.result = {"cniVersion": "1.1.0", "ips": [{"address": "010.0.0.1/24"}, {"address": "fd00::1/64"}]}
+    assert results.check(record.result) == ""
+
+    assert pods.addresses(Entry("/x", record)) == {6: "fd00::1"}

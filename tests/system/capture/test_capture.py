@@ -110,3 +110,35 @@ def test_a_pod_whose_tables_sleep_is_not_captured(sandbox: Sandbox, mesh: Mesh) 
             pod.run("nft", "--file", "-", stdin=f"{table} {{ flags dormant; }}")
         with stands(mesh.proxy(pod)):
             assert (judged(pod, mesh).state, set(pod.reaches().values())) == (State.NOT, {DIRECT})
+
+
+# A table and a chain whose names are no text, as nft takes none and the kernel takes any (linux/netfilter/nf_tables.h).
+ODD_NAMES = """
+import socket, struct
+
+def attribute(kind, content):
+    return struct.pack("=HH", 4 + len(content), kind) + content + bytes(-len(content) % 4)
+
+def message(kind, flags, family, resource, body=b""):
+    body = struct.pack("=BBH", family, 0, socket.htons(resource)) + body
+    return struct.pack("=IHHII", 16 + len(body), kind, flags, 0, 0) + body
+
+names = attribute(1, b"\\xff\\xfe\\0"), attribute(3, b"\\xfd\\0")
+asked = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)
+asked.send(
+    message(16, 1, 0, 10)
+    + message(10 << 8, 0x401, 2, 0, names[0])
+    + message(10 << 8 | 3, 0x405, 2, 0, b"".join(names))
+    + message(17, 1, 0, 10)
+)
+assert struct.unpack_from("=i", asked.recv(4096), 16) == (0,)
+"""
+
+
+@pytest.mark.parametrize("mesh", [mesh for mesh in MESHES if mesh.name == "Istio ambient"], ids=str)
+def test_names_of_any_bytes_in_a_pod_hide_nothing(sandbox: Sandbox, mesh: Mesh) -> None:
+    with available(), Pod.made(sandbox, "pod") as pod:
+        mesh.lay(pod)
+        pod.run("python3", "-c", ODD_NAMES)
+        with stands(mesh.proxy(pod)):
+            assert judged(pod, mesh).state == State.CAPTURED

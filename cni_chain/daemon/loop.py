@@ -136,7 +136,6 @@ class Agent:
             begun = time.monotonic()
             found = self._look(converging, watch)
             if found is not None:
-                self._follow(found)
                 collector.collect(found.node.states, self._collected)
             self._read_logs()
             pause = self.process.every if self.report.ready else min(pause, self.process.every)
@@ -181,6 +180,7 @@ class Agent:
             standing = converging.step()
             _tell(converging)
             found = self._glance(converging.tree)
+            self._follow(found)  # before it is said to be ready: every call from then on counts
             self._looked = time.time()
             self._say(report.of(self.wanted.state, standing, converging.limit, found, self._named(), watch.writer()))
         except RefusedError as error:

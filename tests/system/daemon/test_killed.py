@@ -3,8 +3,6 @@
 The system calls that change names are the steps: the agent is killed before one of them, each in a run of its own.
 """
 
-import pytest
-
 from tests.support.sandbox.daemon import CILIUM, ISTIO, LIST, Node
 from tests.support.sandbox.node import BIN, CHAIN, FACADE, NET
 
@@ -30,14 +28,6 @@ def has_one_network(node: Node) -> None:
         assert node.call("DEL", "c1", "/run/netns/c1")[0] == 0
     else:
         assert [plugin["type"] for plugin in node.read(LIST)["plugins"]] == ["cilium-cni", "istio-cni"]
-
-
-@pytest.fixture
-def traced(node: Node) -> Node:
-    done = node.sandbox.run("strace", "-qq", "-e", "inject=getpid:retval=1", "true", check=False)
-    if done.returncode:
-        pytest.skip(f"system calls can't be traced here: {done.stderr}")
-    return node
 
 
 def test_killed_at_every_step_it_leaves_one_network_and_the_next_start_goes_on(traced: Node) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.lab.demo.agents import AGENTS, REWRITE_SECONDS, agents, generations
 from tests.lab.demo.watch import Watch
 from tests.support.sandbox import node as lay
-from tests.support.sandbox.inventory import inventory
+from tests.support.sandbox.inventory import inventory, left
 from tests.support.sandbox.namespaces import Sandbox, SandboxUnavailableError
 from tests.support.sandbox.node import CHAIN, FACADE, LOG, NET, NODE4, SOMAXCONN, USUAL, Answer, Json, Node, Pod
 
@@ -167,8 +167,8 @@ def demonstrate(sandbox: Sandbox, program: Path, tools: Path) -> None:
     show_writers(watch, processes, generations(node))
     claim(fingerprint(facade) == untouched, "the facade was changed")
     row(("the facade", 25), (f"same inode, time and bytes as at the start, sha256 {untouched[2][:12]}…", 66))
-    left = sorted(inventory(sandbox) - before)
-    claim(not left, "left behind: " + "; ".join(left))
+    there = left(sandbox, before)
+    claim(not there, "left behind: " + "; ".join(there))
     heading("Left behind", "no namespace, interface, rule, lease, record, temporary file, process or mount")
 
 

@@ -49,6 +49,13 @@ def _accept(listening: socket.socket) -> None:
             listening.accept()[0].close()
 
 
+def _state(pid: int) -> str:
+    """A process's state, by its letter; "" once it is gone."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    return ""
+
+
 class Answer:
     """What the agent answers to one request."""
 
@@ -98,9 +105,13 @@ class Agent:
         return done.stdout
 
     def get(self, path: str) -> Answer:
-        answer = self.request(f"GET {path} HTTP/1.1\\r\\nHost: node\\r\\n\\r\\n")
-        assert answer, f"{path}: nobody answers at {self.address}; {self.lines} {self.errors}"
-        return Answer(answer)
+        answer = self._asked(path)
+        assert answer.status, f"{path}: nobody answers at {self.address}; {self.lines} {self.errors}"
+        return answer
+
+    def _asked(self, path: str) -> Answer:
+        """The same; its status is 0 if nobody answers, as while the agent goes on as another program."""
+        return Answer(self.request(f"GET {path} HTTP/1.1\\r\\nHost: node\\r\\n\\r\\n") or "HTTP/1.1 0")
 
     @property
     def last(self) -> Json:
@@ -112,12 +123,18 @@ class Agent:
         return [line["did"] for line in self.lines if "did" in line]
 
     def wait_until(self, true: Callable[[], bool], what: str, seconds: float = 30) -> None:
-        """Wait until it is true, asking once each time: what is true now may not be so a moment later."""
+        """Wait until it is true, asking once each time: what is true now may not be so a moment later.
+
+        Once it has ended, and all that it has said is read, it is asked a last time.
+        """
         answers = [False]
 
         def is_over() -> bool:
+            has_ended = self.process.poll() is not None
+            if has_ended:
+                self._read_all()
             answers.append(true())
-            return answers[-1] or self.process.poll() is not None
+            return answers[-1] or has_ended
 
         try:
             wait_for(is_over, what, seconds)
@@ -127,16 +144,27 @@ class Agent:
 
     def _ended(self) -> str:
         """How it has ended, and its last words."""
-        for reader in self._readers:
-            reader.join(10)
+        self._read_all()
         return f"it has ended with {self.process.wait(10)}: {self.lines[-3:]} {self.errors}"
+
+    def _read_all(self) -> None:
+        """Read what it has said until its end."""
+        for reader in self._readers:
+            reader.join(30)
+
+    def wait_did(self, words: str, since: int = 0) -> None:
+        """Wait until it has said of a step, of those after the first `since`, that it did something with these words.
+
+        It says so when all of the step is done; what the node is then, it says after that.
+        """
+        self.wait_until(lambda: any(words in text for text in self.did[since:]), f"did: {words}")
 
     def wait_ready(self, reached: str) -> None:
         """Wait until the node is ready and what is asked for, by the log and by what probes get."""
 
         def is_ready() -> bool:
             said = self.last["ready"], self.last.get("reached")
-            return said == (True, reached) and self.get("/readyz").text == f"ready: {reached}\n"
+            return said == (True, reached) and self._asked("/readyz").text == f"ready: {reached}\n"
 
         self.wait_until(is_ready, f"ready: {reached}")
 
@@ -146,14 +174,20 @@ class Agent:
         def is_refused() -> bool:
             if self.last["ready"] is not False or not any(words in reason for reason in self.last["reasons"]):
                 return False
-            answer, status = self.get("/readyz"), self.get("/status").json["agent"]
-            return answer.status == 503 and words in answer.text and words in " ".join(status["reasons"])
+            answer, status = self._asked("/readyz"), self._asked("/status")
+            if not (answer.status == 503 and words in answer.text and status.text):
+                return False
+            return words in " ".join(status.json["agent"]["reasons"])
 
         self.wait_until(is_refused, f"not ready: {words}")
 
     def signal(self, name: str) -> None:
-        self.sandbox.run("kill", f"-{name}", *self._inside())
-        if name != "STOP":
+        for pid in self.pids:
+            with contextlib.suppress(ProcessLookupError):  # what it had started has just ended
+                os.kill(pid, signal.Signals[f"SIG{name}"])
+        if name == "STOP":
+            wait_for(lambda: {_state(pid) for pid in self.pids} <= {"T", "Z", ""}, "it is stopped")
+        else:
             self._continue()
 
     def _continue(self) -> None:
@@ -161,24 +195,16 @@ class Agent:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.process.pid, signal.SIGCONT)
 
-    def _inside(self) -> list[str]:
-        """Its processes, by their numbers in the sandbox."""
-        found = []
-        for pid in self.pids:
-            lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-            found += [line.split()[-1] for line in lines if line.startswith("NSpid:")]
-        return found
-
     def end(self) -> int:
-        """End it as a kubelet does, and return its exit status."""
+        """End it as a kubelet does, and return its exit status; all that it has said is read."""
         self.signal("TERM")
-        return self.process.wait(30)
+        status = self.process.wait(30)
+        self._read_all()
+        return status
 
     def close(self) -> None:
-        self._continue()
         kill(self.process)
-        for reader in self._readers:
-            reader.join(10)
+        self._read_all()
 
 
 class Node:

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import time
+from collections.abc import Callable
 
 from tests.support.sandbox.namespaces import CHECKOUT, Sandbox
 
@@ -22,13 +23,21 @@ def inventory(sandbox: Sandbox) -> set[str]:
 
 
 def left(sandbox: Sandbox, before: set[str]) -> list[str]:
-    """What there is that wasn't before, after a runtime: it deletes namespaces, and the kernel their devices later."""
-    end = time.monotonic() + 20
-    while True:
-        found = sorted(inventory(sandbox) - before)
-        if time.monotonic() > end or not any(thing.startswith("link ") for thing in found):
-            return found
+    """What there is that wasn't before; what is going is waited for."""
+    return sorted(settled(lambda: inventory(sandbox) - before))
+
+
+def settled(look: Callable[[], set[str]], seconds: float = 20) -> set[str]:
+    """What is found once nothing of it goes by itself any more.
+
+    The kernel ends a deleted namespace's devices some time later, and a process that was killed once it is its turn.
+    """
+    end = time.monotonic() + seconds
+    while (found := look()) and time.monotonic() < end:
+        if not any(thing.startswith(("link ", "process ")) for thing in found):
+            break
         time.sleep(0.2)
+    return found
 
 
 def files(sandbox: Sandbox) -> set[str]:

@@ -6,6 +6,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -52,9 +53,8 @@ done
 chmod 1777 /tmp /var/tmp /dev/shm
 mkdir -p /run/netns /run/lock
 ip link set lo up
-echo ready
-# With SIGCHLD ignored the kernel itself reaps what this process inherits.
-exec env --ignore-signal=CHLD cat >/dev/null
+# With SIGCHLD ignored the kernel itself reaps what this process inherits: so from before it is said to be ready.
+exec env --ignore-signal=CHLD cat /proc/self/fd/9 - 9<<<ready
 """
 
 # Into a cgroup, which becomes the root of a cgroup namespace, and in there into another; a command that joins later.
@@ -182,11 +182,16 @@ class Sandbox:
 
 
 def kill(process: subprocess.Popen[str]) -> None:
-    """End a command and what it has started. Not nsenter: nobody else may reap what it has forked."""
-    for pid in members(process):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
-    process.wait(10)
+    """End a command and what it has started, and wait for the end of all. Not nsenter: it reaps what it has forked."""
+    end = time.monotonic() + 60
+    while process.poll() is None or members(process):
+        assert time.monotonic() < end, f"{process.args!r} does not end"
+        # What was forked meanwhile, and, of a command that has only just been started, the command itself.
+        for pid in members(process):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.send_signal(signal.SIGCONT)  # nsenter, which stops when what it has started stops
+        time.sleep(0.005)
 
 
 def members(process: subprocess.Popen[str]) -> list[int]:

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -167,16 +166,27 @@ def wait_for(true: Callable[[], bool], what: str, seconds: float = 20) -> None:
         time.sleep(0.01)
 
 
+def put(place: Path, *programs: Path) -> None:
+    """Copy programs into a directory, or a directory of them to a new place.
+
+    By a process of its own: what another thread starts meanwhile holds open for writing what this process writes, and
+    until it has become its program nobody can run what was written.
+    """
+    copy = ["cp", "--recursive", "-H", "--preserve=mode,timestamps,links"]  # -H: a link that is named is followed
+    subprocess.run([*copy, *programs, place], check=True)
+
+
 def install(sandbox: Sandbox, program: Path) -> None:
     """Put the program in place: a directory build goes where it goes in real life, with one relative link in BIN."""
     executable, entry = program.resolve(), sandbox.path(f"{BIN}/cni-chain")
     entry.parent.mkdir(parents=True)
     if is_frozen(executable):
         build = Path("cni-chain", executable.parent.name)
-        shutil.copytree(executable.parent, sandbox.path("/opt/cni") / build, symlinks=True)
+        sandbox.path("/opt/cni/cni-chain").mkdir()
+        put(sandbox.path("/opt/cni") / build, executable.parent)
         entry.symlink_to(Path("..") / build / executable.name)
     else:
-        shutil.copy(executable, entry)
+        put(entry, executable)
 
 
 class Node:
@@ -188,10 +198,8 @@ class Node:
         for directory in (sandbox.path(NET), sandbox.path(CHAIN)):
             directory.mkdir(parents=True)
         self._install(program)
-        for plugin in (tools / "plugins").iterdir():
-            shutil.copy(plugin, plugins)
-        for driver in ("cnitool", "cnidrv"):
-            shutil.copy(tools / driver, sandbox.path("/opt/cni"))
+        put(plugins, *(tools / "plugins").iterdir())
+        put(sandbox.path("/opt/cni"), tools / "cnitool", tools / "cnidrv")
         for command in (
             "ip netns add outside",
             "ip link add eth0 type veth peer name eth0 netns outside",
@@ -262,7 +270,7 @@ class Node:
 
     def _wait_for_the_peer_to_go(self) -> None:
         """Wait for the kernel, which ends a deleted namespace's devices, and with them their peers, some time later."""
-        until = time.monotonic() + 10
+        until = time.monotonic() + 30
         while not self.sandbox.run("ip", "link", "show", f"{DEVICE}-peer", check=False).returncode:
             assert time.monotonic() < until, f"{DEVICE}-peer is still there"
             time.sleep(0.05)
@@ -293,10 +301,14 @@ class Node:
             yield
 
     def http(self, url: str, namespace: str = "") -> Json:
-        """GET a URL from the node itself, or from a namespace."""
+        """GET a URL from the node itself, or from a namespace, once its server listens: a container may just begin."""
         enter = ["ip", "netns", "exec", namespace] if namespace else []
-        answer: Json = json.loads(self.sandbox.run(*enter, *self.sandbox.python(WEB, "get", url)).stdout)
-        return answer
+        end = time.monotonic() + 60
+        while True:
+            answer: Json = json.loads(self.sandbox.run(*enter, *self.sandbox.python(WEB, "get", url)).stdout)
+            if "error" not in answer or time.monotonic() > end:
+                return answer
+            time.sleep(0.1)
 
     def cni(
         self,

@@ -9,7 +9,7 @@ import pytest
 from tests.support.owners import multus
 from tests.support.owners.multus import AUXILIARY, FACADE, MULTUS, MultusNode
 from tests.support.sandbox import node as sandbox_node
-from tests.support.sandbox.inventory import inventory
+from tests.support.sandbox.inventory import inventory, left
 from tests.support.sandbox.namespaces import Sandbox, SandboxUnavailableError
 from tests.support.sandbox.node import (
     BIN,
@@ -50,10 +50,10 @@ def node(program: str) -> Iterator[MultusNode]:
         node = MultusNode(sandbox, Path(program), tools, built)
         node.warm_up()
         with node.api():
-            before = inventory(sandbox)
+            before = inventory(sandbox) | set(KEPT)
             yield node
-            left = {thing for thing in inventory(sandbox) - before if thing not in KEPT}
-            assert not left, "left behind:\n" + "\n".join(sorted(left))
+            there = left(sandbox, before)
+            assert not there, "left behind:\n" + "\n".join(there)
 
 
 MASTER = f"--multus-master-cni-file-name={FACADE}"

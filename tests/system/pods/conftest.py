@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import available
-from tests.support.sandbox.inventory import inventory
+from tests.support.sandbox.inventory import inventory, left
 from tests.support.sandbox.namespaces import Sandbox
 from tests.support.sandbox.node import Node
 
@@ -27,5 +27,5 @@ def node(sandbox: Sandbox, program: str, tools: Path) -> Iterator[Node]:
 
     yield node
 
-    left = sorted(inventory(sandbox) - before)
-    assert not left, "left behind:\n" + "\n".join(left)
+    there = left(sandbox, before)
+    assert not there, "left behind:\n" + "\n".join(there)

@@ -29,7 +29,7 @@ HANGS = """\
 #!/bin/sh
 case "$CNI_COMMAND" in
 VERSION) echo '{"cniVersion": "1.0.0", "supportedVersions": ["0.4.0", "1.0.0"]}' ;;
-ADD) touch /run/reached && exec sleep 60 ;;
+ADD) touch /run/reached && exec sleep 600 ;;
 esac
 """
 # A text where the plugin wants an object: it refuses this at ADD, and at DEL as well.

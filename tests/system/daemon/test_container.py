@@ -61,10 +61,11 @@ def test_it_installs_itself_and_goes_on_as_what_is_installed(bare: Node) -> None
 def test_a_program_that_is_wiped_comes_back_from_the_image(bare: Node) -> None:
     with contained(bare) as agent:
         agent.wait_ready("on")
+        done = len(agent.did)
 
         bare.sandbox.run("sh", "-c", "rm -rf /opt/cni/cni-chain /opt/cni/bin/cni-chain")
 
-        agent.wait_until(lambda: any(PROGRAMS in text for text in agent.did), "installed again")
+        agent.wait_did(PROGRAMS, done)
         agent.wait_ready("on")
         assert bare.chain("status")[0] == 0
         assert agent.errors == ""
@@ -76,8 +77,7 @@ def test_another_build_of_the_same_version_is_named_and_it_neither_ends_nor_repl
     (home / "README").write_text("of another build\n")
 
     with contained(bare) as agent:
-        agent.wait_until(lambda: agent.last["ready"] is False, "not ready")
-        assert "another build of version" in agent.get("/readyz").text
+        agent.wait_refused("another build of version")
         assert agent.get("/healthz").status == 200
         assert not bare.has_facade()
 
@@ -101,9 +101,7 @@ def test_a_version_that_refuses_the_facade_in_place_is_named_and_the_one_before_
     bare.write(f"{NET}/{FACADE}", facade)
 
     with contained(bare) as agent:
-        agent.wait_until(lambda: agent.last["ready"] is False, "not ready")
-        text = agent.get("/readyz").text
-        assert "new pods would get no network from this version" in text, text
+        agent.wait_refused("new pods would get no network from this version")
         assert os.readlink(link) == "../cni-chain/0.0.9/cni-chain"
 
         del facade["plugins"][0]["logLevel"]
@@ -118,9 +116,8 @@ def test_a_directory_that_is_read_only_is_named_and_nothing_is_left_half_done(ba
     bare.sandbox.run("mount", "-o", "remount,ro", directory)
 
     with contained(bare) as agent:
-        agent.wait_until(lambda: agent.last["ready"] is False, "not ready")
-        text = agent.get("/readyz").text
-        assert (directory in text, "Read-only file system" in text) == (True, True), text
+        agent.wait_refused("Read-only file system")
+        assert directory in agent.get("/readyz").text
         assert not bare.has_facade()
 
         bare.sandbox.run("mount", "-o", "remount,rw", directory)
@@ -132,8 +129,7 @@ def test_a_full_disk_is_named_and_leaves_no_half_program(bare: Node) -> None:
     bare.sandbox.run("mount", "-o", "remount,size=2m", "/opt/cni")
 
     with contained(bare) as agent:
-        agent.wait_until(lambda: agent.last["ready"] is False, "not ready")
-        assert "No space left on device" in agent.get("/readyz").text
+        agent.wait_refused("No space left on device")
         assert not bare.sandbox.path(f"{BIN}/cni-chain").exists()
         assert bare.sandbox.run("find", PROGRAMS, "-type", "f", check=False).stdout == ""
 
@@ -147,8 +143,7 @@ def test_without_the_node_s_processes_it_says_what_it_needs(bare: Node) -> None:
     alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
 
     with bare.running([*alone, program, "agent", "--state", "on"]) as agent:
-        agent.wait_until(lambda: agent.last["ready"] is False, "not ready")
-        assert "set hostPID: true" in agent.get("/readyz").text
+        agent.wait_refused("set hostPID: true")
         assert not bare.has_facade()
 
 
@@ -157,6 +152,5 @@ def test_a_second_agent_of_the_node_is_named_and_does_nothing(bare: Node) -> Non
         agent.wait_ready("on")
 
         with bare.agent("off", listen="127.0.0.1:9754") as other:
-            other.wait_until(lambda: other.last["ready"] is False, "not ready")
-            assert "another agent keeps this node, process" in other.get("/readyz").text
+            other.wait_refused("another agent keeps this node, process")
             assert bare.has_facade()

@@ -44,10 +44,11 @@ def test_prepared_follows_the_list_that_its_agents_change_as_long_as_nothing_is_
     node.share()
     with node.agent("prepared") as agent:
         agent.wait_ready("prepared")
+        done = len(agent.did)
 
         node.share(CILIUM | {"enable-debug": True}, ISTIO, {"type": "portmap"})
 
-        agent.wait_until(lambda: node.names(f"{CHAIN}/local.d") != [], "the new plugin is copied")
+        agent.wait_did(f"{CHAIN}/local.d/10-portmap.conf", done)
         agent.wait_ready("prepared")
     assert node.read(f"{CHAIN}/cilium.d/05-cilium.conflist")["plugins"] == [CILIUM | {"enable-debug": True}]
     assert node.names(f"{CHAIN}/local.d") == ["10-portmap.conf"]
@@ -62,10 +63,12 @@ def test_prepared_copies_a_changed_list_anew_and_leaves_what_an_agent_wrote(node
         node.moves("cilium")
         written = node.sandbox.path(fragments[0]).read_bytes()
 
+        done = len(agent.did)
         node.share(CILIUM, ISTIO | {"ambient_enabled": False})
 
-        agent.wait_until(lambda: '"ambient_enabled": false' in node.text(fragments[1]), "the other one is copied")
+        agent.wait_did(fragments[1], done)
         agent.wait_ready("prepared")
+    assert '"ambient_enabled": false' in node.text(fragments[1])
     assert node.sandbox.path(fragments[0]).read_bytes() == written
 
 

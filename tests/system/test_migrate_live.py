@@ -106,9 +106,13 @@ class SharedNode:
         return [delegate["stdin"] for delegate in facade["delegates"]]
 
     def net_dir(self) -> dict[str, tuple[int, bytes]]:
-        """The runtime's directory: each file, whether it is the same one, and its content."""
-        directory = self.sandbox.path(NET)
-        return {file.name: (file.stat().st_ino, file.read_bytes()) for file in directory.iterdir()}
+        """The runtime's directory: each whole file, whether it is the same one, and its content."""
+        found = {}
+        for file in self.sandbox.path(NET).iterdir():
+            with contextlib.suppress(FileNotFoundError):  # a writer has just renamed it
+                if not file.name.startswith(".") and ".tmp" not in file.name:
+                    found[file.name] = (file.stat().st_ino, file.read_bytes())
+        return found
 
 
 @pytest.fixture

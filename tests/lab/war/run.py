@@ -82,7 +82,7 @@ class Restarts:
         if self._random.random() < KILLED:
             writer.kill()
             return "killed"
-        return "stopped" if writer.stop() else "killed, since SIGTERM didn't end it"
+        return "stopped" if writer.stop(5) else "killed, since SIGTERM didn't end it"
 
 
 def run(scenario: Scenario, program: Path, tools: Path, seconds: float, restarts: Restarts | None) -> Seen:

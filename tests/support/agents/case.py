@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from tests.support.agents.node import MESH, AgentNode, MeshPod
+from tests.support.sandbox.inventory import settled
 from tests.support.sandbox.node import FACADE, Answer, Json
 from tests.support.stand_ins.calls import Call, summary
 from tests.support.stand_ins.istio import enrolments
@@ -119,8 +120,8 @@ class Case:
         return sorted(new, key=lambda call: call.at)
 
     def left(self) -> list[str]:
-        """What there is now that wasn't there before."""
-        return sorted(self.node.things() - (self.node.baseline or set()))
+        """What there is now that wasn't there before; what is going is waited for."""
+        return sorted(settled(lambda: self.node.things() - (self.node.baseline or set())))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ import json
 import re
 import secrets
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from tests.support.agents.writers import ADVISED, CLEANS_UP, EXCLUSIVE, Writer, 
 from tests.support.agents.writers import CILIUM as CILIUM_AGENT
 from tests.support.sandbox import inventory
 from tests.support.sandbox.namespaces import CHECKOUT, Sandbox
-from tests.support.sandbox.node import BIN, CHAIN, FACADE, NET, Answer, Json, Node, Pod, wait_for
+from tests.support.sandbox.node import BIN, CHAIN, FACADE, NET, Answer, Json, Node, Pod, put, wait_for
 from tests.support.stand_ins.process import PLACE, Process
 
 SHIPPED = CHECKOUT / "conf" / FACADE
@@ -33,7 +32,7 @@ AGENTS_OWN = re.compile(
     rf"|file {ISTIO_RUN}/.*|directory {ISTIO_RUN}|file {BIN}/istio-cni\.tmp\..*"
     r"|file /run/istio-(image|account)/.*"
 )
-AGENTS_PROCESS = re.compile(r".*(tests\.agents\.stand_ins\.|/cilium-conf-writer |/istio-installer ).*")
+AGENTS_PROCESS = re.compile(r".*(tests\.support\.stand_ins\.|/cilium-conf-writer |/istio-installer ).*")
 
 
 def plugins(file: Path) -> list[str]:
@@ -70,9 +69,8 @@ class AgentNode(Node):
         # What there is when nothing is left; looked at before the first case, and again after one that left something.
         self.baseline: set[str] | None = None
         programs = built(f"cilium-{cilium}")
-        shutil.copy(programs / "cilium-cni", sandbox.path(BIN))
-        shutil.copy(programs / "cilium-conf-writer", sandbox.path("/opt/cni"))
-        shutil.copy(built("gocni") / "gocni", sandbox.path("/opt/cni"))
+        put(sandbox.path(BIN), programs / "cilium-cni")
+        put(sandbox.path("/opt/cni"), programs / "cilium-conf-writer", built("gocni") / "gocni")
         for owner in ("cilium.d", "istio.d"):
             sandbox.path(f"{CHAIN}/{owner}").mkdir(mode=0o755)
         self.cilium = Process(sandbox, "cilium")
@@ -265,13 +263,8 @@ class AgentNode(Node):
         found |= {f"endpoint {name}" for name in state["endpoints"]} | {f"address {a}" for a in state["used"]}
         return {thing for thing in found if not AGENTS_OWN.fullmatch(thing)}
 
-    def _processes(self, patience: float = 1) -> set[str]:
-        """All but the agents'; what has just ended is given a moment to be reaped."""
-        end = time.monotonic() + patience
-        while True:
-            numbers = [n for n in self.sandbox.path("/proc").iterdir() if n.name.isdigit() and n.name != "1"]
-            lines = {inventory.command_line(self.sandbox, n.name) for n in numbers}
-            found = {f"process {line}" for line in lines if not AGENTS_PROCESS.fullmatch(line)}
-            if not found or time.monotonic() > end:
-                return found
-            time.sleep(0.01)
+    def _processes(self) -> set[str]:
+        """All but the agents'."""
+        numbers = [n for n in self.sandbox.path("/proc").iterdir() if n.name.isdigit() and n.name != "1"]
+        lines = {inventory.command_line(self.sandbox, n.name) for n in numbers}
+        return {f"process {line}" for line in lines if not AGENTS_PROCESS.fullmatch(line)}

@@ -1,16 +1,16 @@
 """Cilium's and Istio's own writers as processes on a node: started, stopped, killed, and what they say."""
 
+import contextlib
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 from tests.support import gomodules
 from tests.support.sandbox.namespaces import CHECKOUT, Sandbox, kill, members
-from tests.support.sandbox.node import BIN, wait_for
+from tests.support.sandbox.node import BIN, put, wait_for
 
 CILIUM, ISTIO = "cilium", "istio"
 # What Istio's installer copies its plugin from, and what it asks for beside it; what its agent keeps there at run time.
@@ -54,11 +54,12 @@ class Writer:
         wait_for(lambda: bool(members(started)) or started.poll() is not None, f"{self.agent}'s writer is started")
         self.processes |= set(members(started))
 
-    def stop(self, seconds: float = 5) -> bool:
+    def stop(self, seconds: float = 60) -> bool:
         """End it as its pod would be ended. False if it had to be killed, since SIGTERM had not ended it in time."""
         assert self._running
         for process in members(self._running):
-            os.kill(process, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):  # it has just ended
+                os.kill(process, signal.SIGTERM)
         try:
             self._running.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -121,7 +122,7 @@ def istio(sandbox: Sandbox, directory: str, *settings: str) -> Writer:
         sandbox.path(made).mkdir(parents=True, exist_ok=True)
     sandbox.path(f"{ACCOUNT}/token").write_text("token")
     if not sandbox.path(f"{SOURCE}/istio-cni").exists():
-        shutil.copy(built("istio") / "istio-cni", sandbox.path(SOURCE))
+        put(sandbox.path(SOURCE), built("istio") / "istio-cni")
     given = [
         f"--mounted-cni-net-dir={directory}",
         f"--cni-agent-run-dir=/var{RUN}",
@@ -136,5 +137,5 @@ def _program(sandbox: Sandbox, build: str, name: str) -> str:
     """A program in the sandbox: the directory that it was built into may be hidden there."""
     inside = sandbox.path(f"/opt/cni/{name}")
     if not inside.exists():
-        shutil.copy(built(build) / name, inside)
+        put(inside, built(build) / name)
     return f"/opt/cni/{name}"

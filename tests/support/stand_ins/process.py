@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 from tests.support.sandbox.namespaces import CHECKOUT, Sandbox, members
 from tests.support.stand_ins import calls, orders
@@ -53,7 +54,7 @@ class Process:
 
     def thaw(self) -> None:
         assert self._process
-        os.kill(self._process.pid, signal.SIGCONT)  # nsenter stops with its child, and continues it
+        self._process.send_signal(signal.SIGCONT)  # nsenter stops with its child, and continues it
         self._signal(signal.SIGCONT)
 
     @property
@@ -89,7 +90,11 @@ class Process:
         assert self._stack is not None, f"{self.name} does not run"
         assert self._process
         self._signal(number)
-        self.thaw()  # a frozen one ends too
-        self._process.wait(10)
+        process = self._process
+        end = time.monotonic() + 60
+        while process.poll() is None:
+            assert time.monotonic() < end, f"{self.name} does not end"
+            self.thaw()  # a frozen one ends too
+            time.sleep(0.01)
         self._stack.close()
         self._stack = self._process = None

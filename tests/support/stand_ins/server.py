@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import select
 import signal
 import socketserver
 import ssl
@@ -89,8 +90,16 @@ class Handler(BaseHTTPRequestHandler):
             if not hung:
                 self._record(request, 0)
             hung = True
+            self._require_caller()
             time.sleep(POLL_SECONDS)
         time.sleep(order.late if order else 0)
+
+    def _require_caller(self) -> None:
+        """Raise ConnectionError if the caller has given up: what it asked is then not answered, nor recorded again."""
+        gone = select.poll()
+        gone.register(self.connection, select.POLLRDHUP)
+        if gone.poll(0):
+            raise ConnectionAbortedError("the caller has given up")
 
     def _record(self, request: Request, status: int) -> None:
         call = f"{request.method} {request.path}"

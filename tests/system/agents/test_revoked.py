@@ -11,7 +11,8 @@ from tests.support.agents.case import Case
 from tests.support.agents.node import PLAIN
 
 pytestmark = pytest.mark.parametrize("facade", ["1.0.0"])
-LIMIT_SECONDS = 3
+# As long as the plugin may take when all is well, on a busy machine too; and what it takes without a limit, at least.
+LIMIT_SECONDS, ITS_OWN_SECONDS = 10, 30
 
 
 def test_agent_away_with_a_time_limit_for_its_owner(case: Case) -> None:
@@ -31,7 +32,7 @@ def test_agent_away_with_a_time_limit_for_its_owner(case: Case) -> None:
         assert step.error["msg"].startswith(
             f"istio/istio-cni: did not end in time and was killed (timeoutSeconds is {LIMIT_SECONDS} s)"
         )
-        assert LIMIT_SECONDS <= step.answer.ms / 1000 < LIMIT_SECONDS + 5
+        assert LIMIT_SECONDS <= step.answer.ms / 1000 < ITS_OWN_SECONDS
         assert any(call.startswith("DELETE /v1/endpoint") for call in step.asked("cilium-agent"))
         assert step.asked("kubernetes")
         assert {call.status for call in step.calls if call.to == "kubernetes"} == {401}

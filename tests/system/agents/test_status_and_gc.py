@@ -37,7 +37,9 @@ def test_status_without_ciliums_file(case: Case) -> None:
 def test_status_that_ciliums_own_file_asks_for(case: Case) -> None:
     """Then its agent is asked; a stopped one makes the node unready within STATUS's two seconds."""
     with case.node.cilium_reading(SPEAKS_1_1):
+        case.node.lay_facade(case.version, timeouts={"STATUS": 30})  # a plugin may start slowly
         well = case.cni("status").succeeded()
+        case.node.lay_facade(case.version)
         case.node.cilium.stop()
         stopped = case.cni("status")
 

@@ -64,7 +64,7 @@ def no_state(kubelet: Kubelet) -> Iterator[None]:
 
 @contextlib.contextmanager
 def slow(kubelet: Kubelet) -> Iterator[None]:
-    kubelet.facade({"timeouts": {"ADD": 2}})
+    kubelet.facade({"timeouts": {"ADD": 10}})  # the plugin before it must come through, on a busy machine too
     with steered(kubelet.node, "tuning") as it:
         it.hangs("ADD")
         yield

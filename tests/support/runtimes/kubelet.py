@@ -11,7 +11,7 @@ from dataclasses import replace
 from tests.support.runtimes.cri import Client, CriError, PodConfig, Port
 from tests.support.runtimes.daemons import Runtime
 from tests.support.runtimes.steer import STEERED
-from tests.support.sandbox.inventory import files, links, mounts, rules
+from tests.support.sandbox.inventory import files, links, mounts, rules, settled
 from tests.support.sandbox.node import BIN, CHAIN, FACADE, LOG, NET, STATE, Json, Node
 
 # As conf/00-cni-chain.conflist has them; each runtime sends what it knows of these.
@@ -77,10 +77,10 @@ class Kubelet:
 
     def run_at_last(self, name: str) -> str:
         """Try as a kubelet does, again and again: a runtime that still has a try of its own says no to the next one."""
-        end = time.monotonic() + 60
+        end = time.monotonic() + 180
         while True:
             try:
-                return self.client.run(self.pod(name), timeout=5)
+                return self.client.run(self.pod(name), timeout=20)
             except CriError:
                 if time.monotonic() > end:
                     raise
@@ -103,7 +103,7 @@ class Kubelet:
         return self.client.container(sandbox, pod, "/bin/busybox", "sh", "-c", SERVE)
 
     def body(self, url: str, namespace: str = "") -> str:
-        """What a web server answers, or the error."""
+        """What a web server answers once it listens, or the error."""
         answer = self.node.http(url, namespace)
         return str(answer.get("body", answer.get("error")))
 
@@ -127,20 +127,19 @@ class Kubelet:
         found = {*files(sandbox), *links(sandbox), *rules(sandbox), *mounts(sandbox), *self._processes()}
         return {thing for thing in found if not re.fullmatch(self.runtime.keeps, thing)}
 
+    def left(self, before: set[str]) -> set[str]:
+        """What there is that wasn't there before; what is going is waited for."""
+        return settled(lambda: self.kept() - before, 60)
+
     def _processes(self) -> set[str]:
-        """All but process 1 and the daemon. What has ended is given a moment to be reaped."""
-        proc, end = self.node.sandbox.path("/proc"), time.monotonic() + 2
-        while True:
-            found = set()
-            for number in os.listdir(proc):
-                if number.isdigit() and number != "1":
-                    with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
-                        line = (proc / number / "cmdline").read_text().replace("\0", " ").strip()
-                        found.add(f"process {line or '(ended)'}")
-            others = {line for line in found if not line.startswith(f"process {self.runtime.command_line}")}
-            if not others or time.monotonic() > end:
-                return others
-            time.sleep(0.02)
+        """All but process 1 and the daemon."""
+        proc, found = self.node.sandbox.path("/proc"), set()
+        for number in os.listdir(proc):
+            if number.isdigit() and number != "1":
+                with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                    line = (proc / number / "cmdline").read_text().replace("\0", " ").strip()
+                    found.add(f"process {line or '(ended)'}")
+        return {line for line in found if not line.startswith(f"process {self.runtime.command_line}")}
 
     def warm_up(self) -> None:
         """One pod with all there is: what the runtime makes once and keeps is there after it."""

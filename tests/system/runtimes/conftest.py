@@ -52,7 +52,7 @@ def kubelet(runtime: Runtime) -> Iterator[Kubelet]:
     yield kubelet
 
     pods, leases, records = kubelet.client.sandboxes(), kubelet.node.leases(), kubelet.records()
-    left = sorted(kubelet.kept() - before)
+    left = sorted(kubelet.left(before))
     if kubelet.leaves_masquerade:
         left = [thing for thing in left if not (thing.startswith("rule ") and MASQUERADE.search(thing))]
     kubelet.clean()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -30,7 +31,8 @@ class Versions:
     def install_next(self) -> None:
         version = f"next-{len(self.installed) + 1}"
         self.installed.append(version)
-        shutil.copytree(self._all / self._first.parent.name, self._all / version, symlinks=True)
+        # Not by this process: what a thread starts meanwhile would hold the program open for writing, and it can't run.
+        subprocess.run(["cp", "--archive", self._all / self._first.parent.name, self._all / version], check=True)  # noqa: S607
         self._point_to(self._first.parent.with_name(version) / self._first.name)
 
     def _point_to(self, target: Path) -> None:

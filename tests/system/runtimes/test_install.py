@@ -174,7 +174,7 @@ def test_an_old_conflist_an_upgrade_and_the_way_back_with_pods_that_live_on(
     assert len(still_there) == 2
     # containerd has given their DEL to the old conflist; CRI-O to cni-chain, which they were made with.
     assert collected.count("freed: ") == (0 if kubelet.runtime.checks else 2)
-    assert kubelet.kept() - before == set()
+    assert kubelet.left(before) == set()
     assert not sandbox.path(STATE).exists()
     assert not sandbox.path(INSTALLED).is_symlink()
     assert sorted(path.name for path in sandbox.path(NET).iterdir()) == [f"{FACADE}.uninstalled", OLD]

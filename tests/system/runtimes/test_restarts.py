@@ -23,7 +23,8 @@ def test_a_daemon_that_is_killed(kubelet: Kubelet) -> None:
     meanwhile = kubelet.body(f"http://{address}:8080/")
     kubelet.runtime.start()
     kubelet.runtime.ready()
-    started = kubelet.node.log()[before:]
+    wanted = {"CHECK", "STATUS", "GC"} if kubelet.runtime.checks else set()
+    wait_for(lambda: wanted <= {line["verb"] for line in kubelet.node.log()[before:]}, "the calls of its start")
     after = kubelet.run("after")
     addresses = {kubelet.client.status(s).ip for s in (sandbox, after)}
     answered = kubelet.body(f"http://{address}:8080/")
@@ -33,14 +34,12 @@ def test_a_daemon_that_is_killed(kubelet: Kubelet) -> None:
     assert answered.startswith("before\n")
     assert len(addresses) == 2
     assert address in addresses
-    verbs = {line["verb"] for line in started}
-    assert ({"CHECK", "STATUS", "GC"} if kubelet.runtime.checks else set()) <= verbs
     assert [line["msg"] for line in kubelet.node.log() if line.get("code")] == []
 
 
 def test_a_daemon_that_is_killed_amid_an_add(kubelet: Kubelet) -> None:
     """Nobody waits for the ADD any more: it ends by its own deadline and undoes itself, whatever the daemon knows."""
-    kubelet.facade({"timeouts": {"ADD": 4}})
+    kubelet.facade({"timeouts": {"ADD": 20}})
     with steered(kubelet.node, "portmap") as portmap, ThreadPoolExecutor(1) as thread:
         portmap.hangs("ADD")
         call = thread.submit(kubelet.run, "web")
@@ -50,7 +49,7 @@ def test_a_daemon_that_is_killed_amid_an_add(kubelet: Kubelet) -> None:
             call.result()
         kubelet.runtime.start()
         kubelet.runtime.ready()
-        wait_for(lambda: not kubelet.node.leases() and not kubelet.records(), "the end of the ADD")
+        wait_for(lambda: not kubelet.node.leases() and not kubelet.records(), "the end of the ADD", 60)
     kubelet.end(*kubelet.client.sandboxes())
     # CRI-O forgets the namespaces that it had pinned.
     for namespace in kubelet.node.sandbox.path(f"{RUN}/ns").glob("*/*"):

@@ -9,6 +9,7 @@ from tests.lab.runtimes.walk import alike, shown, started, take, text
 from tests.support.runtimes.agents import LIST
 from tests.support.runtimes.daemons import Containerd24, Crio, Runtime
 from tests.support.runtimes.kubelet import Kubelet
+from tests.support.sandbox.inventory import settled
 from tests.support.sandbox.node import NET, is_frozen
 from tests.support.stand_ins.process import PLACE
 
@@ -32,7 +33,7 @@ def test_from_the_shared_list_to_a_directory_for_each_and_back(kind: type[Runtim
 
         assert kubelet.client.sandboxes() == []
         assert walk.agents.endpoints() == []
-        assert kept(kubelet) - before == set()
+        assert settled(lambda: kept(kubelet) - before, 60) == set()
         assert [file.name for file in node.sandbox.path(NET).iterdir()] == [LIST]
         assert node.sandbox.path(f"{NET}/{LIST}").read_bytes() == shared
 

@@ -27,7 +27,7 @@ LANES = (
     (r"tests/system/agents/.*\[.*\b1\.18\b", "agents with Cilium 1.18"),
     (r"tests/system/agents/", "agents with Cilium 1.20"),
     # What one attaches to its own cgroup, `mesh check` notes in the other.
-    (r"tests/system/(service_address|shim)/", "programs of cgroups"),
+    (r"tests/system/(service_address/|shim/|capture/test_pods\.py)", "programs of cgroups"),
     (r"tests/system/(?!pods/|daemon/)((?:runtimes/|owners/)?\w+)", r"\1"),
 )
 

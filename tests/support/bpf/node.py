@@ -1,8 +1,10 @@
 """A node whose processes and pods have cgroups of their own, so that a load balancer's programs see no others."""
 
+import errno
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,18 @@ from tests.support.sandbox.node import BIN, STATE
 
 # Prints the cookie by which programs know a network namespace (SO_NETNS_COOKIE).
 COOKIE = "import socket, struct; print(struct.unpack('=Q', socket.socket().getsockopt(1, 71, 8))[0])"
+
+
+def removed(cgroup: Path) -> None:
+    """Remove a cgroup as soon as its processes have ended. Raises OSError if they don't."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            return cgroup.rmdir()
+        except OSError as error:
+            if error.errno != errno.EBUSY or time.monotonic() > end:
+                raise
+        time.sleep(0.01)
 
 
 class NoCgroupsError(Exception):
@@ -70,9 +84,9 @@ class BalancedNode:
         return self.top / "system"
 
     def remove(self) -> None:
-        """Remove the cgroups; whatever is still in them is a leak."""
+        """Remove the cgroups; whatever stays in them is a leak, and whoever is just ending is waited for."""
         for place in (self.pods / "pod", self.pods, self.processes, self.top):
-            place.rmdir()
+            removed(place)
 
     def cookie(self) -> int:
         """By which a program knows that a process is in the node's network namespace."""

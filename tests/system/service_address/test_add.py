@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.bpf.chain import KEPT, RUN_DIR, MeshedNode
 from tests.support.bpf.kernel import pinned
+from tests.support.bpf.node import removed
 from tests.support.sandbox.namespaces import kill
 from tests.system.service_address.test_check import FOUR, entry, full, idle, node_only
 
@@ -296,6 +297,6 @@ def test_a_call_that_is_killed_while_it_finds_out_holds_nobody_up(cilium: Meshed
         outcome = cilium.call("ADD")
 
     for directory in cilium.node.pods.glob("cni-chain-probe-*"):  # of the killed: a check removes it a minute later
-        directory.rmdir()
+        removed(directory)
     assert (outcome.code, outcome.ran) == (0, BOTH)
     assert json.loads(cilium.kept.read_bytes())["verdict"] == "OK"

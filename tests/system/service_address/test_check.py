@@ -14,7 +14,7 @@ import pytest
 from tests.support.bpf import balancer
 from tests.support.bpf.balancer import Service
 from tests.support.bpf.kernel import EXCLUSIVE, MULTI, OVERRIDE, attached, linked, load, pinned
-from tests.support.bpf.node import BalancedNode
+from tests.support.bpf.node import BalancedNode, removed
 
 FOUR = Service("10.96.0.10", 80, "10.244.0.21", 8080)
 SIX = Service("fd00:96::10", 80, "fd00:244::21", 8080)
@@ -328,7 +328,7 @@ def test_a_cgroup_that_a_killed_check_has_left_goes_and_one_in_use_stays(node: B
             process.kill()
     stay = [directory for directory in (left, used, new) if directory.exists()]
     for directory in stay:
-        directory.rmdir()
+        removed(directory)
 
     assert (found.verdict, stay) == (BROKEN, [used, new])
 

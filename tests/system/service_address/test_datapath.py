@@ -15,6 +15,7 @@ from tests.support.bpf.balancer import Service
 from tests.support.bpf.kernel import CLASSIFIER, at_interface, attached, listening, load, pinned_program
 from tests.support.bpf.node import BalancedNode, Check
 from tests.support.sandbox.namespaces import Sandbox
+from tests.support.sandbox.node import wait_for
 
 FOUR = Service("10.96.0.10", 80, "10.244.0.21", 8080)
 SIX = Service("fd00:96::10", 80, "fd00:244::21", 8080)
@@ -225,13 +226,14 @@ def test_no_frame_of_a_run_is_sent(node: BalancedNode, pod: str) -> None:
 
         send = f"import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'', ('{FOUR.address}', 80))"
         node.sandbox.run("ip", "netns", "exec", Path(pod).name, "python3", "-c", send)
-        assert frames(listener, address)
+        wait_for(lambda: frames(listener, address) != [], "the frame is heard")
 
 
 def test_a_process_of_the_pod_names_it_as_well(node: BalancedNode, pod: str) -> None:
-    process = ("ip", "netns", "exec", Path(pod).name, "sh", "-c", "echo $$; exec sleep 60")
-    with tcx(node, classifier.translator(FOUR)), node.sandbox.running(*process):
-        pid = node.sandbox.run("pgrep", "-n", "sleep").stdout.strip()
+    process = ("ip", "netns", "exec", Path(pod).name, "sh", "-c", "echo ready; echo $$; exec sleep 600")
+    with tcx(node, classifier.translator(FOUR)), node.sandbox.running(*process) as running:
+        assert running.stdout
+        pid = running.stdout.readline().strip()
         assert runs(check(node, FOUR, pod=pid)) == [("replaced", became(FOUR), CILIUM)]
 
 

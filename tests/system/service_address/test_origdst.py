@@ -260,7 +260,7 @@ if protocol == "tcp":
 client.bind((source, 0))
 client.connect((address, int(port)))
 print(client.getsockname()[1], client.fileno(), flush=True)
-time.sleep(60)
+time.sleep(600)
 """
 
 

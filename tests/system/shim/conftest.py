@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import available
-from tests.support.bpf.node import BalancedNode, NoCgroupsError
+from tests.support.bpf.node import BalancedNode, NoCgroupsError, removed
 from tests.support.sandbox.namespaces import Sandbox
 from tests.support.sandbox.node import install
 from tests.support.shim.node import ShimNode
@@ -37,5 +37,5 @@ def node(sandbox: Sandbox) -> Iterator[ShimNode]:
             yield node
             assert node.shim("off").returncode == 0
     finally:
-        proxy.rmdir()
+        removed(proxy)
         balanced.remove()

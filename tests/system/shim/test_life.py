@@ -9,6 +9,7 @@ import pytest
 
 from cni_chain.mesh.shim import kernel
 from tests.support.bpf.balancer import END
+from tests.support.bpf.node import removed
 from tests.support.shim.campaign import services
 from tests.support.shim.node import ShimNode, answers
 from tests.support.shim.pod import MeshedPod
@@ -130,7 +131,7 @@ def test_a_pod_takes_its_filters_with_it(node: ShimNode) -> None:
 def test_a_proxy_that_has_started_again_is_missing_until_it_is_given(node: ShimNode) -> None:
     with node.maps():
         node.on()
-        node.proxy.rmdir()  # as the runtime does with the container's
+        removed(node.proxy)  # as the runtime does with the container's
         wait_until_gone(node)
         status = node.shim("status")
         node.proxy.mkdir()

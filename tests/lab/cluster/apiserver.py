@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import secrets
 import socket
 import subprocess
 import time
@@ -121,7 +122,12 @@ def start(stack: contextlib.ExitStack, folder: Path, program: Path, *options: st
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody has; all are asked for at once, so that they differ."""
+    """Ports of 127.0.0.1 that nobody has, below those that the kernel gives to whoever connects meanwhile."""
+    found: list[int] = []
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [int(one.getsockname()[1]) for one in sockets]
+        while len(found) < count:
+            port = 10000 + secrets.randbelow(20000)
+            with contextlib.suppress(OSError):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+                found.append(port)
+    return found

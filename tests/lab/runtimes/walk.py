@@ -33,7 +33,7 @@ HOST_PORTS = {"before-3": 18080, "istio-moved": 18081}
 # What differs from one walk to the next: the runtime's IDs, ages, how many files a build has, the width of columns.
 VARIES = (
     (re.compile(r"\b[0-9a-f]{13}\b"), "ID"),
-    (re.compile(r"\b\d+s\b"), "AGE"),
+    (re.compile(r"\b\d+[smh]\b"), "AGE"),
     (re.compile(r"\b\d+ files of"), "N files of"),
     (re.compile(r"  +|-----+"), "  "),
 )

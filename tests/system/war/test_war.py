@@ -39,7 +39,7 @@ def test_in_one_directory_each_takes_back_what_the_other_has_written(
     named = programs(request.config)[0]
     program = Path(sys.executable if named == "source" else named)
 
-    figures = account("war", SCENARIOS["war"], run(SCENARIOS["war"], program, tools, 8, None), None)
+    figures = account("war", SCENARIOS["war"], run(SCENARIOS["war"], program, tools, 20, None), None)
 
     writes = figures["writes"]
     assert len(writes[ISTIO]) >= 2, figures

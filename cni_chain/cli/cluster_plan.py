@@ -24,7 +24,7 @@ def command(
             metavar="[prepared|on|off]",
             show_default=False,
             autocompletion=completion.one_of(STATES),
-            help="The state to get to. Without it: on.",
+            help="The state to get to. Without it: on, or off where that is the state now.",
         ),
     ] = None,
     output: Output = Form.TEXT,

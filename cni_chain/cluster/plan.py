@@ -167,7 +167,7 @@ def words(pace: Pace, release: Release) -> list[str]:
         )
         lines.append(
             f"{counted(pace.nodes - len(pace.at_once), 'node')}, {pace.max_unavailable} at a time, {each}: "
-            f"{pace.batches} times, {pace.seconds} s at least. Which node is next, Kubernetes chooses."
+            f"{counted(pace.batches, 'time')}, {pace.seconds} s at least. Which node is next, Kubernetes chooses."
         )
     lines.append("A node whose agent refuses stays not ready, and stops the others there.")
     return lines

@@ -636,6 +636,18 @@ def test_a_step_has_the_commands_of_its_agent_and_how_to_undo_it(cluster: Cluste
     assert plan["pace"] == {"nodes": 2, "atOnce": [], "maxUnavailable": 1, "batches": 2, "seconds": 10}
 
 
+@pytest.mark.parametrize(("state", "to"), [("prepared", "on"), ("on", "on"), ("off", "off")])
+def test_without_a_state_the_plan_is_that_of_the_next_as_its_help_says(cluster: Cluster, state: str, to: str) -> None:
+    of = daemonset(state, 1)
+    cluster.has(of, pods=[pod("node-1", of)])
+
+    told = cluster.run("plan").stdout
+
+    assert told.splitlines()[0] == f"cni-chain/cni-chain: from {state} to {to}"
+    assert ("each 5 s after the one before was ready: 1 time, 5 s at least" in told) == (state != to)
+    assert "on, or off where that is the state now" in " ".join(cluster.run("plan", "--help").stdout.split())
+
+
 def test_nodes_that_are_not_ready_are_replaced_beside_the_pace(cluster: Cluster) -> None:
     of = daemonset("prepared", 3, numberAvailable=2)
     pods = [pod(f"node-{number}", of, ready=number != 2) for number in (1, 2, 3)]

@@ -249,7 +249,10 @@ def test_how_a_change_comes_to_the_nodes_is_the_operators(helm: Helm) -> None:
 
 REFUSED: list[tuple[Json, str]] = [
     ({"preset": ""}, "preset: name the agents of this cluster, such as --set preset=cilium+istio-ambient, or give own"),
-    ({"owners": ["cilium"]}, "owners: not together with preset"),
+    (
+        {"owners": ["cilium"]},
+        "owners: not together with preset: empty one of the two, by --set preset= or --set-json 'o",
+    ),
     ({"state": "enabled"}, "- at '/state': value must be one of 'prepared', 'on', 'off'"),
     ({"stat": "on"}, "additional properties 'stat' not allowed"),
     ({"preset": "cillium"}, "- at '/preset': 'cillium' does not match pattern"),
@@ -260,7 +263,10 @@ REFUSED: list[tuple[Json, str]] = [
     ({"exempt": ["istio-system/istio-cni-node-"]}, "- at '/exempt/0': "),
     ({"optional": ["istio:istio-cni"]}, "- at '/optional/0': "),
     ({"without": ["istio:istio-cni"]}, "- at '/without/0': "),
-    ({"without": ["istio"]}, "without: istio is one of the owners: cilium, istio, local"),
+    (
+        {"without": ["istio"]},
+        "without: istio is one of the owners: cilium, istio, local; --set-json 'without=[]' takes nobody out",
+    ),
     ({"optional": ["linkerd"]}, "optional: linkerd is none of the owners: cilium, istio, local"),
     ({"exempt": ["linkerd=a/b"]}, "exempt: linkerd=a/b: its owner is none of: cilium, istio, local"),
     ({"preset": "", "owners": ["a:x", "a:y"]}, "owners: each one time only, with all its types: a:x, a:y"),
@@ -286,6 +292,16 @@ REFUSED: list[tuple[Json, str]] = [
     ({"metrics.podMonitor": True}, "metrics.podMonitor: needs metrics.expose=true"),
     ({"startupTaint.enabled": True}, "startupTaint.image: an image that has sh and kubectl"),
     ({"startupTaint.key": "no-prefix"}, "- at '/startupTaint/key': "),
+    # In a file a value that is left empty takes the default away.
+    ({"state": None}, "missing property 'state'"),
+    ({"distro": None}, "missing property 'distro'"),
+    ({"port": None}, "missing property 'port'"),
+    ({"image.repository": None}, "- at '/image': missing property 'repository'"),
+    ({"rollout": None}, "missing property 'rollout'"),
+    ({"rollout.maxUnavailable": None}, "- at '/rollout': missing property 'maxUnavailable'"),
+    # The chart sets these itself, and a YAML file has a key one time.
+    ({"podLabels": {"app.kubernetes.io/name": "x"}}, "- at '/podLabels/app.kubernetes.io~1name': false schema"),
+    ({"podAnnotations": {"kubectl.kubernetes.io/default-container": "x"}}, "- at '/podAnnotations/kubectl.k"),
 ]
 
 

@@ -135,6 +135,21 @@ def test_a_release_goes_from_step_to_step_and_back_and_leaves_nothing(helm: Helm
     assert server.call("get", kinds, "--namespace", "steps").stdout == ""
 
 
+def test_a_mesh_that_was_taken_out_comes_back_by_what_the_refusal_says(helm: Helm, server: ApiServer) -> None:
+    where = ("--namespace", "again", "--kube-apiserver", server.address, "--kube-insecure-skip-tls-verify")
+    server.apply(namespace("again", "privileged"))
+    upgrade = ("upgrade", "--install", "again", CHART, *where, "--kube-token", ADMINISTRATOR, "--reuse-values")
+    helm.printed(*upgrade, "--set", "preset=cilium", "--set", "without={istio}")
+
+    refused = helm.run(*upgrade, *WITH_PRESET).stderr
+
+    [_, hint] = refused.split("cilium, istio, local; ")
+    helm.printed(*upgrade, *WITH_PRESET, *shlex.split(hint)[:2])
+    path = "jsonpath={.spec.template.spec.containers[0].args[1:4]}"
+    wanted = server.kubectl("get", "daemonset", "again", "--namespace", "again", f"--output={path}")
+    assert wanted.split() == ["--state=prepared", "--owner=cilium:cilium-cni", "--owner=istio:istio-cni"]
+
+
 @pytest.fixture(scope="module")
 def token(helm: Helm, server: ApiServer) -> str:
     """Of a pod on the node `mine`, as its kubelet asks for one."""

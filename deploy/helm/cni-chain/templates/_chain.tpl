@@ -2,7 +2,7 @@
 {{- define "cni-chain.chain" -}}
 {{- $chain := dict "owners" .Values.owners "name" .Values.networkName "network" dict "mesh" dict }}
 {{- if and .Values.preset .Values.owners }}
-{{- fail "owners: not together with preset; with preset=\"\" the owners are those of the list" }}
+{{- fail "owners: not together with preset: empty one of the two, by --set preset= or --set-json 'owners=[]'" }}
 {{- else if .Values.preset }}
 {{- $known := .Files.Get "presets.yaml" | fromYaml }}
 {{- $words := splitList "+" .Values.preset }}
@@ -30,7 +30,7 @@
 {{- end }}
 {{- range .Values.without }}
 {{- if has . $names }}
-{{- fail (printf "without: %s is one of the owners: %s" . (join ", " $names)) }}
+{{- fail (printf "without: %s is one of the owners: %s; --set-json 'without=[]' takes nobody out" . (join ", " $names)) }}
 {{- end }}
 {{- end }}
 {{- range .Values.optional }}

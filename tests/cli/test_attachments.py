@@ -1,5 +1,6 @@
 """`cni-chain attachments`: what was run for each pod and is not undone yet."""
 
+import calendar
 import json
 import subprocess
 import time
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.files.node import Node, run, with_pods
+from tests.support.files.node import Node, run, wait_until, with_pods
 from tests.support.sandbox.node import is_frozen
 
 
@@ -59,7 +60,7 @@ def test_one_whose_del_failed_has_the_last_error_and_how_often(pods: Node) -> No
     )
     assert (held["state"], held["tries"], held["error"]["code"]) == ("deleting", 3, 11)
     assert held["error"]["msg"] == "istio/istio-cni: the agent is away"
-    last = time.mktime(time.strptime(held["lastTry"], "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
+    last = calendar.timegm(time.strptime(held["lastTry"], "%Y-%m-%dT%H:%M:%SZ"))
     assert 290 < time.time() - last < 360
 
 
@@ -108,7 +109,7 @@ def test_json_has_everything_that_is_listed(pods: Node) -> None:
     document = pods.json("attachments")
 
     (held,) = document["attachments"]
-    created = time.mktime(time.strptime(held.pop("created"), "%Y-%m-%dT%H:%M:%SZ")) - time.timezone
+    created = calendar.timegm(time.strptime(held.pop("created"), "%Y-%m-%dT%H:%M:%SZ"))
     assert abs(time.time() - created) < 60
     assert held.pop("ageSeconds") < 60
     assert held == {
@@ -254,10 +255,8 @@ def test_a_namespace_is_found_wherever_its_path_is(pods: Node, namespace: Path) 
     process = subprocess.Popen(["/usr/bin/nsenter", f"--net={namespace}", "sleep", "60"])
     try:
         pods.call("ADD", "c2", CNI_NETNS=f"/proc/{process.pid}/ns/net")
-        until = time.monotonic() + 10
-        while Path(f"/proc/{process.pid}/ns/net").stat().st_ino != namespace.stat().st_ino:
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        entered = Path(f"/proc/{process.pid}/ns/net")
+        wait_until(lambda: entered.stat().st_ino == namespace.stat().st_ino, "the process is in the namespace")
 
         assert pods.json("attachments", "c2")["attachments"][0]["differences"] == []
     finally:

@@ -1,6 +1,7 @@
 """The table of `cni-chain attachments`: a row is a line where it fits, no name is broken, and changes as they come."""
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from cni_chain.plugin.record import Attachment, parse
-from tests.cli.test_terminal import ESCAPE, shown_by
+from tests.cli.test_terminal import ESCAPE, Upon, shown_by
 from tests.support.files import schemas
 from tests.support.files.node import Node
 from tests.support.files.outcome import wait_until
@@ -140,11 +141,17 @@ def test_changes_are_printed_as_they_come(watching: tuple[Node, subprocess.Popen
         validator.validate(json.loads(line))
 
 
+def drawn_again(end: bytes) -> Upon:
+    """Ctrl-C when the table has been drawn for the second time, to its end."""
+    return Upon(end, 2, lambda process: os.kill(process, signal.SIGINT))
+
+
 def test_on_a_terminal_the_table_is_drawn_again(pods: Node) -> None:
     where = ["--net-dir", str(pods.net_dir), "--state-dir", str(pods.state_dir)]
-    command = ["/usr/bin/timeout", "--preserve-status", "--signal=INT", "5", pods.program, "attachments", "-w", *where]
 
-    text = shown_by(command, COLUMNS="100", LINES="24")
+    text = shown_by(
+        [pods.program, "attachments", "-w", *where], drawn_again(b"Ctrl-C ends."), COLUMNS="100", LINES="24"
+    )
 
     assert text.count("\x1b[H\x1b[2J") >= 2
     assert "default/web-1  eth0   10.1.0.5/24" in ESCAPE.sub("", text)
@@ -168,9 +175,10 @@ def test_the_screen_has_room_for_what_is_drawn(pods: Node) -> None:
     for number in range(12):
         assert pods.add(f"d{number}").ok
     where = ["--net-dir", str(pods.net_dir), "--state-dir", str(pods.state_dir)]
-    command = ["/usr/bin/timeout", "--preserve-status", "--signal=INT", "4", pods.program, "attachments", "-w", *where]
+    command = [pods.program, "attachments", "-w", *where]
 
-    last = ESCAPE.sub("", shown_by(command, COLUMNS="100", LINES="10").rpartition("\x1b[2J")[2]).splitlines()
+    shown = shown_by(command, drawn_again(b" lines more"), COLUMNS="100", LINES="10")
 
+    last = ESCAPE.sub("", shown.rpartition("\x1b[2J")[2]).splitlines()
     assert len(last) <= 10
     assert last[-1].endswith(" lines more") or last[-2].endswith(" lines more")

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.files.node import WEB, Json, Node, run, with_pods
+from tests.support.files.node import WEB, Json, Node, run, wait_until, with_pods
+from tests.support.files.outcome import PATIENCE
 from tests.support.files.schemas import members
 
 STALE = "stale: default/web-1 eth0 (c1): its network namespace is gone\n"
@@ -239,16 +240,14 @@ def test_one_that_another_call_works_on_is_left_alone(pods: Node) -> None:
 
 
 def test_a_runtimes_call_is_told_to_try_again_meanwhile(pods: Node) -> None:
-    pods.plugin("istio-cni").does("DEL", "sleep 2")
+    pods.plugin("istio-cni").does("DEL", "until told")
     pods.loses_its_namespace("c1")
     command = [pods.program, "gc", "--yes", "--net-dir", str(pods.net_dir), "--state-dir", str(pods.state_dir)]
     child = os.posix_spawn(command[0], command, {"PATH": "/usr/bin:/bin"})
-    until = time.monotonic() + 20
-    while "DEL istio-cni" not in pods.ran:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_until(lambda: "DEL istio-cni" in pods.ran, "gc's DEL")
 
     outcome = pods.call("DEL", "c1", CNI_NETNS="")
+    (pods.double_dir / "told").touch()
 
     assert (outcome.code, "is busy" in outcome.msg) == (11, True)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
@@ -260,14 +259,12 @@ def test_an_attachment_that_is_made_anew_meanwhile_is_left_alone(pods: Node) -> 
     for number in range(2, 5):
         pods.add(f"c{number}")
         pods.loses_its_namespace(f"c{number}")
-    pods.plugin("istio-cni").does("DEL", "sleep 3", call=1)
+    pods.plugin("istio-cni").does("DEL", "until made", call=1)
     command = [pods.program, "gc", "--yes", "--net-dir", str(pods.net_dir), "--state-dir", str(pods.state_dir)]
     child = os.posix_spawn(command[0], command, {"PATH": "/usr/bin:/bin"})
-    until = time.monotonic() + 20
-    while "DEL istio-cni" not in pods.ran:
-        assert time.monotonic() < until
-        time.sleep(0.01)
+    wait_until(lambda: "DEL istio-cni" in pods.ran, "gc's first DEL")
     pods.netns("c4")
+    (pods.double_dir / "made").touch()
     os.waitpid(child, 0)
 
     assert pods.records == [pods.record("c1"), pods.record("c4")]
@@ -282,12 +279,15 @@ def test_it_is_safe_while_pods_come_and_go(pods: Node) -> None:
         added = pods.begin("ADD", f"d{number}", CNI_NETNS=str(netns)).ends()
         netns.unlink()
         time.sleep(number % 3 / 5)
+        if number == 23:
+            wait_until(lambda: freed, "gc frees one")
         codes = [added.code]
-        while len(codes) < 20 and (len(codes) == 1 or codes[-1] == 11):
+        until = time.monotonic() + PATIENCE
+        while time.monotonic() < until and (len(codes) == 1 or codes[-1] == 11):
             codes.append(pods.begin("DEL", f"d{number}", CNI_NETNS=str(netns)).ends().code)
         return codes
 
-    freed = []
+    freed: list[str] = []
     with ThreadPoolExecutor(4) as threads:
         running = [threads.submit(one, number) for number in range(24)]
         while not all(pod.done() for pod in running):

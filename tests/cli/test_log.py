@@ -19,7 +19,7 @@ LONG = "namespace-of-a-team/web-frontend-7d9c4b5f6-x2x9z-canary"
 
 def line(verb: str, second: int, pod: str = "shop/web-1", **keys: object) -> Json:
     rest = {"network": "cilium", "containerID": "c0ffee0123456789", "ifname": "eth0", "netns": "/run/netns/c1"}
-    time = f"2026-11-29T06:26:{second:02d}.250Z"
+    time = f"2025-11-29T06:26:{second:02d}.250Z"
     return {"time": time, "level": "info", "verb": verb, **rest, "pod": pod, "ms": 31.4, **keys}
 
 
@@ -53,7 +53,7 @@ def write(file: Path, *lines: Json, mode: str = "a") -> None:
 
 def test_a_line_that_is_no_call_is_left_out(node: Node, file: Path) -> None:
     before = node.run("log")
-    write(file, {"time": "2026-11-29T06:26:05.250Z", "verb": 5}, {"msg": "a line of another program"})
+    write(file, {"time": "2025-11-29T06:26:05.250Z", "verb": 5}, {"msg": "a line of another program"})
     with file.open("a") as log:
         log.write("[" * 5000 + "]" * 5000 + "\n")
 

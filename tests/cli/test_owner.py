@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cni_chain.change import draft
-from tests.support.files.node import CONF, FACADE, Json, Node, Result, at, run
+from tests.support.files.node import CONF, FACADE, Json, Node, Result, at, run, wait_until
 
 pytestmark = pytest.mark.root  # elsewhere the facade would have to allow unsafe permissions, and be another one
 
@@ -290,11 +290,16 @@ def test_a_runtime_that_reads_meanwhile_never_sees_half_a_facade(node: Node) -> 
         while not end.is_set():
             seen.add(node.facade.read_bytes())
 
+    def is_seen() -> bool:
+        return node.facade.read_bytes() in seen
+
     reader = threading.Thread(target=look)
     reader.start()
+    wait_until(is_seen, "a look at the facade")
     for _ in range(2):
-        done(node, "add", "x", "--optional")
-        done(node, "remove", "x")
+        for words in (("add", "x", "--optional"), ("remove", "x")):
+            done(node, *words)
+            wait_until(is_seen, "a look at the facade")
     end.set()
     reader.join()
 

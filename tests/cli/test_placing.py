@@ -12,6 +12,7 @@ import pytest
 from cni_chain.change import files
 from cni_chain.node.errors import RefusedError
 from cni_chain.node.tree import Tree
+from tests.support.files.outcome import wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -61,6 +62,7 @@ def test_who_reads_meanwhile_sees_the_old_file_or_the_new_one(tmp_path: Path) ->
 
     reader = threading.Thread(target=look)
     reader.start()
+    wait_until(lambda: seen, "a look at the file")
     for number in range(20):
         files.put(str(path), texts[number % 2], 0o644)
     end.set()

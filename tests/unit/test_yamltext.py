@@ -3,7 +3,7 @@
 from typing import Any
 
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cni_chain.cli import yamltext
@@ -31,6 +31,7 @@ DOCUMENTS = st.recursive(
 )
 
 
+@settings(deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(TEXT, DOCUMENTS))
 def test_whatever_json_can_say_is_read_again_as_it_was(document: dict[str, Any]) -> None:
     assert yaml.safe_load(yamltext.text(document)) == document

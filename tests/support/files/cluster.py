@@ -20,7 +20,7 @@ BASE = Path(__file__).resolve().parents[3] / "deploy/kustomize/base/cni-chain.ya
 NAMESPACE = "cni-chain"
 
 # A kubectl that answers from a file: the first answer whose words are all among those that it is called with.
-PROGRAM = """#!{python}
+PROGRAM = """#!{python} -IS
 import json, sys, time
 from pathlib import Path
 here = Path(__file__).parent

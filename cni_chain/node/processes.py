@@ -26,6 +26,8 @@ _NETLINK_CONNECTOR = 11
 _CN_IDX_PROC, _CN_VAL_PROC = 1, 1
 _PROC_CN_MCAST_LISTEN = 1
 _NLMSG_DONE = 3
+_SO_RCVBUFFORCE = 33  # include/uapi/asm-generic/socket.h; `socket` doesn't have it
+_QUEUE = 4 << 20  # bytes that the kernel may keep until they are read
 _LISTEN = struct.Struct("=IHHII IIIIHH I")
 _HEAD = struct.Struct("=16x 20x I4x8x")  # what happened; then the processes
 _FORK, _EXEC = 0x1, 0x2
@@ -193,6 +195,11 @@ def _listen() -> socket.socket | None:
         )
     except OSError:
         return None
+    try:
+        # The usual queue is soon full on a busy node, where a watch may have to wait for its turn.
+        made.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _QUEUE)
+    except OSError:
+        pass
     try:
         made.bind((0, _CN_IDX_PROC))
         made.send(

@@ -9,14 +9,14 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.files import mounts
-from tests.support.files.node import SPEAKS, Json, Node, Result, run
+from tests.support.files.node import SPEAKS, Json, Node, Result, run, wait_until
+from tests.support.files.outcome import PATIENCE, stop
 
 pytestmark = pytest.mark.root
 
@@ -175,7 +175,7 @@ def test_an_agent_that_is_stopped_takes_no_connection(here: Here, name: str, age
     path = here.run_dir / name
     with agent_process(path) as process:
         assert here.found() == []
-        os.kill(process, signal.SIGSTOP)
+        stop(process)
         told = f"{agent} accepts no connection at {path}: its process {process} is stopped"
         assert here.found() == [("agent-frozen", told)]
         assert f"kill -CONT {process}" in here.doctor().stdout
@@ -183,10 +183,23 @@ def test_an_agent_that_is_stopped_takes_no_connection(here: Here, name: str, age
         here.doctor()
         ((kind, what),) = here.found()
         os.kill(process, signal.SIGCONT)
+        wait_until(lambda: takes(path), "the agent accepts a connection again")
         assert here.found() == []
 
     assert kind == "agent-frozen"
     assert what.startswith(f"{agent} accepts no connection at {path}")
+
+
+def takes(path: Path) -> bool:
+    """Whether an agent takes a connection, now or behind others that wait; False if the kernel lets no more wait."""
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.setblocking(False)
+        try:
+            asking.connect(str(path))
+        except BlockingIOError:
+            return False
+        asking.settimeout(PATIENCE)
+        return asking.recv(1) == b""
 
 
 def test_an_agent_that_hangs_takes_no_connection_either(here: Here) -> None:
@@ -275,6 +288,8 @@ def test_the_runtime_that_runs_is_judged_and_not_the_one_in_path(here: Here) -> 
 
     with mounts.private():
         process = subprocess.Popen([running, "60"])
+        comm = Path(f"/proc/{process.pid}/comm")
+        wait_until(lambda: comm.read_text() == "containerd\n", "it runs")
         try:
             told = here.doctor()
         finally:
@@ -354,7 +369,7 @@ def test_each_agent_by_its_own_sign(here: Here, plugin: str) -> None:
             ((kind, what),) = here.found_with_run_dir()
         assert what.endswith(f"run/{path}: it has ended")
         with agent_process(here.run_dir / path) as process:
-            os.kill(process, signal.SIGSTOP)
+            stop(process)
             ((kind, what),) = here.found_with_run_dir()
         assert kind == "agent-frozen"
         assert what.endswith(f"run/{path}: its process {process} is stopped")
@@ -398,10 +413,8 @@ def agent(here: Here, name: str, mounted: Path) -> Iterator[None]:
     try:
         assert process.stdout is not None
         process.stdout.readline()
-        until = time.monotonic() + 30
-        while Path(f"/proc/{process.pid}/comm").read_text().rstrip() != name[:15]:
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        comm = Path(f"/proc/{process.pid}/comm")
+        wait_until(lambda: comm.read_text().rstrip() == name[:15], f"{name} runs")
         yield
     finally:
         process.kill()

@@ -1,5 +1,7 @@
 """`cni-chain watch` on the real kernel: who writes what, also a writer that has ended; and rewrite wars."""
 
+import contextlib
+import functools
 import json
 import os
 import re
@@ -17,7 +19,7 @@ from jsonschema import Draft202012Validator
 from tests.cli.test_terminal import ESCAPE, shown_by
 from tests.support.files import mounts, schemas
 from tests.support.files.node import Json, Node
-from tests.support.files.outcome import wait_until
+from tests.support.files.outcome import stop, wait_until
 
 pytestmark = pytest.mark.root
 
@@ -172,7 +174,7 @@ def test_a_file_that_one_agent_rewrites_is_no_war(node: Node, start: Start, agen
 def test_a_writer_that_has_ended_before_it_was_asked_about_is_named_all_the_same(node: Node, start: Start) -> None:
     """While the watch is stopped a shell writes and ends; its parent, which has not waited for it, does so later."""
     watch = start()
-    watch.process.send_signal(signal.SIGSTOP)
+    stop(watch.process.pid)
     waiting = subprocess.Popen(["/bin/sh", "-c", f"echo 1 >{node.net_dir}/10-waiting.conf"])
     gone = subprocess.Popen(["/bin/sh", "-c", f"echo 1 >{node.net_dir}/20-gone.conf"])
     gone.wait()
@@ -182,6 +184,18 @@ def test_a_writer_that_has_ended_before_it_was_asked_about_is_named_all_the_same
     watch.prints(rf"10-waiting.conf  .*written  by sh {waiting.pid}(, .*)?$")
     watch.prints(rf"20-gone.conf  .*written  by an ended child of python\S* {gone.pid}(, .*)?$")
     waiting.wait()
+
+
+def test_so_is_one_that_a_busy_node_has_started_meanwhile(node: Node, start: Start) -> None:
+    """Hundreds of processes have come and gone, of which the kernel reports several steps each."""
+    watch = start()
+    stop(watch.process.pid)
+    subprocess.run(["/bin/sh", "-c", "for one in $(seq 500); do /bin/true; done"], check=True)
+    gone = subprocess.Popen(["/bin/sh", "-c", f"echo 1 >{node.net_dir}/20-gone.conf"])
+    gone.wait()
+    watch.process.send_signal(signal.SIGCONT)
+
+    watch.prints(rf"20-gone.conf  .*written  by an ended child of python\S* {gone.pid}(, .*)?$")
 
 
 def test_an_owner_that_comes_while_the_watch_lasts_is_watched_too(node: Node, start: Start) -> None:
@@ -292,7 +306,7 @@ def pod_of_this_test() -> Iterator[tuple[str, str, Path]]:
     uid, container = str(uuid.uuid4()), uuid.uuid4().hex * 2
     mounted = [one.split() for one in Path("/proc/mounts").read_text().splitlines()]
     for mount in mounted:
-        top = Path(mount[1]) / "kubepods-test" / f"pod{uid}"
+        top = Path(mount[1]) / f"kubepods-{uid}" / f"pod{uid}"
         if mount[2] not in ("cgroup", "cgroup2"):
             continue
         try:
@@ -304,10 +318,15 @@ def pod_of_this_test() -> Iterator[tuple[str, str, Path]]:
     else:
         pytest.skip("no cgroup can be made here")
     yield uid, container, top / container
-    for folder in (top / container, top):
-        folder.rmdir()
-    if not any(one.is_dir() for one in top.parent.iterdir()):
-        top.parent.rmdir()
+    for folder in (top / container, top, top.parent):
+        wait_until(functools.partial(is_removed, folder), f"the removal of {folder}")
+
+
+def is_removed(cgroup: Path) -> bool:
+    """Whether a cgroup is removed now; it takes a moment until the kernel has forgotten a process that has ended."""
+    with contextlib.suppress(OSError):
+        cgroup.rmdir()
+    return not cgroup.exists()
 
 
 def test_the_pod_of_a_writer_is_named_by_its_cgroup_and_the_kubelets_logs(

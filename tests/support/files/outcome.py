@@ -1,6 +1,8 @@
 """What a runtime sees of one call, and what holds for every answer."""
 
 import json
+import os
+import signal
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -24,6 +26,13 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
         return False
+
+
+def stop(pid: int) -> None:
+    """Stop a process (SIGSTOP), as a container that is paused, and wait until it does no more."""
+    os.kill(pid, signal.SIGSTOP)
+    status = Path(f"/proc/{pid}/stat")
+    wait_until(lambda: status.read_text().rpartition(")")[2].split()[0] == "T", f"process {pid} has stopped")
 
 
 class Outcome(NamedTuple):

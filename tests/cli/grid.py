@@ -7,7 +7,6 @@ their rules ask plugins, runtimes or agents.
 import json
 import os
 import shutil
-import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,6 +18,7 @@ from tests.cli import test_doctor_tokens as tokens
 from tests.cli.test_doctor_here import Here, agent, agent_process, here_listening, release
 from tests.support.files import mounts
 from tests.support.files.node import CONF, FACADE, SPEAKS, Json, Node
+from tests.support.files.outcome import stop
 
 
 def document(node: Node) -> Json:
@@ -255,7 +255,7 @@ MORE: dict[str, Callable[[Node], object]] = {
 
 
 def frozen(here: Here, stack: ExitStack) -> None:
-    os.kill(stack.enter_context(agent_process(here.run_dir / "cilium.sock")), signal.SIGSTOP)
+    stop(stack.enter_context(agent_process(here.run_dir / "cilium.sock")))
 
 
 def without_ztunnel(here: Here, stack: ExitStack) -> None:
@@ -285,7 +285,7 @@ def addresses_unknown(here: Here, stack: ExitStack) -> None:
 
 
 # What leaves the pod is redirected, what arrives is not, and nobody listens.
-HALF_LAID = "iptables-legacy -t nat -A OUTPUT -p tcp -j REDIRECT --to-ports 15001 && echo laid && exec cat"
+HALF_LAID = "iptables-legacy -w -t nat -A OUTPUT -p tcp -j REDIRECT --to-ports 15001 && echo laid && exec cat"
 
 
 def half_captured(here: Here, stack: ExitStack) -> None:

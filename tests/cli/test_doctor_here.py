@@ -105,11 +105,13 @@ class Here:
         file.write_text(f"#!/bin/sh\necho '{text}'\n")
         file.chmod(0o755)
 
-    def doctor(self, *arguments: str) -> Result:
+    def doctor(self, *arguments: str, apart: bool = True) -> Result:
+        """What it says; `apart`, in a mount namespace of its own, where no runtime of this machine runs."""
         where = ["--net-dir", str(self.node.net_dir), "--bin-dir", str(self.node.bin_dir)]
         state = ["--state-dir", str(self.node.root / "state")]
         environ = {"PATH": f"{self.programs}:/usr/bin:/bin", "CILIUM_SOCK": f"{self.run_dir}/cilium.sock"}
-        return run(self.node.program, "doctor", *where, *state, *arguments, environ=environ)
+        command = [*(["/usr/bin/unshare", "--mount"] if apart else []), self.node.program, "doctor", *where, *state]
+        return run(*command, *arguments, environ=environ)
 
     def found_with_run_dir(self) -> list[tuple[str, str]]:
         """As `found`, where the directory of this node's sockets is /run."""
@@ -291,7 +293,7 @@ def test_the_runtime_that_runs_is_judged_and_not_the_one_in_path(here: Here) -> 
         comm = Path(f"/proc/{process.pid}/comm")
         wait_until(lambda: comm.read_text() == "containerd\n", "it runs")
         try:
-            told = here.doctor()
+            told = here.doctor(apart=False)
         finally:
             process.kill()
             process.wait()

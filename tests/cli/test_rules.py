@@ -17,7 +17,7 @@ from cni_chain.checks.rule import ERROR, WARNING, Needs
 from cni_chain.cli import app
 from tests.cli import grid
 from tests.cli.test_doctor_here import Here, here
-from tests.support.files import schemas
+from tests.support.files import mounts, schemas
 from tests.support.files.node import Json, Node, Result, shipped_node
 
 __all__ = ["here"]
@@ -238,7 +238,8 @@ def look_at(here: Here, monkeypatch: pytest.MonkeyPatch) -> Commands:
     monkeypatch.setenv("PATH", f"{here.programs}:/usr/bin:/bin")
     monkeypatch.setenv("CILIUM_SOCK", f"{here.run_dir}/cilium.sock")
     where = ["--net-dir", str(here.node.net_dir), "--bin-dir", str(here.node.bin_dir)]
-    return Commands(*where, "--state-dir", str(here.node.root / "state"))
+    with mounts.private():  # where no runtime of this machine runs
+        return Commands(*where, "--state-dir", str(here.node.root / "state"))
 
 
 def test_a_running_node_on_which_all_is_well_has_nothing(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

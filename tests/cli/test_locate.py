@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from cni_chain.node import locate
 from cni_chain.node.errors import UnreadableError
 from cni_chain.node.locate import Locator, Position
+from tests.support.generated import steady
 
 TEXT = """
 {
@@ -91,6 +92,7 @@ documents = st.recursive(
 )
 
 
+@steady
 @given(document=documents, indent=st.sampled_from([None, 1]), escape=st.booleans())
 def test_whatever_the_text_each_member_begins_with_its_own_name(
     document: object, indent: int | None, escape: bool

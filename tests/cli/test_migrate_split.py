@@ -16,6 +16,7 @@ from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import FacadeFile
 from cni_chain.plugin import chain, fragments, jsontext
 from cni_chain.plugin.chain import Delegate
+from tests.support.generated import steady
 
 Json = dict[str, Any]
 
@@ -115,6 +116,7 @@ plugins = st.builds(
 agents = st.sampled_from(["cilium-cni", "istio-cni", "kuma-cni", "calico"]).map(lambda kind: {"type": kind})
 
 
+@steady
 @given(first=st.lists(plugins, max_size=12), agent=agents, rest=st.lists(plugins, max_size=3))
 def test_whatever_a_list_has_the_proof_holds_for_what_is_made_of_it(
     first: list[Json], agent: Json, rest: list[Json]
@@ -128,6 +130,7 @@ def test_whatever_a_list_has_the_proof_holds_for_what_is_made_of_it(
     assert proof.holds, [delegate.differences for delegate in proof.delegates]
 
 
+@steady
 @given(value=values, other=values)
 def test_two_values_are_the_same_only_if_they_are(value: object, other: object) -> None:
     assert list(differences(value, value)) == []

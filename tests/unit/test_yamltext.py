@@ -3,10 +3,11 @@
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cni_chain.cli import yamltext
+from tests.support.generated import steady
 
 # Lone halves of characters can't be printed in any encoding.
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
@@ -31,7 +32,7 @@ DOCUMENTS = st.recursive(
 )
 
 
-@settings(deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow])
+@steady
 @given(st.dictionaries(TEXT, DOCUMENTS))
 def test_whatever_json_can_say_is_read_again_as_it_was(document: dict[str, Any]) -> None:
     assert yaml.safe_load(yamltext.text(document)) == document

@@ -121,7 +121,7 @@ class Sandbox:
         for stream in (self._init.stdin, self._init.stdout, self._init.stderr):
             if stream:
                 stream.close()
-        self._init.wait(30)
+        self._init.wait(60)
 
     def path(self, inside: str) -> Path:
         """A file in there, as it can be opened from out here. Absolute links on the way lead back out."""
@@ -132,7 +132,7 @@ class Sandbox:
         *command: str,
         env: Mapping[str, str] | None = None,
         stdin: str = "",
-        timeout: float = 120,
+        timeout: float = 300,
         check: bool = True,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in there to its end."""

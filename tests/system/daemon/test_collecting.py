@@ -36,7 +36,7 @@ def test_calls_go_on_while_it_is_stopped_killed_or_away(node: Node) -> None:
         agent.signal("STOP")
         assert (node.call("ADD", "c1", "/run/netns/c1")[0], node.call("DEL", "c1", "/run/netns/c1")[0]) == (0, 0)
         agent.signal("KILL")
-        agent.process.wait(10)
+        agent.process.wait(30)
 
     assert (node.call("ADD", "c2", "/run/netns/c2")[0], node.call("DEL", "c2", "/run/netns/c2")[0]) == (0, 0)
     assert records(node) == []

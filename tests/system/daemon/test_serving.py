@@ -261,7 +261,7 @@ def test_a_signal_ends_it_at_once_and_leaves_the_node_as_it_is(node: Node, signa
     with node.agent("on", *OWNERS) as agent:
         agent.wait_ready("on")
         agent.signal(signal)
-        assert agent.process.wait(10) == 0
+        assert agent.process.wait(30) == 0
 
     assert node.has_facade()
     assert node.call("ADD", "c1", "/run/netns/none")[0] == 0

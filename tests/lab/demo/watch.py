@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Self
 
 # <linux/fanotify.h>. Without FAN_REPORT_DFID_NAME (Linux 5.9; 5.13 on a tmpfs) there are no events of names.
-FAN_CLOEXEC, FAN_NONBLOCK, FAN_REPORT_DFID_NAME = 0x1, 0x2, 0xC00
+FAN_CLOEXEC, FAN_NONBLOCK, FAN_UNLIMITED_QUEUE, FAN_REPORT_DFID_NAME = 0x1, 0x2, 0x10, 0xC00
 FAN_MARK_ADD, FAN_MARK_ONLYDIR = 0x1, 0x8
 FAN_MODIFY, FAN_MOVED_FROM, FAN_MOVED_TO, FAN_CREATE, FAN_DELETE = 0x2, 0x40, 0x80, 0x100, 0x200
 FAN_EVENT_ON_CHILD = 0x8000000
@@ -22,7 +22,8 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 def mark(directory: Path) -> int:
     """A group that reports every change in a directory. One for each: no event needs decoding to tell whose it is."""
-    group: int = libc.fanotify_init(FAN_CLOEXEC | FAN_NONBLOCK | FAN_REPORT_DFID_NAME, os.O_RDONLY)
+    how = FAN_CLOEXEC | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE | FAN_REPORT_DFID_NAME
+    group: int = libc.fanotify_init(how, os.O_RDONLY)
     mask = ctypes.c_uint64(CHANGES)
     flags = FAN_MARK_ADD | FAN_MARK_ONLYDIR
     if group < 0 or libc.fanotify_mark(group, flags, mask, AT_FDCWD, os.fsencode(directory)):
@@ -41,7 +42,7 @@ class Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Only now are the events read: the kernel merges equal ones, and reports an overflow as process 0's."""
+        """Only now are the events read, however many they are: on a slow machine the block takes minutes."""
         for group, directory in self._groups.items():
             with contextlib.suppress(BlockingIOError):
                 while True:

@@ -16,7 +16,7 @@ from cni_chain.change import files
 from cni_chain.change.files import Undo
 from cni_chain.change.plan import Plan
 from cni_chain.checks.wording import listed
-from cni_chain.node.errors import RefusedError
+from cni_chain.node.errors import RefusedError, unreadable
 from cni_chain.node.tree import Tree
 from cni_chain.plugin import answer, delegate, jsontext
 from cni_chain.plugin.errors import CNIError
@@ -59,11 +59,13 @@ class Programs:
         return os.path.basename(directory) if os.path.dirname(directory) == self.directory else None
 
     def versions(self) -> list[str]:
-        """Return the names of the versions' directories."""
+        """Return the names of the versions' directories. Raises RefusedError."""
         try:
             names = sorted(os.listdir(self.directory))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
+        except OSError as error:
+            raise unreadable(self.tree.seen(self.directory), error) from None
         return [name for name in names if not name.startswith(".") and self._is_program(name)]
 
     def _is_program(self, name: str) -> bool:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from cni_chain.change import install, manual, uninstall
+from cni_chain.change import install, installed, manual, uninstall
 from cni_chain.change.plan import Plan
 from cni_chain.node.tree import Tree
 from tests.support.files.tree import BEFORE
@@ -66,3 +66,11 @@ def test_a_rotation_that_is_a_link_stays_at_an_uninstall(node: Node) -> None:
 
     assert ROTATION not in paths(plan)
     assert f"{ROTATION} stays, because it is a link." in plan.notes
+
+
+def test_a_file_where_the_versions_directories_are_to_be_is_no_version(node: Node) -> None:
+    node.write("/opt/cni/cni-chain", "a program that was copied alone\n")
+    tree = Tree(str(node.root))
+
+    assert installed.Programs(tree, BINARIES, None).versions() == []
+    assert "/opt/cni/cni-chain/" not in paths(uninstall.plan(tree, uninstall.Options(BINARIES, NET_DIR)))

@@ -111,7 +111,7 @@ def _guessed(maps: Maps, destination: Target, why: str) -> Answer:
     candidates = maps.of_backend(destination)
     if candidates:
         return Answer(Kind.CANDIDATES, why, candidates=candidates)
-    return Answer(Kind.NONE, f"{why}; {destination} is no backend of a service")
+    return Answer(Kind.NONE, f"{why}; {destination} is not a backend of a service")
 
 
 def _kept_in(maps: Maps, destination: Target, inode: int) -> Target | None:

@@ -64,7 +64,7 @@ def parse(content: bytes) -> Object:
 def _sections(content: bytes) -> list[_Section]:
     kind, machine = struct.unpack_from("<HH", content, 16)
     if not content.startswith(_LITTLE_ENDIAN_64) or (kind, machine) != (_RELOCATABLE, _BPF):
-        raise ValueError("it is no object of BPF programs")
+        raise ValueError("it is not an object of BPF programs")
     start = struct.unpack_from("<Q", content, 40)[0]
     size, count, names = struct.unpack_from("<HHH", content, 58)
     rows = [_SECTION.unpack_from(content, start + size * number) for number in range(count)]

@@ -105,7 +105,7 @@ def _cgroup(proxy: str) -> str:
         directory = cgroups.of_process(root, int(proxy)) if proxy.isdecimal() else os.path.normpath(proxy)
         there, whole = os.stat(directory), os.stat(root)
     if there.st_dev != whole.st_dev or not os.path.isdir(directory):
-        raise RefusedError(f"{directory}: is no cgroup of version 2")
+        raise RefusedError(f"{directory}: is not a cgroup of version 2")
     if there.st_ino == whole.st_ino:
         raise RefusedError(
             f"{directory}: is the cgroup of all processes", "give the proxy's own: the program sees each getsockopt()"

@@ -195,7 +195,7 @@ def process_in(pod: MeshedPod, cgroup: Path) -> Iterator[str]:
         ("--pod", "/proc/1/ns/net", "is the node's own network namespace"),
         ("--pod", "/run/netns/none", "No such file or directory"),
         ("--pod", "/etc/hostname", "Invalid argument"),
-        ("--proxy", "/etc", "is no cgroup of version 2"),
+        ("--proxy", "/etc", "is not a cgroup of version 2"),
         ("--pod", "", "--pod: is empty"),
         ("--proxy", "", "--proxy: is empty"),
         ("--proxy", "999999999", "process 999999999: No such file or directory"),

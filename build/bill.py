@@ -34,7 +34,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 _LICENSES = {
     "expat": "MIT",
     "gcc": "GPL-3.0-or-later WITH GCC-exception-3.1",
-    "glibc": "LGPL-2.1-or-later WITH LGPL-3.0-linking-exception",
+    "glibc": "LGPL-2.1-or-later",
     "libffi": "MIT",
     "python": "Python-2.0.1",
     "zlib": "Zlib",

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,15 @@ def test_every_part_has_a_version_a_licence_and_a_place_in_the_program(bill: Any
     assert [part["name"] for part in bill["components"] if not (part.get("version") and part.get("licenses"))] == []
     [parts] = [one["dependsOn"] for one in bill["dependencies"] if one["ref"] == "cni-chain"]
     assert sorted(parts) == sorted(part["bom-ref"] for part in bill["components"])
+
+
+def test_the_c_library_has_no_exception_that_it_does_not_have() -> None:
+    """Its text says: the LGPL, version 2.1 or later. With an exception nobody would have to be able to relink it."""
+    library = subprocess.run(["/usr/bin/gcc", "-print-file-name=libc.a"], capture_output=True, text=True, check=True)
+
+    [part] = json.loads(written("cni-chain", "1.0.0", b"", [library.stdout.strip()]))["components"]
+
+    assert part["licenses"] == [{"license": {"id": "LGPL-2.1-or-later"}}]
 
 
 def test_what_is_of_no_package_stops_the_freeze(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ sys.path.insert(0, str(CHECKOUT))
 
 from cni_chain.agents.agent import Agent  # noqa: E402  # the checkout's own modules are found from here on
 from cni_chain.agents.istio import ISTIO  # noqa: E402
-from cni_chain.agents.registry import AGENTS  # noqa: E402
+from cni_chain.agents.registry import AGENTS, EDITORS  # noqa: E402
 from cni_chain.migrate import settings  # noqa: E402
 from cni_chain.migrate.scene import Member  # noqa: E402
 from cni_chain.plugin import facade  # noqa: E402
@@ -42,7 +42,8 @@ def presets() -> Json:
             if beside != networks[agent.owner]["moved"]:
                 networks[agent.owner]["movedBesideMesh"] = beside
         elif agent.mesh:
-            meshes[agent.owner] = {"owner": agent.option, "moved": _moved(agent, {})}
+            first = {"first": True} if agent.owner in EDITORS else {}  # it moves before the facade is in place
+            meshes[agent.owner] = {"owner": agent.option, "moved": _moved(agent, {}) | first}
     meshes["istio-ambient"] = {"owner": ISTIO.option, "moved": _moved(ISTIO, AMBIENT)}
     return {"networks": networks, "meshes": meshes}
 

@@ -21,6 +21,8 @@ OWNER_OF = {type_: agent.owner for type_, agent in BY_TYPE.items() if agent.owne
 MESHES = frozenset(type_ for type_, agent in BY_TYPE.items() if agent.mesh)
 # Plugins whose agents edit, or rename, the files of other programs in the directory that they write to.
 REWRITERS = frozenset(type_ for type_, agent in BY_TYPE.items() if agent.edits or agent.renames)
+# Agents, by owner, that edit any list until they have moved. Istio of today leaves those that sort before its own.
+EDITORS = {agent.owner: agent for agent in BY_OWNER.values() if agent.edits and agent is not ISTIO}
 # Plugins that change an earlier plugin's result, and that fail or return nothing without it; the second part are
 # reference plugins, which no agent writes.
 NEVER_FIRST = MESHES | {"portmap", "bandwidth", "tuning", "firewall", "sbr", "vrf"}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from cni_chain.agents.agent import Agent
-from cni_chain.agents.registry import BY_OWNER, is_local
+from cni_chain.agents.registry import BY_OWNER, EDITORS, is_local
 from cni_chain.checks.wording import counted, listed
 from cni_chain.cluster.objects import Options, Release, Writer
 from cni_chain.cluster.report import Fleet
@@ -105,13 +105,29 @@ def plan(fleet: Fleet, writers: Sequence[Writer] | None, to: str | None) -> Plan
     elif to == PREPARED:
         steps = [_set(fleet, to, (_MAY_REFUSE,) if state == ON else ())]
     else:
-        first = [step for agent, step in moves if not agent.mesh or agent.early]
-        steps = [*first, _set(fleet, to), *(step for agent, step in moves if agent.mesh and not agent.early)]
+        editors = [agent for agent, _ in moves if agent.owner in EDITORS and state != ON]
+        before = [_cordoned(step) if agent in editors else step for agent, step in moves if _first(agent, editors)]
+        told = (_UNCORDON,) if any(_CORDON in step.remarks for step in before) else ()
+        after = (step for agent, step in moves if not _first(agent, editors))
+        steps = [*before, _set(fleet, to, told), *after]
     known = {step.daemonset for _, step in moves}
     in_use = [one for one in writers or () if release.options.net_dir in one.paths]
     others = tuple(one.place for one in in_use if one.place not in known)
     changes = to != state
     return Plan(fleet, to, tuple(steps), _pace(fleet) if changes else None, tuple(_undo(release, changes)), others)
+
+
+_CORDON = "cordon every node first: it removes its plugin from the list that is still in use"
+_UNCORDON = "when every node is on, uncordon the nodes"
+
+
+def _first(agent: Agent, editors: Sequence[Agent]) -> bool:
+    """Return whether an agent moves before the facade is in place."""
+    return not agent.mesh or agent.early or agent in editors
+
+
+def _cordoned(step: Step) -> Step:
+    return step if step.done else step._replace(remarks=(_CORDON, *step.remarks))
 
 
 _MAY_REFUSE = "a node refuses where this takes a required owner's plugin away from new pods; the status says what to do"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from cni_chain.agents import istio
 from cni_chain.agents.cilium import CILIUM
 from cni_chain.agents.istio import ISTIO
-from cni_chain.agents.registry import BY_OWNER, BY_TYPE
+from cni_chain.agents.registry import BY_OWNER, BY_TYPE, EDITORS
 from cni_chain.checks import registry
 from cni_chain.checks.chain import UNLISTED
 from cni_chain.checks.net_dir import AGENT_WRITES, OUTSORTED, RENAMED
@@ -25,7 +25,6 @@ from cni_chain.node.facades import NetDir
 
 _BACKUP = ".cilium_bak"
 # Istio has a guard of its own.
-_EDITORS = {agent.owner: agent for agent in BY_OWNER.values() if agent.edits and agent is not ISTIO}
 
 
 class Refusal(NamedTuple):
@@ -159,7 +158,7 @@ def _istio(scene: Scene) -> Iterator[Refusal]:
 
 def _editors(scene: Scene) -> Iterator[Refusal]:
     for part in scene.survey.parts:
-        agent = _EDITORS.get(part.owner.name)
+        agent = EDITORS.get(part.owner.name)
         if agent is not None and scene.plugins(agent.owner) and scene.is_copy(agent.owner):
             yield Refusal(
                 f"{agent.owner}-edits-lists",
@@ -221,5 +220,5 @@ OVERRIDABLE = (
     "cilium-sets-aside",
     "istio-edits-first-file",
     *(f"{agent.owner}-not-moved" for agent in BY_OWNER.values() if agent.early),
-    *(f"{owner}-edits-lists" for owner in _EDITORS),
+    *(f"{owner}-edits-lists" for owner in EDITORS),
 )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from cni_chain.agents import istio
 from cni_chain.agents.cilium import CILIUM
 from cni_chain.agents.istio import ISTIO
+from cni_chain.agents.registry import EDITORS
 from cni_chain.checks.fragments import credentials
 from cni_chain.migrate import settings
 from cni_chain.migrate.plan import LIVE, SWITCHED, Paths
@@ -96,7 +97,7 @@ class _Way:
         self.is_switched = is_switched
         self._settings = {setting.owner: setting for setting in settings.settings(members)}
         self._istio = next((one for one in members if one.agent is ISTIO and not one.added), None)
-        self._editors = [one for one in members if one.agent.edits and one.agent is not ISTIO and not one.added]
+        self._editors = [one for one in members if one.agent.owner in EDITORS and not one.added]
         self._added = [one for one in members if one.added]
 
     def leave_istio(self) -> str:

@@ -621,6 +621,34 @@ def test_the_steps_to_a_state_in_their_order(
     assert [(one["action"], one["owner"], one["done"]) for one in plan["steps"]] == steps
 
 
+@pytest.mark.parametrize(
+    ("state", "path", "steps"),
+    [
+        ("prepared", SHARED, ["cilium", "linkerd", None]),
+        ("prepared", "/etc/cni/chain.d/linkerd.d", ["cilium", "linkerd", None]),
+        ("off", SHARED, ["cilium", "linkerd", None]),
+        ("on", SHARED, ["cilium", None, "linkerd"]),
+    ],
+    ids=["not moved", "moved", "off", "on already"],
+)
+def test_a_mesh_that_edits_the_list_in_use_moves_before_on_with_the_nodes_cordoned(
+    cluster: Cluster, state: str, path: str, steps: list[str | None]
+) -> None:
+    """A node would refuse, and without a cordon pods would start outside the mesh."""
+    of = daemonset(state, 2)
+    owners = ["agent", f"--state={state}", "--owner=cilium:cilium-cni", "--owner=linkerd:linkerd-cni", "--owner=local"]
+    of["spec"]["template"]["spec"]["containers"][0]["args"] = owners
+    agents = [agent_of(*CILIUM, CILIUMS), agent_of("linkerd-cni", "linkerd-cni", path)]
+    cluster.has(of, *agents, pods=[pod("node-1", of), pod("node-2", of)])
+
+    (plan,) = cluster.json("plan", "on")["plans"]
+
+    assert [one["owner"] for one in plan["steps"]] == steps
+    said = json.dumps([one["remarks"] for one in plan["steps"]])
+    is_told = state != "on" and path == SHARED
+    assert ("cordon every node first" in said, "uncordon the nodes" in said) == (is_told, is_told)
+
+
 def test_a_step_has_the_commands_of_its_agent_and_how_to_undo_it(cluster: Cluster) -> None:
     plan = planned(cluster, "prepared", "on", agent_of(*CILIUM, SHARED), agent_of(*ISTIO, SHARED))
 

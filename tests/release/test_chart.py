@@ -454,7 +454,18 @@ def notes(helm: Helm, folder: Path, *given: str) -> str:
                 "--reuse-values --set state=off",
             ],
         ),
-        ({"preset": PRESET, "state": "off"}, ["`helm uninstall cni-chain`"]),
+        (
+            {"preset": PRESET, "state": "off"},
+            ["kubectl cni-chain plan off", "  helm uninstall cni-chain --namespace mesh\n"],
+        ),
+        (
+            {"preset": "cilium+linkerd"},
+            [
+                "If Linkerd runs already, cordon every node",
+                "destCNINetDir=/etc/cni/chain.d/linkerd.d",
+                "uncordon the nod",
+            ],
+        ),
         (
             {"preset": "cilium+linkerd", "state": "on"},
             ["(first put conf/examples/linkerd/10-seed.conflist into /etc/cni/chain.d/linkerd.d of each node)"],
@@ -466,7 +477,7 @@ def notes(helm: Helm, folder: Path, *given: str) -> str:
         ({"owners": ["kindnet:ptp,portmap"]}, ["--set state=on"]),
         ({"preset": "cilium", "distro": "openshift"}, ["add-scc-to-user privileged --serviceaccount default --names"]),
     ],
-    ids=["prepared", "on", "off", "a seed", "another directory", "owners", "openshift"],
+    ids=["prepared", "on", "off", "a mesh that edits lists", "a seed", "another directory", "owners", "openshift"],
 )
 def test_the_notes_say_what_comes_next(helm: Helm, tmp_path: Path, given: Json, said: list[str]) -> None:
     text = notes(helm, tmp_path, *options(given))

@@ -73,6 +73,7 @@ class Handler(BaseHTTPRequestHandler):
         query = dict(urllib.parse.parse_qsl(url.query))
         request = Request(self.command, path, query, self.headers, json.loads(body) if body else None)
         self._hang(request)
+        self._require_caller()
         with self.lock:
             order = concerning(self.orders, f"{request.method} {request.path}")
             # An order that came this instant to hang: the next call's.
@@ -95,7 +96,10 @@ class Handler(BaseHTTPRequestHandler):
         time.sleep(order.late if order else 0)
 
     def _require_caller(self) -> None:
-        """Raise ConnectionError if the caller has given up: what it asked is then not answered, nor recorded again."""
+        """Raise ConnectionError if the caller has given up, while this server hung or was frozen.
+
+        What it asked is then neither done nor recorded, or it would be found among the calls of a later test.
+        """
         gone = select.poll()
         gone.register(self.connection, select.POLLRDHUP)
         if gone.poll(0):

@@ -66,7 +66,7 @@ def greeted(address: str, port: int = PORT) -> str:
 def tcp(address: str) -> socket.socket:
     """A socket of the address's family, with a time limit."""
     connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
-    connection.settimeout(30)
+    connection.settimeout(10)  # some states of a campaign wait so long
     return connection
 
 

@@ -47,11 +47,24 @@ class Collector:
                 env=programs.environ(),
                 check=False,
             )
-            document = json.loads(ended.stdout)
-        except (OSError, ValueError) as error:
+        except OSError as error:
             done(0, [f"gc: {error}"])
             return
-        done(*_result(document))
+        try:
+            found = _result(json.loads(ended.stdout))
+        except (ValueError, KeyError, TypeError):
+            found = 0, [f"gc: {_why(ended)}"]
+        done(*found)
+
+
+def _why(ended: subprocess.CompletedProcess[str]) -> str:
+    """Return why a run has printed no document."""
+    words = ended.stderr.strip().splitlines()
+    if words:
+        return words[-1]
+    if ended.returncode < 0:
+        return f"was killed by signal {-ended.returncode}"
+    return f"ended with status {ended.returncode}" if ended.returncode else "its answer is no document"
 
 
 def _result(document: dict[str, Any]) -> tuple[int, list[str]]:

@@ -14,7 +14,7 @@ from cni_chain.change.files import Undo
 from cni_chain.change.plan import Plan as Changes
 from cni_chain.migrate import guards, plan, proof, split
 from cni_chain.migrate.guards import Refusal
-from cni_chain.migrate.plan import WRITE, Paths, Plan
+from cni_chain.migrate.plan import WRITE, Paths, Plan, Step
 from cni_chain.migrate.proof import Proof
 from cni_chain.migrate.scene import Scene
 from cni_chain.node import conflists, facades, usage
@@ -23,6 +23,7 @@ from cni_chain.node.errors import RefusedError, UnreadableError
 from cni_chain.node.facades import FacadeFile, NetDir
 from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
+from cni_chain.plugin import fragments, jsontext
 
 _FACADE_MODE = 0o644
 # Seconds for which a new facade is watched, and between two reads; agents that watch react in milliseconds.
@@ -54,6 +55,7 @@ def write(tree: Tree, paths: Paths, plan: Plan, without: Collection[str] = ()) -
         _add_directory(changes, paths.directory(share.owner))
     for step in plan.steps:
         if step.action == WRITE:
+            _refuse_written(tree, step)
             _add_file(changes, step.path, step.content, plan.live.mode)
     # The copy is the last: whoever ends this before is seen by its being of another list, or missing.
     _add_pending(changes, paths, plan.content)
@@ -98,6 +100,19 @@ def _not_less_than_recorded(tree: Tree, paths: Paths, live: Live, without: Colle
                 f"out with {write} --without {agent.owner}"
             )
         raise RefusedError(f"{live.path}: no longer has {', '.join(gone)}, which its copy {record} has: {hint}")
+
+
+def _refuse_written(tree: Tree, step: Step) -> None:
+    """Refuse to replace a fragment with plugins: it was not there when this was planned, so its agent has moved."""
+    try:
+        document = jsontext.decode(files.read(tree.real(step.path)))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError):  # half of it, so far
+        document = None
+    there = fragments.parse(step.path, document) if isinstance(document, dict) else None
+    if not isinstance(there, fragments.Fragment) or there.plugins:
+        raise RefusedError(f"{step.path}: another process has just written this file", "try again")
 
 
 def _add_pending(changes: Changes, paths: Paths, content: bytes) -> None:

@@ -10,6 +10,11 @@ from threading import Thread
 
 import pytest
 
+from cni_chain.migrate import moves
+from cni_chain.migrate.plan import Paths
+from cni_chain.migrate.site import Site
+from cni_chain.node.errors import RefusedError
+from cni_chain.node.tree import Tree
 from tests.support.files.node import CHAIN, FACADE, NET, WAITING, Node, Result, node_before
 
 pytestmark = pytest.mark.root
@@ -53,6 +58,19 @@ def refused(node: Node, *arguments: str) -> str:
 def later(path: Path) -> None:
     """As if it had been written just now."""
     os.utime(path, ns=(time.time_ns() + 10**9,) * 2)
+
+
+@pytest.mark.parametrize("text", ['{"cniVersion":"0.3.1","name":"cilium","plugins":[{"type":"cilium-cni"}]}', '{"cni'])
+def test_what_an_agent_has_written_since_the_plan_is_not_replaced(node: Node, text: str) -> None:
+    """Its agent has just moved; a copy in its place would be of its old settings, and it may not write again."""
+    site = Site(Tree(str(node.root)), Paths(NET, CHAIN, os.path.basename(FACADE)), ["/opt/cni/bin"])
+    made, _ = site.make({})
+    written = node.write(CILIUM, text)
+
+    with pytest.raises(RefusedError, match=f"{CILIUM}: another process has just written this file; try again"):
+        moves.write(site.tree, site.paths, made)
+
+    assert (written.read_text(), node.path(WAITING).exists()) == (text, False)
 
 
 # Of the list.

@@ -72,6 +72,10 @@ class Commands:
             assert schemas.problem(json.loads(stdout.getvalue())) == ""
         return Result(status, stdout.getvalue(), stderr.getvalue())
 
+    def told(self) -> str:
+        """All that is told of the node."""
+        return f"{self.doctor} {self.show} {self.shown} {self.cat} {self.status.stdout} {self.glance}"
+
     def ids(self) -> set[str]:
         """The ids of what `doctor` finds, which runs every rule."""
         return {one["id"] for one in self.doctor[1]}
@@ -239,7 +243,7 @@ def look_at(here: Here, monkeypatch: pytest.MonkeyPatch) -> Commands:
     monkeypatch.setenv("CILIUM_SOCK", f"{here.run_dir}/cilium.sock")
     where = ["--net-dir", str(here.node.net_dir), "--bin-dir", str(here.node.bin_dir)]
     with mounts.private():  # where no runtime of this machine runs
-        return Commands(*where, "--state-dir", str(here.node.root / "state"))
+        return here.in_time(lambda: Commands(*where, "--state-dir", str(here.node.root / "state")), Commands.told)
 
 
 def test_a_running_node_on_which_all_is_well_has_nothing(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, NamedTuple
 
-from cni_chain.change import files, installed, manual, owners
+from cni_chain.change import files, installed, kept, manual, owners
 from cni_chain.change.install import LOGROTATE, LOGROTATE_DIR
 from cni_chain.change.plan import Plan
 from cni_chain.checks.wording import counted
@@ -55,6 +55,7 @@ def plan(tree: Tree, options: Options) -> Plan:
     else:
         others = directory.facades
         _readable(directory, options)
+    _kept(plan, directory)
     # The one that an earlier uninstall or `migrate undo` renamed names the state directory, too.
     file = file or next(facades.out_of_use(tree, directory.path, ASIDE, PENDING, UNDONE), None)
     _leave_or_remove(plan, file, others, options)
@@ -172,6 +173,13 @@ def _aside(plan: Plan, file: FacadeFile) -> None:
     plan.add("rename", file.path, lambda: files.move(real, aside), detail=f"to {os.path.basename(aside)}")
 
 
+def _kept(plan: Plan, directory: NetDir) -> None:
+    path = kept.path(directory.path)
+    real = installed.file_inside(plan.tree, path)
+    if os.path.isfile(real):
+        _remove(plan, path, real)
+
+
 def _left(plan: Plan, directory: NetDir, file: FacadeFile) -> None:
     """Note what stays in the runtime's directory, of this command and of `migrate`."""
     names = [name for name in plan.tree.names(directory.path) if name.endswith((ASIDE, PENDING, UNDONE, COPY))]
@@ -197,7 +205,7 @@ def _leave_or_remove(plan: Plan, file: FacadeFile | None, others: list[FacadeFil
             "records: --keep-program removes only the facade; uninstall again when the pods are gone "
             "(`cni-chain gc` frees attachments without a namespace)"
         )
-    _state(plan, state_dir)
+    _state(plan, state_dir, {change.path for change in plan.changes})
     _owners(plan, chain_dir)
     _logrotate(plan)
     _manual(plan)
@@ -214,12 +222,13 @@ def _records(tree: Tree, state_dir: str) -> list[str]:
         raise unreadable(state_dir, error) from None
 
 
-def _state(plan: Plan, path: str) -> None:
+def _state(plan: Plan, path: str, removed: set[str]) -> None:
     real = installed.inside(plan.tree, path)
     if os.path.isdir(real):
-        for name in sorted(_OURS.intersection(os.listdir(real))):
+        names = os.listdir(real)
+        for name in sorted(_OURS.intersection(names)):
             _remove(plan, f"{path}/{name}", f"{real}/{name}")
-        _remove_if_empty(plan, path, set(_OURS))
+        _remove_if_empty(plan, path, _OURS | {name for name in names if f"{path}/{name}" in removed})
 
 
 def _owners(plan: Plan, path: str) -> None:
@@ -236,9 +245,9 @@ def _is_empty(path: str) -> bool:
     return os.path.isdir(path) and not os.path.islink(path) and not os.listdir(path)
 
 
-def _remove_if_empty(plan: Plan, path: str, but: set[str]) -> None:
+def _remove_if_empty(plan: Plan, path: str, but: Collection[str]) -> None:
     real = installed.inside(plan.tree, path)
-    left = sorted(set(os.listdir(real)) - but)
+    left = sorted(set(os.listdir(real)).difference(but))
     if left:
         plan.notes.append(f"{path} stays: {', '.join(left)}.")
     else:

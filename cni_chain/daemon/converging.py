@@ -7,22 +7,22 @@ finds a state from which the next start goes on.
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from cni_chain.change import files, install
 from cni_chain.daemon import appended, owning, waiting
+from cni_chain.daemon.keeping import Keeping
 from cni_chain.daemon.limit import SECONDS, TIMES, Limit
 from cni_chain.daemon.owning import Wish
 from cni_chain.daemon.wanted import NONE, OFF, ON, PREPARED, Wanted
 from cni_chain.migrate import moves, one_list, plan
 from cni_chain.migrate.plan import FACADE, FINISHED, LIVE, SWITCHED, UNDONE, Paths
 from cni_chain.migrate.site import Site
-from cni_chain.node import facades, usage
+from cni_chain.node import usage
 from cni_chain.node.conflists import Choice
-from cni_chain.node.errors import RefusedError, UnreadableError
+from cni_chain.node.errors import RefusedError
 from cni_chain.node.facades import FacadeFile
 from cni_chain.node.survey import Survey
 from cni_chain.node.tree import Tree
@@ -30,7 +30,6 @@ from cni_chain.node.tree import Tree
 _IN_PLACE = (SWITCHED, FINISHED)
 _PROGRAM, _FACADE, _BEFORE = "the program or the owners' directories", "the facade", "the previous list"
 _STEPS = 3  # of an owner that is wanted: it is listed, pods wait for it, but for those that it is skipped for
-_RENAMED = ".cilium_bak"  # what an exclusive Cilium makes of the facade's name
 
 
 class Standing(NamedTuple):
@@ -55,7 +54,7 @@ class Converging:
         self.limit = Limit()
         self.did: list[str] = []
         self._source = source
-        self._known: bytes | None = None  # the facade as it was when all was well with it
+        self._keeping = Keeping(tree, wanted, self.paths.facade)
 
     def step(self) -> Standing:
         """Look at the node, do what it needs, and return what it is then."""
@@ -63,7 +62,7 @@ class Converging:
             self._restore()
             self._install()
             standing = {PREPARED: self._prepared, ON: self._on, OFF: self._off}[self.wanted.state](self._site())
-            self._is_sound()
+            self._keeping.is_sound()
         except RefusedError as error:
             return Standing(self._reached(), [str(error)], refused=True)
         return standing
@@ -117,42 +116,13 @@ class Converging:
     # The facade that others have taken away or edited.
 
     def _restore(self) -> None:
-        """Put the facade back as it was; what an administrator changes in it stays."""
-        if self.wanted.state != ON or self._is_sound():
-            return
-        file, content = self._facade(), self._known
-        if file is not None and not file.faults:
-            if appended.foreign(self.tree, file, [self.wanted.bin_dir]):
-                return
-            content = content or appended.without(file)
-        if content is None:
-            return
-        with self._changing(_FACADE):
-            files.directory(self.tree.real(self.wanted.net_dir))
-            files.put(self.tree.real(self.paths.facade), content, 0o644)
-            renamed = self.tree.real(self.paths.facade + _RENAMED)
-            with contextlib.suppress(OSError):
-                if files.read(renamed) == content:
-                    os.unlink(renamed)
-        self._tell(f"restored {self.paths.facade}")
-
-    def _is_sound(self) -> bool:
-        """Return whether a facade is in place that only cni-chain's commands or an administrator can have written.
-
-        It is remembered.
-        """
-        file = self._facade()
-        if file is None or file.faults or file.neighbours:
-            return False
-        self._known = self.tree.read(file.path)
-        return True
-
-    def _facade(self) -> FacadeFile | None:
-        """Return the facade that is in place, None if there is none or it can't be used."""
-        try:
-            return facades.read(self.tree, self.paths.facade)
-        except UnreadableError:
-            return None
+        content = self._keeping.lost() if self.wanted.state == ON else None
+        if content is not None:
+            self.limit.expect(_FACADE)  # also if an agent before this one had put it there
+            with self._changing(_FACADE):
+                self._keeping.restore(content)
+            self._tell(f"restored {self.paths.facade}")
+        self._keeping.refuse_unknown()
 
     # The states.
 
@@ -201,7 +171,7 @@ class Converging:
 
         Raises RefusedError if it reads other directories than the wanted ones: what agents write there reaches no pod.
         """
-        file = self._facade()
+        file = self._keeping.facade()
         if file is None:
             raise RefusedError(f"{self.paths.facade}: another process has just taken it away", "try again")
         reads = file.facade.chain_dir
@@ -312,7 +282,7 @@ class Converging:
 
     def _change(self, wish: Wish) -> None:
         """Have the facade be as it is wished, by a step of that way. Raises RefusedError."""
-        file = self._facade()
+        file = self._keeping.facade()
         change = None if file is None else wish(file)
         if change is not None:
             with self._changing(change.what):

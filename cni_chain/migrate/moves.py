@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Collection
 
 from cni_chain.agents.registry import BY_TYPE, OWNER_OF
-from cni_chain.change import files
+from cni_chain.change import files, kept
 from cni_chain.change.files import Undo
 from cni_chain.change.plan import Plan as Changes
 from cni_chain.migrate import guards, plan, proof, split
@@ -283,4 +283,6 @@ def undo(tree: Tree, paths: Paths, directory: NetDir, choice: Choice) -> tuple[l
             "running pods could not be deleted through it"
         )
     warnings = usage.lost(tree, facade, live.path, live.types)
-    return _move(tree, paths, paths.facade, paths.undone, lambda: None), warnings
+    moved = _move(tree, paths, paths.facade, paths.undone, lambda: None)
+    kept.forget(tree, paths.net_dir)
+    return moved, warnings

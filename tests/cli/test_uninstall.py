@@ -55,6 +55,16 @@ def taken(node: Node) -> list[str]:
     return sorted(path.name for path in node.net_dir.iterdir() if path.name.endswith(endings))
 
 
+def test_what_the_agent_has_kept_of_the_facade_goes_with_it(node: Node) -> None:
+    copy = node.root / "var/lib/cni/chain/.facade-etc-cni-net.d"
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    copy.write_bytes(node.facade.read_bytes())
+
+    assert "remove  /var/lib/cni/chain/.facade-etc-cni-net.d\n" in done(node)
+
+    assert not copy.parent.exists()
+
+
 def test_the_runtime_takes_the_configuration_of_before_and_all_else_is_gone(node: Node) -> None:
     told = done(node)
 

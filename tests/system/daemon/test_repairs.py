@@ -6,9 +6,10 @@ import time
 import pytest
 
 from tests.support.sandbox.daemon import CILIUM, ISTIO, OWNERS, Agent, Node
-from tests.support.sandbox.node import CHAIN, FACADE, NET, wait_for
+from tests.support.sandbox.node import CHAIN, FACADE, NET, STATE, wait_for
 
 PATH = f"{NET}/{FACADE}"
+KEPT = f"{STATE}/.facade-etc-cni-net.d"
 # A process with a name of its own that stays, as an agent does.
 WRITER = """
 import os, sys
@@ -68,6 +69,88 @@ def test_a_plugin_that_was_appended_while_the_agent_was_away_is_taken_out_too(bo
         agent.wait_ready("on")
 
     assert born.read(PATH) == before
+
+
+@pytest.mark.parametrize("damage", [b"{", b"", b'{"plugins": [{"type": "cilium-cni"}]}', None], ids=str)
+def test_a_facade_that_was_damaged_or_removed_while_the_agent_was_away_comes_back_as_it_was(
+    born: Node, damage: bytes | None
+) -> None:
+    with born.agent("on", *OWNERS) as agent:
+        agent.wait_ready("on")
+        assert born.chain("owner", "add", "local")[0] == 0
+        agent.wait_until(lambda: "local" in born.text(KEPT), "what an administrator has changed is kept")
+    content = born.sandbox.path(PATH).read_bytes()
+    born.share(CILIUM)  # a list that was left: Istio's agent has moved
+    if damage is None:
+        born.sandbox.path(PATH).unlink()
+    else:
+        born.write(PATH, damage)
+
+    with born.agent("on", *OWNERS) as agent:
+        repaired(agent, 1)
+        agent.wait_ready("on")
+        agent.wait_until(lambda: "cni_chain_repairs_total 1\n" in agent.get("/metrics").text, "it is counted")
+
+    assert born.sandbox.path(PATH).read_bytes() == content
+
+
+@pytest.mark.parametrize("copy", [None, b"{", b"{}"], ids=str)
+def test_a_damaged_facade_of_which_nothing_is_kept_is_named_with_what_helps(born: Node, copy: bytes | None) -> None:
+    born.write(PATH, b"{")
+    if copy is not None:
+        born.write(KEPT, copy)
+
+    with born.agent("on", *OWNERS) as agent:
+        agent.wait_refused(f"{PATH}: not JSON")
+        assert "or move it away, and this agent goes on" in agent.last["reasons"][0]
+        born.sandbox.path(PATH).unlink()
+        agent.wait_ready("on")
+
+
+def test_a_copy_of_a_chain_that_is_gone_takes_no_list_s_place(born: Node) -> None:
+    """As on a node from which everything was taken by hand, long ago."""
+    with born.agent("on", *OWNERS) as agent:
+        agent.wait_ready("on")
+    born.sandbox.run("sh", "-c", "rm -rf /etc/cni/*/*")
+    born.share(CILIUM | {"enable-debug": True}, ISTIO)
+
+    with born.agent("on") as agent:
+        agent.wait_refused("set cni.confPath to /etc/cni/chain.d/cilium.d first")
+
+    assert (born.active(), agent.did[0].partition(":")[0]) == ("05-cilium.conflist", "installed")
+
+
+def test_a_copy_does_not_take_the_place_of_a_facade_that_waits(born: Node) -> None:
+    with born.agent("on", *OWNERS) as agent:
+        agent.wait_ready("on")
+    born.sandbox.run("sh", "-c", f"rm -rf {NET}/*")
+    born.share(CILIUM, ISTIO)
+    with born.agent("prepared", *OWNERS) as agent:
+        agent.wait_ready("prepared")
+
+    with born.agent("on", *OWNERS) as agent:
+        agent.wait_ready("on")
+
+    assert [text.partition(":")[0] for text in agent.did] == ["switched"]
+
+
+@pytest.mark.parametrize("by", ["the agent", "migrate", "uninstall"])
+def test_nothing_is_kept_of_a_facade_that_was_taken_out_of_use(born: Node, by: str) -> None:
+    with born.agent("on", *OWNERS) as agent:
+        agent.wait_ready("on")
+    assert born.sandbox.path(KEPT).stat().st_mode & 0o777 == 0o600
+    assert born.sandbox.path(STATE).stat().st_mode & 0o777 == 0o700
+
+    born.share(CILIUM, ISTIO)
+    if by == "the agent":
+        with born.agent("off", *OWNERS) as agent:
+            agent.wait_ready("off")
+    elif by == "migrate":
+        assert born.chain("migrate", "undo")[0] == 0
+    else:
+        assert born.chain("uninstall", "--keep-program")[0] == 0
+
+    assert (born.has_facade(), born.sandbox.path(KEPT).exists()) == (False, False)
 
 
 def test_an_appended_plugin_that_the_chain_does_not_have_stays_until_its_owner_has_it(node: Node) -> None:

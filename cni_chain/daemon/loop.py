@@ -42,6 +42,7 @@ _SETTLE = 0.2  # seconds after a change until the node is looked at, for writers
 _REPEATED = 600.0  # seconds after which the log has the report again: whoever reads its end finds one
 _LEAST = 1.0  # seconds between two looks, however often something changes
 _SOON, _LONGER = 1.0, 2.0  # seconds until a node that isn't ready is looked at again, and how that grows
+_MORE_WATCHES = "other programs may have too many watches: raise fs.inotify.max_user_instances on this node"
 
 
 class Process(NamedTuple):
@@ -182,7 +183,8 @@ class Agent:
             found = self._glance(converging.tree)
             self._follow(found)  # before it is said to be ready: every call from then on counts
             self._looked = time.time()
-            self._say(report.of(self.wanted.state, standing, converging.limit, found, self._named(), watch.writer()))
+            limit, warnings = converging.limit, self._warnings(watch)
+            self._say(report.of(self.wanted.state, standing, limit, found, self._named(), watch.writer(), warnings))
         except RefusedError as error:
             self._refused(str(error))
         except OSError as error:
@@ -192,6 +194,12 @@ class Agent:
             self._refused(f"a fault of the agent's own: {type(error).__name__}: {error}")
         _tell(converging)
         return found
+
+    def _warnings(self, watch: Watch) -> tuple[str, ...]:
+        if not watch.unwatched:
+            return ()
+        often = f"{self.process.every:g} s"
+        return (f"{watch.unwatched}; what changes there is seen only every {often}: {_MORE_WATCHES}",)
 
     def _glance(self, tree: Tree) -> Glance:
         directory = facades.look(tree, self.wanted.net_dir)

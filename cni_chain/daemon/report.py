@@ -34,6 +34,7 @@ class Report(NamedTuple):
     recorded: int = 0
     stranded: int = 0
     refused: bool = False  # the agent won't go on by itself as things are
+    warnings: tuple[str, ...] = ()  # what it can't do as it should, although the node may be ready
 
     @property
     def ready(self) -> bool:
@@ -65,6 +66,7 @@ class Report(NamedTuple):
             "ready": self.ready,
             "refused": self.refused,
             "reasons": list(self.reasons),
+            "warnings": list(self.warnings),
         }
 
     def line(self) -> dict[str, Any]:
@@ -83,7 +85,15 @@ def unseen(wanted: str, reason: str, named: list[str], *, refused: bool = True) 
     return Report(wanted, NONE, (reason,), dict.fromkeys(named, reason), 0, False, refused=refused)
 
 
-def of(wanted: str, standing: Standing, limit: Limit, found: Glance, named: list[str], writer: str) -> Report:
+def of(
+    wanted: str,
+    standing: Standing,
+    limit: Limit,
+    found: Glance,
+    named: list[str],
+    writer: str,
+    warnings: tuple[str, ...] = (),
+) -> Report:
     """Return the report after a step. `writer` is who has written in the runtime's directory, in words, if known."""
     status = document(found)
     reasons = list(standing.reasons)
@@ -115,6 +125,7 @@ def of(wanted: str, standing: Standing, limit: Limit, found: Glance, named: list
         found.recorded,
         found.stranded,
         standing.refused,
+        warnings,
     )
 
 

@@ -1,6 +1,7 @@
 """What the agent watches, so that it looks at the node again at once: the runtime's directory, fragments, the program.
 
-A directory that doesn't exist can't be watched: until all exist, the agent looks whether one has appeared.
+A directory that doesn't exist can't be watched: until all exist, the agent looks whether one has appeared. The kernel
+watches so many directories and no more, for all programs: what it refuses is looked at each time that a wait ends.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Watch:
     def __init__(self, plain: list[str], nested: list[str], named: str) -> None:
         self._plain, self._nested, self._named = plain, nested, named
         self._watching: Watching | None = None
+        self._refusal = ""  # why no directory is watched
         self._seen: list[tuple[int, int] | None] = []
         self._last: tuple[str, Writer] | None = None
         self._begin()
@@ -38,6 +40,8 @@ class Watch:
                 return True
             left = until - time.monotonic()
             if left <= 0:
+                if self.unwatched:  # another program may have made room; the node is looked at now anyhow
+                    self._watch()
                 return False
             if self._changes(min(left, _OFTEN if None in self._seen else _LONGEST)):
                 return True
@@ -47,18 +51,27 @@ class Watch:
         now = [_identity(path) for path in (*self._plain, *self._nested)]
         if now == self._seen and (self._watching is None or self._watching.is_alive()):
             return False
+        self._seen = now
+        self._watch()
+        return True
+
+    def _watch(self) -> None:
         if self._watching is not None:
             self._watching.close()
-        self._watching, self._seen = None, now
+        self._watching, self._refusal = None, ""
         try:
             self._watching = Watching(
                 [path for path in self._plain if os.path.isdir(path)],
                 [path for path in self._nested if os.path.isdir(path)],
                 starts=False,
             )
-        except RefusedError:
-            pass  # none exists
-        return True
+        except RefusedError as error:  # none exists, or none can be watched
+            self._refusal = str(error)
+
+    @property
+    def unwatched(self) -> str:
+        """The directories whose changes the kernel doesn't report, and why; "" if there are none."""
+        return self._refusal if self._watching is None else "; ".join(self._watching.unwatched)
 
     def _changes(self, seconds: float) -> bool:
         if self._watching is None:

@@ -100,3 +100,12 @@ def test_the_log_has_what_was_so_beside_the_verdict_but_is_not_written_for_its_s
         "stranded": 0,
         "findings": {"a": 2},
     }
+
+
+def test_a_node_with_a_warning_is_ready_and_says_it() -> None:
+    before = Report("on", "on", (), {"cilium": ""}, 0, False)
+    after = before._replace(warnings=("/etc/cni/net.d can't be watched",))
+
+    assert after.text() == "ready: on\n"
+    assert after.document()["warnings"] == after.line()["warnings"] == ["/etc/cni/net.d can't be watched"]
+    assert after.verdict() != before.verdict(), "so it is logged at once, and then no more often than the rest"

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cni_chain.daemon.watch import Watch
+from tests.support.sandbox.namespaces import CHECKOUT
 
 PATIENCE = 20.0
 AT_ONCE = 0.3  # long enough for an event, and shorter than anything else that ends a wait
@@ -110,3 +111,32 @@ def size(found: object) -> int:
     elif type(found).__module__.startswith("cni_chain"):
         inner = list(vars(found).values())
     return sys.getsizeof(found) + sum(map(size, inner))
+
+
+FEW = """
+import pathlib, sys, time
+from cni_chain.daemon.watch import Watch
+limit = pathlib.Path("/proc/sys/user/max_inotify_instances")  # of this user namespace, in which fanotify is forbidden
+limit.write_text(sys.argv[1])
+watch = Watch([sys.argv[2]], [sys.argv[3]], sys.argv[2])
+print(watch.unwatched)
+begun = time.monotonic()
+assert not watch.wait(0.2) and time.monotonic() - begun < 5
+limit.write_text("100")
+assert not watch.wait(0.2)
+print(watch.unwatched)
+"""
+
+
+@pytest.mark.parametrize(("many", "named"), [(0, ["net.d", "chain.d"]), (1, ["chain.d"])])
+def test_what_can_not_be_watched_is_named_until_it_can(tmp_path: Path, many: int, named: list[str]) -> None:
+    """Other programs may have taken all that the kernel gives."""
+    directories = [tmp_path / "net.d", tmp_path / "chain.d"]
+    for directory in directories:
+        directory.mkdir()
+    inside = ["unshare", "--user", "--map-root-user", sys.executable, "-c", FEW, str(many), *map(str, directories)]
+
+    done = subprocess.run(inside, capture_output=True, text=True, check=False, cwd=CHECKOUT)
+
+    words = "; ".join(f"{tmp_path / name} can't be watched: Too many open files" for name in named)
+    assert (done.stdout, done.returncode) == (f"{words}\n\n", 0), done.stderr

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
+
+from cni_chain.plugin.fragments import LARGEST
 
 
 class Tree:
@@ -51,6 +54,9 @@ class Tree:
             return []
 
     def read(self, path: str) -> bytes:
-        """Return the content of a file. Raises OSError."""
+        """Return the content of a configuration. Raises OSError, also for one that is too large to be one."""
         with open(self.real(path), "rb") as file:
-            return file.read()
+            content = file.read(LARGEST + 1)
+        if len(content) > LARGEST:
+            raise OSError(errno.EFBIG, f"more than {LARGEST >> 20} MiB", path)
+        return content

@@ -25,6 +25,8 @@ REFUSED = "refused"  # unsafe or malformed for good: never run anything of it
 BROKEN = "broken"  # not a JSON object (yet): its writer may be about to finish
 UNREADABLE = "unreadable"  # the system refused to read it
 
+LARGEST = 4 << 20  # bytes of a configuration; agents write a few KiB, and each call and the agent hold it in memory
+
 NO_ENDING = "doesn't end in .conf, .conflist or .json"  # why a file whose name is nearly a fragment's is ignored
 
 _S_IFMT, _S_IFREG, _S_IFDIR = 0o170000, 0o100000, 0o040000
@@ -227,8 +229,10 @@ def _content(directory: Directory, opened: int, name: str, allow_unsafe: bool) -
         status = system.fstat(file)
         if status.st_mode & _S_IFMT != _S_IFREG:
             return None, ""
-        unsafe = "" if allow_unsafe else _unsafe(status)
-        return (None, unsafe) if unsafe else (_all(file), "")
+        refused = "" if allow_unsafe else _unsafe(status)
+        if status.st_size > LARGEST:
+            refused = refused or f"has {status.st_size >> 20} MiB, and a configuration has at most {LARGEST >> 20} MiB"
+        return (None, refused) if refused else (_all(file), "")
     finally:
         system.quiet_close(file)
 

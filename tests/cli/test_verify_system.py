@@ -112,6 +112,18 @@ def test_files_that_are_not_roots(node: Node) -> None:
 
 
 @pytest.mark.root
+def test_files_that_are_too_large_for_a_configuration(node: Node) -> None:
+    for path in (node.net_dir / "50-other.conflist", node.chain_dir / "local.d/10-portmap.conf"):
+        path.touch(0o644)
+        os.truncate(path, 80 << 20)
+
+    assert node.findings() == [
+        f"{LOCAL}/10-portmap.conf: has 80 MiB, and a configuration has at most 4 MiB",
+        "/etc/cni/net.d/50-other.conflist: warning: can't be read: more than 4 MiB",
+    ]
+
+
+@pytest.mark.root
 def test_where_permissions_are_not_to_be_checked_that_is_told(node: Node) -> None:
     os.chown(node.facade, 1234, 0)
     node.change_facade(allowUnsafePermissions=True)

@@ -170,6 +170,18 @@ def test_a_link_to_anything_else_is_refused(host: Node, target: str, required: b
 # Refused content.
 
 
+@pytest.mark.parametrize("required", [True, False], ids=["required", "not-required"])
+def test_a_file_that_is_too_large_for_a_configuration_is_refused(host: Node, required: bool) -> None:
+    """Each call would hold it in memory."""
+    host.owner("first", "cilium-cni")
+    host.owner("cilium", required=required)
+    path = host.fragment("cilium", "10.conf", b'{"type": "cilium-cni"}' + b" " * (4 << 20), install=False)
+
+    for outcome in (host.add(), host.add("c2", allowUnsafePermissions=True)):
+        assert (outcome.code, outcome.ran) == (7, [])
+        assert f"{path}: has 4 MiB, and a configuration has at most 4 MiB" in outcome.msg
+
+
 @pytest.mark.parametrize("form", ["plugin", "list"])
 @pytest.mark.parametrize("kind", ["cni-chain", "/", "a/b", "../cilium-cni", "/bin/sh", ".", "..", "", 5, None, ["a"]])
 def test_a_type_must_be_a_plain_file_name(host: Node, kind: object, form: str) -> None:

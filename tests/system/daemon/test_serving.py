@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -136,6 +137,27 @@ def test_it_takes_at_most_25_mb(node: Node) -> None:
             agent.get("/status")
 
         assert series(agent)["process_resident_memory_bytes", ()] <= 25_000_000
+
+
+def test_a_list_and_a_fragment_of_80_mb_are_named_and_take_no_memory(node: Node) -> None:
+    """The chart gives the agent 128 MiB: with more it would be killed, again and again."""
+    huge = json.dumps({"cniVersion": "0.3.1", "name": "n", "type": "istio-cni", "x": "x" * 80_000_000}).encode()
+    for owner in ("cilium", "istio"):
+        node.moves(owner)
+    with node.agent("on", *OWNERS) as agent:
+        agent.wait_ready("on")
+        node.write(f"{NET}/87-other.conf", huge)
+        node.write(f"{CHAIN}/istio.d/10-istio.conf", huge)
+        agent.wait_refused(f"{CHAIN}/istio.d/10-istio.conf: has 76 MiB, and a configuration has at most 4 MiB")
+
+        most = [line.split()[1] for pid in agent.pids for line in status(pid) if line.startswith("VmHWM:")]
+        assert max(map(int, most)) < 128 << 10
+        node.moves("istio")
+        agent.wait_ready("on")
+
+
+def status(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/status").read_text().splitlines()
 
 
 def test_nobody_but_root_can_hold_what_keeps_a_second_agent_away(node: Node) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import time
+from typing import Any
 
 import pytest
 
@@ -31,12 +32,12 @@ def wait(node: Node, seconds: float) -> None:
         os.utime(path, (then, then))
 
 
-def heal(node: Node) -> list[Outcome]:
+def heal(node: Node, **request: Any) -> list[Outcome]:
     """The pod that heals is added; the next one if the machine stood still for as long as its retries may take."""
     outcomes: list[Outcome] = []
     for number in range(5):
         begun = time.monotonic()
-        outcomes.append(node.add(f"healthy{number}"))
+        outcomes.append(node.add(f"healthy{number}", **request))
         if time.monotonic() - begun < RETRY or not node.stranded:
             break
         wait(node, HOUR)
@@ -112,9 +113,10 @@ def test_the_record_says_which_namespace_and_pod_it_was(node: Node) -> None:
     node.plugin("istio-cni").behaves("ADD").behaves("DEL")
     wait(node, HOUR)
 
-    outcome = node.add("healthy", CNI_ARGS="K8S_POD_NAME=other", args={"cni": 2}, **{"cni.dev/x": 1})
+    outcomes = heal(node, CNI_ARGS="K8S_POD_NAME=other", args={"cni": 2}, **{"cni.dev/x": 1})
 
-    (healed,) = [call for call in outcome.calls if (call.verb, call.type) == ("DEL", "cilium-cni")]
+    calls = [call for outcome in outcomes for call in outcome.calls]
+    healed = next(call for call in calls if (call.verb, call.type) == ("DEL", "cilium-cni"))
     assert healed.env["CNI_CONTAINERID"] == "c1"
     assert healed.env["CNI_NETNS"] == str(node.netns("c1"))
     assert healed.env["CNI_ARGS"] == "K8S_POD_NAME=one"
@@ -168,7 +170,7 @@ def test_a_long_chain_heals_in_one_retry(host: Node) -> None:
         host.plugin(plugin).behaves("DEL")
     wait(host, HOUR)
 
-    assert any("DEL b" in outcome.ran for outcome in heal(host))  # their files' order
+    assert max(outcome.ran.count("DEL b") for outcome in heal(host)) == 1  # their files' order
     assert host.stranded == []
 
 
@@ -226,7 +228,7 @@ def test_an_add_that_died_after_a_del_had_failed_is_retried_as_well(node: Node) 
     (node.state_dir / ".stranded/pods:c1:eth0").write_bytes(b".")
     wait(node, HOUR)
 
-    assert node.add("healthy").ran.count("DEL cilium-cni") == 1
+    assert max(outcome.ran.count("DEL cilium-cni") for outcome in heal(node)) == 1
     assert node.stranded == []
 
 
@@ -310,7 +312,7 @@ def test_a_long_container_id_is_healed_as_well(node: Node) -> None:
     refuse(node, "c" * 240)
     wait(node, HOUR)
 
-    assert node.add("healthy").ok
+    assert all(outcome.ok for outcome in heal(node))
     assert node.stranded == []
 
 
@@ -354,8 +356,9 @@ def test_a_corrected_fragment_heals_what_its_mistake_left(mistaken: Node, way: s
         assert mistaken.delete("c1").ok
     else:
         wait(mistaken, HOUR)
-        assert mistaken.add("c2").ok
-        assert mistaken.delete("c2").ok
+        for number, outcome in enumerate(heal(mistaken)):
+            assert outcome.ok
+            assert mistaken.delete(f"healthy{number}").ok
     assert (mistaken.records, mistaken.stranded) == ([], [])
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 from cni_chain import __version__
+from cni_chain.migrate.one_list import NAME as ONE_LIST
 from tests.lab.cluster.daemon import wait_until
 from tests.lab.rollout.lab import CONTAINERD, NAME, Lab
 from tests.lab.rollout.node import LIST, Node
@@ -330,6 +331,55 @@ def absent(lab: Lab, shown: Shown) -> None:
     nothing_lost(seen)
 
 
+def born(lab: Lab, shown: Shown) -> None:
+    """Nodes that had the facade before any network: off and on again; then their mesh goes before the chart knows."""
+    work = Workload(lab)
+    lab.helm("install", NAME, str(CHART), *_words(*OWNERS, ON))
+    for node in lab.nodes.values():
+        node.wait_until_file(f"{NET}/{FACADE}")
+        write_network(node)
+        write_mesh(node)
+    lab.ready()
+    lab.rolled_out()
+    work.apply()
+    with work.asked() as seen:
+        shown.say(f"off: {lab.upgrade(OFF):.1f} s")
+        all_have(lab, ONE_LIST)
+        shown.run(_types_of(ONE_LIST), node="node1")
+        shown.say(f"on again: {lab.upgrade(ON):.1f} s")
+        all_have(lab, FACADE)
+    shown.say(seen.text())
+    nothing_lost(seen)
+
+    with work.asked(churn=False) as seen:
+        for node in lab.nodes.values():
+            node.sandbox.run("sh", "-c", f"rm {CHAIN}/mesh.d/*")
+        wait_until(lambda: {node.asked("/readyz")[0] for node in lab.nodes.values()} == {503}, "each node says so")
+        shown.run("curl -s 127.0.0.1:9753/readyz", node="node1")
+        work.restart()
+        wait_until(lambda: bool(_events(lab, "mesh.d")), "pods wait for the mesh")
+        shown.run("kubectl get events --field-selector reason=FailedCreatePodSandBox | grep mesh.d | head -2")
+    shown.say(seen.text())
+    assert not seen.failed, seen.failed[:5]
+    assert not seen.outside, seen.outside
+    without = ("owners={net:bridge\\,portmap}", "without={mesh}")
+    start = time.monotonic()
+    shown.run(f"helm upgrade {NAME} {SHORT} --namespace {NAME} --reuse-values {' '.join(_quoted(*without))}")
+    lab.rolled_out()
+    work.rolled_out()
+    shown.say(f"without the mesh, by a value: {since(start)}, pods that waited run")
+    shown.say(f"off: {lab.upgrade(OFF):.1f} s")
+    for name, node in lab.nodes.items():
+        types = node.sandbox.run("sh", "-c", _types_of(ONE_LIST)).stdout.strip()
+        assert (node.first(), types) == (ONE_LIST, '["bridge","portmap"]'), (name, node.names(), types)
+    shown.run(_types_of(ONE_LIST), node="node1")
+    lab.helm("uninstall", NAME)
+    lab.kubectl("delete", "pods", "--selector=app=still")
+    work.restart()
+    work.rolled_out()
+    all_have(lab, ONE_LIST)
+
+
 def versions(lab: Lab, shown: Shown) -> None:
     """The agent's version is changed while on, to the next one and back, with pods that come and go."""
     work = Workload(lab)
@@ -357,6 +407,11 @@ def versions(lab: Lab, shown: Shown) -> None:
     lab.kubectl("delete", "pods", "--selector=app=still")
     work.rolled_out()
     shown.say(work.settled())
+
+
+def _types_of(file: str) -> str:
+    """What shows the plugins of a list."""
+    return f"jq -c '[.plugins[].type]' {NET}/{file}"
 
 
 def _comes_back(lab: Lab, node: Node, start: float, since_when: str) -> str:
@@ -417,6 +472,6 @@ def _quoted(*values: str) -> list[str]:
 
 
 SCENARIOS: dict[str, Callable[[Lab, Shown], None]] = {
-    one.__name__: one for one in (live, fresh, tampered, joins, reboots, killed, versions, absent)
+    one.__name__: one for one in (live, fresh, tampered, joins, reboots, killed, versions, absent, born)
 }
-BARE = frozenset({"fresh"})  # on nodes without a network
+BARE = frozenset({"fresh", "born"})  # on nodes without a network

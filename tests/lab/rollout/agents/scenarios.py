@@ -10,9 +10,11 @@ from tests.lab.rollout.agents.release import Release
 from tests.lab.rollout.lab import Lab
 from tests.lab.rollout.shown import Shown
 from tests.lab.rollout.workload import Seen, Workload
-from tests.support.sandbox.node import FACADE, NET
+from tests.support.sandbox.node import CHAIN, FACADE, NET
 
 LIST = "05-cilium.conflist"
+# What an operator looks at on a node after a step: the guide's page has it.
+LOOKS, STATUS = f"ls {NET} {CHAIN}/*", "cni-chain status"
 
 
 def in_mesh(lab: Lab, seen: Seen) -> str:
@@ -63,6 +65,7 @@ def migration(lab: Lab, shown: Shown, network: Release) -> None:
     with work.asked() as seen:
         for title, commands in steps:
             timed(operator, shown, title, commands)
+            shown.run(STATUS if title == "on" else LOOKS, node="node1")
         work.restart()
     types(lab, shown)
     assert {node.first() for node in lab.nodes.values()} == {FACADE}
@@ -74,9 +77,11 @@ def migration(lab: Lab, shown: Shown, network: Release) -> None:
 
     with work.asked() as seen:
         timed(operator, shown, "off", blocks("live-cluster", "Roll back")[0])
+        shown.run(LOOKS, node="node1")
         for commands in moves_back(lab):
             timed(operator, shown, "moved back", commands)
         timed(operator, shown, "uninstalled", "helm uninstall cni-chain --namespace cni-chain")
+        shown.run(LOOKS, node="node1")
         work.restart()
     types(lab, shown)
     assert {node.first() for node in lab.nodes.values()} == {LIST}

@@ -132,7 +132,7 @@ def _there(tree: Tree, path: str) -> None:
 def _wanted(pod_name: str | None, *, failed: bool, since: float | None) -> Wanted:
     whose = "" if pod_name is None else "/".join(pod(pod_name))
     # The log's own form, which sorts by time.
-    first = "" if since is None else time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(time.time() - since))
+    first = "" if since is None else time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(max(0.0, time.time() - since)))
 
     def wanted(call: Call) -> bool:
         return (not whose or call.pod == whose) and (not failed or call.failed) and call.time >= first

@@ -151,7 +151,7 @@ class Agent:
         pause = _SOON
         while True:
             try:
-                os.makedirs(os.path.dirname(LOCK), mode=0o755, exist_ok=True)
+                os.makedirs(os.path.dirname(LOCK), mode=0o700, exist_ok=True)
                 # Until this process ends. Whoever can open it can hold it: so only root.
                 held = open(os.open(LOCK, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600), "a+")  # noqa: SIM115
                 os.fchmod(held.fileno(), 0o600)

@@ -123,6 +123,7 @@ def test_on_a_terminal_nothing_is_wider_than_it_and_no_name_is_broken(node: Node
         (["-n", "0"], []),
         (["--since", "1s"], []),
         (["--since", "36500d"], [1, 2, 3, 4]),
+        (["--since", f"{10**21}d"], [1, 2, 3, 4]),
     ],
     ids=lambda value: " ".join(map(str, value)),
 )

@@ -165,6 +165,7 @@ def test_nobody_but_root_can_hold_what_keeps_a_second_agent_away(node: Node) -> 
         agent.wait_ready("off")
 
         assert node.sandbox.path("/run/cni-chain/agent.lock").stat().st_mode & 0o777 == 0o600
+        assert node.sandbox.path("/run/cni-chain").stat().st_mode & 0o777 == 0o700
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def test_the_same_seed_restarts_the_same_agents_at_the_same_times() -> None:
 
         def start(self) -> None: ...
         def kill(self) -> None: ...
-        def stop(self) -> bool:
+        def stop(self, _seconds: float) -> bool:
             return True
 
     def played(seed: int) -> list[tuple[float, str, str]]:

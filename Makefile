@@ -29,7 +29,7 @@ NOT_EMULATED := --ignore=tests/plugin/test_faults.py \
     delegate_has_the_callers_directory_umask_and_signals signal_that_the_runtime_ignores_stays_ignored)
 BOTH     = --program source --program $(FROZEN)
 # What runs the tests of `make test`. .ci/run has tests/again here.
-PYTEST  ?= $(PY) -m pytest
+PYTEST    = $(PY) -m pytest
 export CACHE
 # Each file that says which shell runs it.
 LIST_SCRIPTS := grep -rlIE '^\#!.*[/ ](ba)?sh$$|^\# shellcheck shell=' --exclude='*.py' --exclude='*.md' \

@@ -57,13 +57,22 @@ def test_pods_come_and_go_with_a_program_that_was_copied_alone(node: Node, alone
 
 
 def test_a_program_that_was_copied_alone_says_what_is_missing(node: Node, alone: Path) -> None:
-    """Only what hardly a call needs is missing: here the comparison of words, for a misspelt key."""
-    outcome = node.call("ADD", owners=[{"name": "cilium", "typs": ["cilium-cni"]}])
+    """Only what hardly a call needs is missing: here a hash, for an ID that is too long for a file's name."""
+    outcome = node.call("ADD", CNI_CONTAINERID="c" * 250)
     person = subprocess.run([alone, "--version"], env=node.environ, capture_output=True, text=True, check=False)
 
     assert (outcome.code, outcome.ran) == (999, [])
     needs = "the program needs the files beside it: install cni-chain again"
-    assert outcome.msg == f"{alone}: No module named 'difflib'; {needs}"
+    assert outcome.msg == f"{alone}: No module named 'hashlib'; {needs}"
     assert (person.returncode, person.stdout) == (1, "")
     missing = f"{alone.parent}/_internal/modules.zip: No such file or directory"
     assert person.stderr == f"cni-chain: {missing}; {needs}\n"
+
+
+@pytest.mark.usefixtures("alone")
+def test_a_program_that_was_copied_alone_refuses_a_misspelt_key_without_a_proposal(node: Node) -> None:
+    outcome = node.call("ADD", owners=[{"name": "cilium", "typs": ["cilium-cni"]}])
+
+    assert (outcome.code, outcome.ran) == (7, [])
+    assert "typs" in outcome.msg
+    assert "did you mean" not in outcome.msg

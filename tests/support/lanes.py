@@ -26,8 +26,8 @@ LANES = (
     (rf"tests/system/runtimes/(\w+)\.py::.*\[(\S+?)-{PROGRAM}", r"\1, \2 and \3"),
     (r"tests/system/agents/.*\[.*\b1\.18\b", "agents with Cilium 1.18"),
     (r"tests/system/agents/", "agents with Cilium 1.20"),
-    # What one attaches to its own cgroup, `mesh check` notes in the other.
-    (r"tests/system/(service_address/|shim/|capture/test_pods\.py)", "programs of cgroups"),
+    # What one attaches to its own cgroup, `mesh check` and `status` note in the other.
+    (r"tests/system/(service_address/|shim/|capture/test_pods\.py|runtimes/test_first_day\.py)", "programs of cgroups"),
     (r"tests/system/(?!pods/|daemon/)((?:runtimes/|owners/)?\w+)", r"\1"),
 )
 

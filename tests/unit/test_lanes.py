@@ -25,6 +25,10 @@ LIFE = "tests/system/runtimes/test_life.py::test_{}[{}-cni-chain]"
     ("one", "other"),
     [
         ALONE,
+        (
+            "tests/system/runtimes/test_first_day.py::test_a[cni-chain]",
+            "tests/system/shim/test_life.py::test_b[cni-chain]",
+        ),
         ("tests/release/test_budget.py::test_a", "tests/release/test_freeze.py::test_b"),
         [test.format("1.20") for test in AGENTS],
         [test.format("CRI-O-1.34") for test in MESH],

@@ -186,7 +186,7 @@ conformance: frozen tools helm ## Kubernetes' conformance tests of the network, 
 	tests/lab/conformance/build
 	$(PY) -m tests.lab.conformance $(FROZEN) --procs=6
 
-rounds: frozen tools helm ## a new node with 200 pods pending, 20 times, without cni-chain and with it (root; hours)
+rounds: frozen tools helm ## a new node with 200 pods pending, 20 times, without cni-chain and with it (root; an hour and a half)
 	tests/lab/cluster/packages
 	tests/support/runtimes/build containerd
 	tests/lab/cluster/build etcd kube
